@@ -1,0 +1,60 @@
+# The commands of this project. Only Python 3.11 or newer, make and a package index are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+BENCH ?= all
+
+.PHONY: help install demo up test check format schemas bench screenshots clean
+
+help:
+	@echo "make demo          install, start a whole plant, play a scenario (ARGS=\"--help\" for options)"
+	@echo "make up            install, run the plant for good; Ctrl-C stops it"
+	@echo "make test          install and run all tests"
+	@echo "make check         ruff, mypy, import rules, schemas"
+	@echo "make bench         benchmarks, one JSON line each (BENCH=name for one)"
+	@echo "make schemas       write docs/schemas from the contracts"
+	@echo "make screenshots   write docs/images from a running demo (needs Chromium)"
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,dev]"
+	@touch $(STAMP)
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/sightline demo $(ARGS)
+
+up: $(STAMP)
+	$(BIN)/sightline up $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.schemas --check
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(STAMP)
+	$(BIN)/python -m tests.schemas --write
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.browser.screenshots
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of the HTTP API under `/api/v1`, both ways. The seam between central and everyone who calls it.
+
+Shapes only. `station` is always the text `site/line/station`. Rates carry interval and denominator; a rate
+that nothing is known about is None, never 0. Lists come newest first.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from contracts.base import Message, Shape, UtcTime
+from contracts.ids import Name, PackageId, PartId, Sha256
+from contracts.jobs import EvaluationReport
+from contracts.manifest import PackageManifest
+from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
+from contracts.vocabulary import (
+    AlarmKind,
+    AlarmState,
+    AuditState,
+    DetectorKind,
+    Disposition,
+    EvidenceKind,
+    Judgement,
+    LabelSource,
+    PromotionOutcome,
+    Role,
+    RolloutState,
+    SignalState,
+    TrainingState,
+    Variant,
+    Verdict,
+    VerdictCause,
+    WaveState,
+)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Problem(Shape):
+    """Body of every 4xx and 5xx answer: what was expected, what came, what to do."""
+
+    error: str
+    detail: str
+
+
+class Health(Shape):
+    """`GET /health` (no token): alive; `GET /ready`: database and broker reached."""
+
+    status: str
+    version: str
+    database: str | None = None
+    broker: str | None = None
+
+
+class Rate(Shape):
+    """A rate with what it rests on. `estimate` None: not known (`of` is 0)."""
+
+    estimate: Fraction | None
+    low: Fraction
+    high: Fraction
+    count: int
+    of: int
+    confidence: float = 0.95
+    method: str
+
+
+class EvidenceView(Shape):
+    """A stored picture; fetch it at `GET /evidence/{sha256}`."""
+
+    kind: EvidenceKind
+    sha256: Sha256
+    media_type: str
+    size_bytes: int
+
+
+class InspectionView(Shape):
+    """One stored inspection. `id` grows with commit order and is the paging cursor."""
+
+    id: int
+    station: str
+    epoch: int
+    sequence: int
+    trigger_number: int | None = None
+    part_id: str | None = None
+    product: str | None = None
+    captured_at: UtcTime
+    committed_at: UtcTime
+    verdict: Verdict
+    cause: VerdictCause
+    score: float | None = None
+    ok_limit: float | None = None
+    ng_limit: float | None = None
+    defect_class: str | None = None
+    package_id: PackageId | None = None
+    variant: Variant | None = None
+    provider: str | None = None
+    disposition: Disposition
+    signal: SignalState
+    latency: StageLatency | None = None
+    image: ImageMeasures | None = None
+    is_simulated: bool
+    evidence: list[EvidenceView] = []
+
+
+class InspectionPage(Shape):
+    """`GET /inspections?station=&product=&verdict=&package_id=&since=&until=&before_id=&after_id=&limit=`
+
+    Newest first; with `after_id` oldest first (for followers). `next_id` None: nothing more for now.
+    """
+
+    items: list[InspectionView]
+    next_id: int | None = None
+
+
+class StationView(Shape):
+    """`GET /stations`: what runs where, as last reported, beside what should run."""
+
+    station: str
+    # UNKNOWN REGISTERED PENDING IN_SYNC ERROR, as fleets are usually shown.
+    sync: str
+    last_report_at: UtcTime | None = None
+    status: StationReported | None = None
+    package_status: PackageStatus | None = None
+    assignment_number: int | None = None
+    assigned: dict[Name, PackageId] = {}
+    inspections: int = 0
+    gaps: int = 0
+    is_simulated: bool = False
+
+
+class LineRates(Shape):
+    """One station (or `*` for all) × product over the asked period. Part of `GET /quality/rates`."""
+
+    station: str
+    product: str | None
+    parts: int
+    verdicts: dict[Verdict, int]
+    causes: dict[VerdictCause, int]
+    reject_rate: Rate
+    review_rate: Rate
+    no_decision_rate: Rate
+    # From audits of accepted parts, weighted by inclusion probability; estimate None without audits.
+    escape_share_of_accepted: Rate
+    # From audits/reviews of NG parts, when people judged any.
+    overkill_share_of_rejected: Rate
+    is_simulated: bool
+
+
+class RatesView(Shape):
+    """`GET /quality/rates?minutes=60&station=&product=`."""
+
+    since: UtcTime
+    until: UtcTime
+    lines: list[LineRates]
+
+
+class Bucket(Shape):
+    """A minute of a station × product × package, from the rollups. `GET /quality/timeline`."""
+
+    minute: UtcTime
+    station: str
+    product: str | None
+    package_id: PackageId | None
+    parts: int
+    ok: int
+    ng: int
+    review: int
+    no_decision: int
+    mean_score: float | None = None
+    mean_brightness: float | None = None
+    p99_verdict_ms: float | None = None
+    is_simulated: bool
+
+
+class ChartPoint(Shape):
+    """One plotted point. `rule` names the run rule that signalled here, if any."""
+
+    at: UtcTime
+    value: float
+    of: int = 1
+    rule: str | None = None
+
+
+class ChartView(Shape):
+    """`GET /quality/charts?station=` → list: a control chart as data."""
+
+    name: str
+    kind: str
+    station: str
+    product: str | None
+    unit: str
+    phase: str
+    centre_line: float | None = None
+    lower_limit: float | None = None
+    upper_limit: float | None = None
+    points: list[ChartPoint]
+    is_simulated: bool = False
+
+
+class AuditTask(Shape):
+    """`GET /audits/next?inspector=NAME` (or 204) and items of `GET /audits?state=OPEN`. Blind: no verdict, no score."""
+
+    audit_id: int
+    product: str | None
+    station: str
+    captured_at: UtcTime
+    epoch: int
+    sequence: int
+    trigger_number: int | None = None
+    part_id: str | None = None
+    crop_sha256: Sha256 | None
+    state: AuditState
+    is_simulated: bool
+    waiting: int = 0
+
+
+class AuditOutcome(Message):
+    """Body of `POST /audits/{audit_id}/outcome`. Judged once; a second outcome is a 409."""
+
+    judgement: Judgement
+    defect_class: str | None = Field(default=None, max_length=64)
+    inspector: Name
+    note: str = Field(default="", max_length=1000)
+
+
+class AuditRecorded(Shape):
+    """Answer to an outcome: now the verdict may be shown."""
+
+    audit_id: int
+    verdict: Verdict
+    score: float | None
+    judgement: Judgement
+    is_escape: bool
+    waiting: int
+
+
+class AuditSummary(Shape):
+    """`GET /audits/summary`."""
+
+    awaiting_evidence: int
+    open: int
+    judged: int
+    lost: int
+    by_judgement: dict[Judgement, int]
+    known_defect_classes: list[str]
+
+
+class AlarmView(Shape):
+    """`GET /alarms?state=`; `POST /alarms/{id}/acknowledge` and `/close` with `{"by": name}`."""
+
+    id: int
+    kind: AlarmKind
+    state: AlarmState
+    station: str | None
+    product: str | None
+    raised_at: UtcTime
+    # Index of the part (inspection id) at which it was raised.
+    raised_at_inspection_id: int | None = None
+    message: str
+    remedy: str
+    evidence: dict[str, Any] = {}
+    acknowledged_by: str | None = None
+    closed_at: UtcTime | None = None
+    is_simulated: bool
+
+
+class By(Shape):
+    """Who does it, for acknowledgement and approval."""
+
+    by: Name
+
+
+class ReferencePartAdded(Shape):
+    """`POST /products/{product}/reference-parts?judgement=&defect_class=&part_id=&is_simulated=` with a PNG/JPEG body."""
+
+    sha256: Sha256
+    product: Name
+    judgement: Judgement
+    part_id: PartId
+    # False: this very picture was known already (same product); nothing was added.
+    is_new: bool
+
+
+class LabelCounts(Shape):
+    """`GET /products/{product}/labels`: judged pictures that a training could use."""
+
+    product: Name
+    by_source: dict[LabelSource, dict[Judgement, int]]
+    is_simulated: bool
+
+
+class StartTraining(Shape):
+    """Body of `POST /trainings`."""
+
+    product: Name
+    detector: DetectorKind = DetectorKind.AUTO
+    reason: str = Field(default="asked for by hand", max_length=1000)
+
+
+class TrainingView(Shape):
+    """`GET /trainings`, `GET /trainings/{training_id}`, `POST /trainings/{training_id}/cancel`."""
+
+    training_id: str
+    product: Name
+    detector: DetectorKind
+    reason: str
+    state: TrainingState
+    stage: str
+    fraction: float
+    created_at: UtcTime
+    started_at: UtcTime | None = None
+    finished_at: UtcTime | None = None
+    good: int
+    defective: int
+    audit_labels: int
+    package_id: PackageId | None = None
+    error: str | None = None
+    evaluation: EvaluationReport | None = None
+    is_simulated: bool
+
+
+class GateCheck(Shape):
+    """One question the promotion gate asked, with its figures in words."""
+
+    name: str
+    is_passed: bool
+    detail: str
+
+
+class PromotionView(Shape):
+    """Decision of the gate with its evidence. Part of `PackageView`."""
+
+    package_id: PackageId
+    champion_package_id: PackageId | None
+    outcome: PromotionOutcome
+    decided_at: UtcTime
+    checks: list[GateCheck]
+
+
+class PackageView(Shape):
+    """`GET /packages?product=`, `GET /packages/{package_id}`."""
+
+    package_id: PackageId
+    product: Name
+    detector: DetectorKind
+    created_at: UtcTime
+    is_champion: bool
+    is_simulated: bool
+    size_bytes: int
+    manifest: PackageManifest
+    promotion: PromotionView | None = None
+    training_id: str | None = None
+
+
+class StartRollout(Shape):
+    """Body of `POST /rollouts`. Empty `stations`: all that judge the product. `canary`: how many go first."""
+
+    package_id: PackageId
+    stations: list[str] = []
+    canary: int = Field(default=1, ge=1, le=1000)
+    reason: str = Field(default="asked for by hand", max_length=1000)
+
+
+class WaveStation(Shape):
+    """One station in a wave and what its canary evidence says."""
+
+    station: str
+    assignment_number: int | None
+    progress: str
+    detail: str
+    parts_judged: int
+    reject_rate: Rate | None = None
+    is_done: bool
+
+
+class WaveView(Shape):
+    """A wave with its conditions, in words."""
+
+    index: int
+    state: WaveState
+    success_condition: str
+    error_condition: str
+    started_at: UtcTime | None = None
+    finished_at: UtcTime | None = None
+    stations: list[WaveStation]
+
+
+class RolloutView(Shape):
+    """`GET /rollouts`, `GET /rollouts/{id}`, `POST /rollouts/{id}/{pause|resume|abort}` with `By`."""
+
+    id: int
+    package_id: PackageId
+    previous_package_id: PackageId | None
+    product: Name
+    state: RolloutState
+    reason: str
+    created_at: UtcTime
+    finished_at: UtcTime | None = None
+    waves: list[WaveView]
+    # What happened, oldest first: "2026-01-02T03:04:05Z canary line-1/st-1 active".
+    history: list[str]
+
+
+class TokenCreated(Shape):
+    """`POST /admin/tokens`: the secret is shown this once."""
+
+    name: str
+    role: Role
+    token: str
+
+
+class CreateToken(Shape):
+    """Body of `POST /admin/tokens`."""
+
+    name: Name
+    role: Role
+
+
+class ServiceCounters(Shape):
+    """`GET /admin/counters`: what ingest did since start and what the tables hold."""
+
+    inspections: int
+    duplicates_ignored: int
+    quarantined: int
+    receipts_sent: int
+    batches: int
+    evidence_files: int
+    evidence_bytes: int
+    since: UtcTime

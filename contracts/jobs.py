@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between central and the training side: a job file in, a folder of results out.
+
+Layout of `output_dir`: `progress.json` (`TrainingProgress`, rewritten whole), `evaluation.json`
+(`EvaluationReport`) and `package/` (manifest and files). `evaluation.json` appears last: its presence
+means that the rest is whole.
+"""
+
+from typing import Final
+
+from pydantic import Field
+
+from contracts.base import Message, Shape, UtcTime
+from contracts.ids import Name, PackageId, Sha256
+from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, TrainingState, Variant, Verdict
+
+PROGRESS_NAME: Final = "progress.json"
+EVALUATION_NAME: Final = "evaluation.json"
+PACKAGE_FOLDER: Final = "package"
+
+
+class TrainingImage(Shape):
+    """One judged picture. `group` is the physical part: one group never stands on both sides of the split."""
+
+    path: str
+    sha256: Sha256
+    judgement: Judgement
+    defect_class: str | None = Field(default=None, max_length=64)
+    mask_path: str | None = None
+    group: str = Field(min_length=1, max_length=200)
+    use: PartUse
+    source: LabelSource
+
+
+class LimitsPolicy(Shape):
+    """What the limits should promise, as shares of sound parts."""
+
+    overkill_target_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    review_target_rate: float = Field(default=0.02, ge=0, lt=0.5)
+    confidence: float = Field(default=0.9, gt=0.5, lt=1)
+
+
+class TrainingJob(Message):
+    """What to learn from, what to beat, where to leave it. Simulated and real pictures never share a job."""
+
+    training_id: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    product: Name
+    detector: DetectorKind = DetectorKind.AUTO
+    reason: str = Field(max_length=1000)
+    is_simulated: bool
+    images: list[TrainingImage] = Field(min_length=1)
+    champion_dir: str | None = None
+    champion_package_id: PackageId | None = None
+    size_px: int = Field(default=256, ge=64, le=2048)
+    backbone: str = "auto"
+    weights_path: str | None = None
+    limits: LimitsPolicy = LimitsPolicy()
+    seed: int = 0
+    threads: int = Field(default=1, ge=1, le=256)
+    output_dir: str
+
+
+class TrainingProgress(Message):
+    """Where a training stands. `fraction` 0 … 1."""
+
+    training_id: str
+    state: TrainingState
+    stage: str
+    fraction: float = Field(ge=0, le=1)
+    started_at: UtcTime
+    at: UtcTime
+    pid: int | None = None
+    error: str | None = Field(default=None, max_length=4000)
+
+
+class HoldoutVerdict(Shape):
+    """One held-out picture as both packages judge it, each at its own limits. Paired by picture."""
+
+    sha256: Sha256
+    group: str
+    judgement: Judgement
+    defect_class: str | None = None
+    candidate_score: float
+    candidate_verdict: Verdict
+    champion_score: float | None = None
+    champion_verdict: Verdict | None = None
+
+
+class VariantMeasured(Shape):
+    """What was measured of one variant on the held-out pictures; None where one class is missing."""
+
+    variant: Variant
+    image_auroc: float | None = None
+    average_precision: float | None = None
+    # Score at which nothing sound would be judged NG more than the target says: recall there.
+    recall_at_1pct_overkill: float | None = None
+    infer_p50_ms: float | None = None
+    parity_error: float | None = None
+    is_included: bool
+    note: str = ""
+
+
+class EvaluationReport(Message):
+    """What a training found out, held-out pictures only."""
+
+    training_id: str
+    product: Name
+    detector: DetectorKind
+    package_id: PackageId
+    candidate_variant: Variant
+    champion_package_id: PackageId | None = None
+    is_simulated: bool
+    train_good: int
+    train_defective: int
+    holdout: list[HoldoutVerdict]
+    variants: list[VariantMeasured]
+    champion_image_auroc: float | None = None
+    backbone: str
+    backbone_weights_source: str
+    training_seconds: float
+    left_out: list[str] = []
+    notes: list[str] = []

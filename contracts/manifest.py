@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package manifest: what a package holds, how to run it, how to trust it, where it came from.
+
+`PackageId` is the SHA-256 of the bytes of `manifest.json`; the manifest names every other file by digest,
+so the id fixes the whole package. Signatures stand outside (TUF targets metadata).
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from pydantic import Field, field_validator
+
+from contracts.base import Message, Shape, UtcTime
+from contracts.ids import Name, PackageId, Sha256
+from contracts.vocabulary import DetectorKind, Variant
+
+MANIFEST_NAME: Final = "manifest.json"
+MAX_PACKAGE_BYTES: Final = 512 * 1024 * 1024
+
+
+class FileRole(StrEnum):
+    """What a file of a package is for."""
+
+    MODEL = "model"
+    GOLDEN = "golden"
+    REPORT = "report"
+
+
+class PackageFile(Shape):
+    """One file beside the manifest. Flat names only: a package has no folders."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,100}$")
+    role: FileRole
+    sha256: Sha256
+    size_bytes: int = Field(ge=1, le=MAX_PACKAGE_BYTES)
+
+    @field_validator("name")
+    @classmethod
+    def _no_dots_up(cls, value: str) -> str:
+        if ".." in value or value == MANIFEST_NAME:
+            msg = f"file name {value!r} is not allowed in a package"
+            raise ValueError(msg)
+        return value
+
+
+class PackageVariant(Shape):
+    """One numeric form of the graph, with what was measured of it at the trainer."""
+
+    variant: Variant
+    file: str
+    image_auroc: float | None = Field(default=None, ge=0, le=1)
+    # Largest |score − fp32 score| ÷ (ng_limit − median sound score) over the golden images.
+    parity_error: float | None = Field(default=None, ge=0)
+
+
+class GraphSignature(Shape):
+    """The graph's ends. Input `image`: uint8, N × H × W × 3, BGR, any H and W ≥ 32 (resized inside).
+
+    Outputs: `score` float32 [N]; `heatmap` float32 [N, h, w], on the score's scale; `embedding` float32
+    [N, d]; with classes also `class_scores` float32 [N, k].
+    """
+
+    input_name: str = "image"
+    model_height_px: int = Field(ge=32, le=4096)
+    model_width_px: int = Field(ge=32, le=4096)
+    heatmap_height_px: int = Field(ge=1, le=4096)
+    heatmap_width_px: int = Field(ge=1, le=4096)
+    embedding_length: int = Field(ge=1, le=8192)
+
+
+class Limits(Shape):
+    """Where OK ends and NG begins, and what was promised of it.
+
+    `overkill_bound` holds with `confidence` for parts like the `sound_parts` the limits were set on.
+    """
+
+    ok_limit: float
+    ng_limit: float
+    overkill_bound: float | None = Field(default=None, ge=0, le=1)
+    confidence: float | None = Field(default=None, gt=0, lt=1)
+    sound_parts: int = Field(ge=0)
+    rule: str = Field(max_length=500)
+
+    @field_validator("ng_limit")
+    @classmethod
+    def _ordered(cls, value: float, info: object) -> float:
+        ok_limit = getattr(info, "data", {}).get("ok_limit")
+        if ok_limit is not None and value < ok_limit:
+            msg = f"ng_limit {value} lies below ok_limit {ok_limit}"
+            raise ValueError(msg)
+        return value
+
+
+class GoldenSet(Shape):
+    """Golden images for the self-test: a .npz (no pickles) with `images` uint8 [n, H, W, 3] BGR and, for each
+    variant, `score_<variant>` float32 [n] (hyphens as underscores).
+
+    The self-test passes when |score − golden| ≤ tolerance for every image, and no score is NaN.
+    """
+
+    file: str
+    images: int = Field(ge=1, le=64)
+    tolerance: float = Field(gt=0)
+
+
+class Lineage(Shape):
+    """What made this package. Enough to make it again and to find every package a bad picture touched."""
+
+    training_id: str = Field(max_length=64)
+    parent_package_id: PackageId | None = None
+    dataset_sha256: Sha256
+    sound_parts: int = Field(ge=0)
+    defective_parts: int = Field(ge=0)
+    seed: int
+    backbone: str
+    backbone_weights_sha256: Sha256
+    backbone_weights_source: str
+    trainer_version: str
+    training_seconds: float = Field(ge=0)
+
+
+class PackageManifest(Message):
+    """See the module. `defect_classes` is in the order of `class_scores`."""
+
+    product: Name
+    detector: DetectorKind
+    created_at: UtcTime
+    is_simulated: bool
+    graph: GraphSignature
+    variants: list[PackageVariant] = Field(min_length=1)
+    files: list[PackageFile] = Field(min_length=2)
+    limits: Limits
+    golden: GoldenSet
+    defect_classes: list[str] = []
+    lineage: Lineage

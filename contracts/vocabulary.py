@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The closed word lists of Sightline: verdicts, states, causes, roles.
+
+One word per thing, in code, wire, database and screens. Holds no behaviour. The meaning of each word and
+where it comes from stands in `docs/vocabulary.md`.
+"""
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What the machine says of a part. Never what happened to the part: that is `Disposition`."""
+
+    OK = "OK"
+    NG = "NG"
+    REVIEW = "REVIEW"
+    NO_DECISION = "NO_DECISION"
+
+
+class VerdictCause(StrEnum):
+    """Why a verdict is what it is. Everything but `SCORE` belongs to `NO_DECISION`."""
+
+    SCORE = "SCORE"
+    LATE = "LATE"
+    NO_PACKAGE = "NO_PACKAGE"
+    IMAGE_FAULT = "IMAGE_FAULT"
+    INFERENCE_ERROR = "INFERENCE_ERROR"
+    # The trigger was counted but its frame never reached the station (dropped, station down, queue full).
+    MISSED_FRAME = "MISSED_FRAME"
+    # The process ended between the trigger and the record; found at the next start from the trigger gap.
+    SESSION_CRASHED = "SESSION_CRASHED"
+
+
+class Disposition(StrEnum):
+    """What the station asked the line to do with the part."""
+
+    PASSED = "PASSED"
+    REJECTED = "REJECTED"
+    HELD = "HELD"
+    REWORKED = "REWORKED"
+
+
+class SignalState(StrEnum):
+    """Whether the reject output took the station's word. `FAILED` leaves the part to the fail-safe gate."""
+
+    SENT = "SENT"
+    FAILED = "FAILED"
+    # No signal was possible: the part had left before the station knew of it.
+    MISSED = "MISSED"
+
+
+class StationState(StrEnum):
+    """State of a station, mapped one to one to the OPC 40100-1 machine in `docs/vocabulary.md`."""
+
+    STARTING = "STARTING"
+    READY = "READY"
+    INSPECTING = "INSPECTING"
+    DEGRADED = "DEGRADED"
+    HALTED = "HALTED"
+    FAULT = "FAULT"
+
+
+class Variant(StrEnum):
+    """Numeric form of a package's graph."""
+
+    INT8_U8S8 = "int8-u8s8"
+    INT8_S8S8 = "int8-s8s8"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class DetectorKind(StrEnum):
+    """How a package learned. `AUTO` is a request only, never the kind of a finished package."""
+
+    AUTO = "auto"
+    MEMORY_BANK = "memory-bank"
+    MIXED = "mixed"
+    CLASSIFIER = "classifier"
+
+
+class PackageState(StrEnum):
+    """How far a station has come with an assigned package."""
+
+    DOWNLOADING = "DOWNLOADING"
+    VERIFIED = "VERIFIED"
+    INSTALLED = "INSTALLED"
+    ACTIVE = "ACTIVE"
+    REFUSED = "REFUSED"
+
+
+class RefusalReason(StrEnum):
+    """Why a station did not take an assignment or a package. `UNREACHABLE` alone is retried."""
+
+    SIGNATURE = "SIGNATURE"
+    EXPIRED = "EXPIRED"
+    ROLLBACK = "ROLLBACK"
+    DIGEST = "DIGEST"
+    TOO_LARGE = "TOO_LARGE"
+    WRONG_STATION = "WRONG_STATION"
+    WRONG_PRODUCT = "WRONG_PRODUCT"
+    NO_VARIANT = "NO_VARIANT"
+    UNREADABLE = "UNREADABLE"
+    SELF_TEST = "SELF_TEST"
+    DISK = "DISK"
+    UNREACHABLE = "UNREACHABLE"
+
+
+class EvidenceKind(StrEnum):
+    """What a stored picture shows of an inspection."""
+
+    CROP = "CROP"
+    HEATMAP = "HEATMAP"
+
+
+class Judgement(StrEnum):
+    """What a person says of a part."""
+
+    GOOD = "GOOD"
+    DEFECTIVE = "DEFECTIVE"
+    UNSURE = "UNSURE"
+
+
+class LabelSource(StrEnum):
+    """Where a judged picture came from. Audit (chance asked) and review (machine asked) never mix in rates."""
+
+    AUDIT = "AUDIT"
+    REVIEW = "REVIEW"
+    REFERENCE = "REFERENCE"
+
+
+class AuditState(StrEnum):
+    """Life of a drawn audit. `LOST`: the station no longer had the picture (counted as non-response)."""
+
+    AWAITING_EVIDENCE = "AWAITING_EVIDENCE"
+    OPEN = "OPEN"
+    JUDGED = "JUDGED"
+    LOST = "LOST"
+
+
+class AlarmKind(StrEnum):
+    """What a chart or a watch saw."""
+
+    ESCAPES = "ESCAPES"
+    REJECT_RATE = "REJECT_RATE"
+    IMAGE_SHIFT = "IMAGE_SHIFT"
+    STATION_SILENT = "STATION_SILENT"
+
+
+class AlarmState(StrEnum):
+    """Life of an alarm."""
+
+    RAISED = "RAISED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    CLOSED = "CLOSED"
+
+
+class TrainingState(StrEnum):
+    """Life of a training."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class PartUse(StrEnum):
+    """On which side of the group-disjoint split a labelled picture stands."""
+
+    TRAIN = "TRAIN"
+    HOLDOUT = "HOLDOUT"
+
+
+class PromotionOutcome(StrEnum):
+    """What the promotion gate said. Not enough evidence is its own answer, never a pass."""
+
+    PROMOTED = "PROMOTED"
+    REFUSED = "REFUSED"
+    NOT_ENOUGH_EVIDENCE = "NOT_ENOUGH_EVIDENCE"
+
+
+class RolloutState(StrEnum):
+    """Life of a rollout."""
+
+    READY = "READY"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    WAITING_FOR_APPROVAL = "WAITING_FOR_APPROVAL"
+    FINISHED = "FINISHED"
+    ERROR = "ERROR"
+    STOPPED = "STOPPED"
+
+
+class WaveState(StrEnum):
+    """Life of one wave of a rollout; the first wave is the canary."""
+
+    SCHEDULED = "SCHEDULED"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    ERROR = "ERROR"
+
+
+class Role(StrEnum):
+    """What an API token may do. Each role may do what those before it in `ROLE_ORDER` may, except STATION."""
+
+    VIEWER = "VIEWER"
+    INSPECTOR = "INSPECTOR"
+    ENGINEER = "ENGINEER"
+    ADMIN = "ADMIN"
+    STATION = "STATION"

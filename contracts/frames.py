@@ -59,7 +59,9 @@ def unpack_frame(payload: bytes) -> tuple[FrameHeader, bytes]:
         CodecError: not a packed frame, out of bounds, or a raw picture of the wrong length.
     """
     if payload[:4] != MAGIC or len(payload) < 8 or len(payload) > MAX_FRAME_BYTES:
-        msg = f"frame: expected {MAGIC!r} and at most {MAX_FRAME_BYTES} bytes, got {payload[:4]!r}, {len(payload)} bytes"
+        msg = (
+            f"frame: expected {MAGIC!r} and at most {MAX_FRAME_BYTES} bytes, got {payload[:4]!r}, {len(payload)} bytes"
+        )
         raise CodecError(msg)
     (length,) = struct.unpack(">I", payload[4:8])
     if length > MAX_HEADER_BYTES or 8 + length > len(payload):

@@ -92,8 +92,10 @@ class Limits(Shape):
 
 
 class GoldenSet(Shape):
-    """Golden images for the self-test: a .npz (no pickles) with `images` uint8 [n, H, W, 3] BGR and, for each
-    variant, `score_<variant>` float32 [n] (hyphens as underscores).
+    """Golden images for the self-test.
+
+    A .npz without pickles: `images` uint8 [n, H, W, 3] BGR and, for each variant, `score_<variant>`
+    float32 [n], hyphens as underscores.
 
     The self-test passes when |score − golden| ≤ tolerance for every image, and no score is NaN.
     """

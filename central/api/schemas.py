@@ -104,9 +104,9 @@ class InspectionView(Shape):
 
 
 class InspectionPage(Shape):
-    """`GET /inspections?station=&product=&verdict=&package_id=&since=&until=&before_id=&after_id=&limit=`
+    """`GET /inspections`.
 
-    Newest first; with `after_id` oldest first (for followers). `next_id` None: nothing more for now.
+    Query: station, product, verdict, package_id, since, until, before_id, after_id, limit. Newest first; with `after_id` oldest first (for followers). `next_id` None: nothing more for now.
     """
 
     items: list[InspectionView]
@@ -272,7 +272,10 @@ class By(Shape):
 
 
 class ReferencePartAdded(Shape):
-    """`POST /products/{product}/reference-parts?judgement=&defect_class=&part_id=&is_simulated=` with a PNG/JPEG body."""
+    """`POST /products/{product}/reference-parts` with a PNG or JPEG body.
+
+    Query: judgement, defect_class, part_id, is_simulated.
+    """
 
     sha256: Sha256
     product: Name

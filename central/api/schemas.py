@@ -106,7 +106,8 @@ class InspectionView(Shape):
 class InspectionPage(Shape):
     """`GET /inspections`.
 
-    Query: station, product, verdict, package_id, since, until, before_id, after_id, limit. Newest first; with `after_id` oldest first (for followers). `next_id` None: nothing more for now.
+    Query: station, product, verdict, package_id, since, until, before_id, after_id, limit. Newest
+    first; with `after_id` oldest first (for followers). `next_id` None: nothing more for now.
     """
 
     items: list[InspectionView]
@@ -199,7 +200,10 @@ class ChartView(Shape):
 
 
 class AuditTask(Shape):
-    """`GET /audits/next?inspector=NAME` (or 204) and items of `GET /audits?state=OPEN`. Blind: no verdict, no score."""
+    """An audit waiting for a person. Blind: carries neither verdict nor score.
+
+    `GET /audits/next?inspector=NAME` gives one (or 204); `GET /audits?state=OPEN` lists them.
+    """
 
     audit_id: int
     product: str | None

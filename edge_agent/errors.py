@@ -6,6 +6,7 @@
     ├── TrustError        the package, signature or message is wrong: never retry, report
     ├── TransportError    a link is down: retry with a growing pause
     └── DeviceError       camera, disk or accelerator: raise a station fault, park, let a person look
+        ├── ImageFaultError   one frame is not fit to be judged
         ├── InferenceError    one image could not be judged; the session itself may be fine
         └── SourceEnded       a finite frame source has no more frames (not a fault)
 
@@ -61,6 +62,12 @@ class DeviceError(EdgeError):
     """Something of this station's own hardware or runtime failed. Raise a fault and park."""
 
     default_code = "device"
+
+
+class ImageFaultError(DeviceError):
+    """One frame is not fit to be judged. The part becomes NO_DECISION; never fold it into NG."""
+
+    default_code = "image-fault"
 
 
 class InferenceError(DeviceError):

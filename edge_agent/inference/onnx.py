@@ -138,7 +138,7 @@ def _check_ends(path: Path, session: "ort.InferenceSession") -> None:
 
 def _provider_remedy(provider: str) -> str:
     if provider.startswith(("CUDA", "Tensorrt")):
-        return "install sightline[edge-gpu], check nvidia-smi and the driver, or set inference.provider to CPUExecutionProvider"
+        return "install sightline[edge-gpu], check the driver with nvidia-smi, or use CPUExecutionProvider"
     if provider.startswith("OpenVINO"):
-        return "install sightline[edge-openvino], or set inference.provider to CPUExecutionProvider"
+        return "install sightline[edge-openvino], or use CPUExecutionProvider"
     return "set inference.provider to one that this ONNX Runtime has"

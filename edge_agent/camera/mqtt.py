@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras that publish their frames over MQTT, on the station's `frame` topic.
+
+Takes packed frames (header, then picture) and bare JPEG or PNG. Bare pictures are numbered as they arrive,
+before the bounded buffer, so that a picture dropped there shows as a gap. Does not own the bus: subscribes once
+and stays subscribed. Payloads that are neither are counted and ignored: no part can be named from them.
+"""
+
+import logging
+import threading
+from collections import deque
+from typing import Final
+
+from contracts.codec import CodecError
+from contracts.frames import MAGIC, MAX_FRAME_BYTES
+from edge_agent.camera.decoding import decode_picture, frame_from_packed
+from edge_agent.camera.source import Frame
+from edge_agent.clock import Clock
+from edge_agent.errors import DeviceError
+from edge_agent.reporting.bus import MessageBus
+
+_log = logging.getLogger(__name__)
+
+_JPEG_START: Final = b"\xff\xd8\xff"
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+
+
+class MqttSource:
+    """Frames from the station's `frame` topic.
+
+    Args:
+        bus: the station's message bus.
+        topic: the frame topic.
+        clock: the station's clock.
+        capacity: frames kept for the loop; the newest beyond it are dropped and counted.
+        first_trigger: number of the first bare picture.
+        product: product of bare pictures.
+        shares_clock: the camera's wall clock is the station's (see `frame_from_packed`).
+    """
+
+    def __init__(
+        self,
+        bus: MessageBus,
+        topic: str,
+        clock: Clock,
+        *,
+        capacity: int = 8,
+        first_trigger: int = 0,
+        product: str | None = None,
+        shares_clock: bool = False,
+    ) -> None:
+        self._bus = bus
+        self._topic = topic
+        self._clock = clock
+        self._capacity = capacity
+        self._next_trigger = first_trigger
+        self._product = product
+        self._shares_clock = shares_clock
+        self._is_subscribed = False
+        self._arrived: deque[Frame] = deque()
+        self._changed = threading.Condition()
+        self.dropped = 0
+        self.unreadable = 0
+
+    def open(self) -> None:
+        """Subscribe, once.
+
+        Raises:
+            DeviceError: the broker is away, so no frame can come.
+        """
+        if not self._is_subscribed:
+            self._bus.subscribe(self._topic, self._on_frame)
+            self._is_subscribed = True
+        self._check_link()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """The next frame that arrived.
+
+        Raises:
+            DeviceError: nothing is waiting and the broker is away.
+        """
+        with self._changed:
+            if not self._arrived:
+                self._changed.wait(timeout_s)
+            if self._arrived:
+                return self._arrived.popleft()
+        self._check_link()
+        return None
+
+    def close(self) -> None:
+        """Stay subscribed: the bus resubscribes by itself, and what arrives meanwhile is not lost."""
+
+    def _check_link(self) -> None:
+        if not self._bus.is_connected:
+            msg = "the broker that carries the camera's frames is away"
+            raise DeviceError(msg, remedy="start the broker, or correct broker.url", code="source-gone")
+
+    def _on_frame(self, _topic: str, payload: bytes) -> None:
+        try:
+            frame = self._read(payload)
+        except CodecError as error:
+            self.unreadable += 1
+            _log.warning("frame ignored topic=%s unreadable=%d: %s", self._topic, self.unreadable, error)
+            return
+        with self._changed:
+            if len(self._arrived) >= self._capacity:
+                # Lossy on purpose: memory is bounded. The gap in the numbers reports the part.
+                self.dropped += 1
+                _log.warning("frame dropped trigger_number=%d dropped=%d", frame.trigger_number, self.dropped)
+                return
+            self._arrived.append(frame)
+            self._changed.notify()
+
+    def _read(self, payload: bytes) -> Frame:
+        if payload[:4] == MAGIC:
+            frame = frame_from_packed(payload, self._clock, shares_clock=self._shares_clock)
+            self._next_trigger = frame.trigger_number + 1
+            return frame
+        if len(payload) > MAX_FRAME_BYTES or not payload.startswith((_JPEG_START, _PNG_START)):
+            msg = f"expected a packed frame, JPEG or PNG, got {len(payload)} bytes starting {payload[:8]!r}"
+            raise CodecError(msg)
+        arrived_at, arrived = self._clock.now(), self._clock.monotonic()
+        trigger_number = self._next_trigger
+        self._next_trigger += 1
+        pixels, fault = decode_picture(payload)
+        return Frame(
+            pixels=pixels,
+            captured_at=arrived_at,
+            captured_monotonic=arrived,
+            trigger_number=trigger_number,
+            product=self._product,
+            fault=fault,
+        )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packages at the station: trust rules, slots on disk, download, self-test, installer."""

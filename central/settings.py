@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Central's start-up options: a TOML file, then `SIGHTLINE_CENTRAL_*` from the environment, read once.
+
+All faults are reported together. The environment name of `period_s` in `[audit]` is
+`SIGHTLINE_CENTRAL_AUDIT_PERIOD_S`; of the top-level `port`, `SIGHTLINE_CENTRAL_PORT`. The only place of central that
+reads the environment. Used by `central.__main__`; everything else is handed its section.
+"""
+
+import dataclasses
+import os
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from urllib.parse import unquote, urlsplit
+
+from central.errors import SettingsError
+
+ENV_PREFIX: Final = "SIGHTLINE_CENTRAL_"
+_SECRETS: Final = frozenset({"password"})
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """`url`: mqtt://host:1883 or mqtts://host:8883; a user and password may stand in it or beside it."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    username: str = ""
+    password: str = ""
+    ca_file: str = ""
+    keepalive_s: int = 30
+    max_queued_messages: int = 10_000
+
+    @property
+    def host(self) -> str:
+        """Host name of the URL."""
+        return urlsplit(self.url).hostname or "127.0.0.1"
+
+    @property
+    def port(self) -> int:
+        """Port of the URL, else the scheme's own."""
+        return urlsplit(self.url).port or (8883 if self.is_tls else 1883)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the scheme asks for TLS."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """How reports are gathered into transactions."""
+
+    batch_rows: int = 500
+    batch_wait_ms: int = 50
+    queue_messages: int = 2_000
+    queue_bytes: int = 256 * 1024 * 1024
+    max_quarantine_rows: int = 100_000
+
+
+@dataclass(frozen=True)
+class EvidenceSettings:
+    """Bounds of uploads and of what is kept. 0 days: kept for ever."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    partial_kept_hours: float = 24.0
+    accepted_kept_days: float = 30.0
+    rejected_kept_days: float = 365.0
+    inspections_kept_days: float = 0.0
+    retention_period_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """How accepted parts are drawn for blind judgement. Shares are of the accepted parts of one period."""
+
+    period_s: float = 30.0
+    accepted_share: float = 0.05
+    tightened_share: float = 0.25
+    lost_after_s: float = 120.0
+    claim_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """Charts and watches. `escape_*`: Bernoulli CUSUM over audit outcomes of accepted parts."""
+
+    period_s: float = 5.0
+    escape_tolerated_share: float = 0.01
+    escape_rejected_share: float = 0.05
+    # Mean number of audited parts between two false ESCAPES alarms.
+    escape_parts_between_false_alarms: float = 1000.0
+    reference_blocks: int = 20
+    block_parts: int = 50
+    ewma_weight: float = 0.2
+    limit_sigmas: float = 3.0
+    silent_after_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class LearningSettings:
+    """When to train and how. `command` runs one job file; it is a process of its own."""
+
+    is_automatic: bool = True
+    period_s: float = 2.0
+    min_defective_labels: int = 20
+    min_good_labels: int = 30
+    holdout_share: float = 0.3
+    max_images: int = 5_000
+    command: tuple[str, ...] = ("sightline-models", "run-job")
+    threads: int = 1
+    size_px: int = 256
+    timeout_s: float = 3_600.0
+
+
+@dataclass(frozen=True)
+class PromotionSettings:
+    """What a candidate must show on held-out parts."""
+
+    min_holdout_defective: int = 5
+    min_holdout_good: int = 20
+    max_overkill_increase: float = 0.02
+    max_escape_increase: float = 0.0
+    min_image_auroc: float = 0.6
+    confidence: float = 0.9
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """How a package goes out: canary first, then the rest."""
+
+    is_automatic: bool = True
+    period_s: float = 1.0
+    canary: int = 1
+    bake_parts: int = 60
+    bake_timeout_s: float = 600.0
+    install_timeout_s: float = 180.0
+    max_no_decision_share: float = 0.05
+    max_reject_rate_factor: float = 4.0
+    assignment_valid_days: float = 30.0
+
+
+@dataclass(frozen=True)
+class CentralSettings:
+    """Everything central is told at start."""
+
+    data_dir: Path
+    database_url: str = ""
+    blobs: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    log_level: str = "INFO"
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    learning: LearningSettings = field(default_factory=LearningSettings)
+    promotion: PromotionSettings = field(default_factory=PromotionSettings)
+    rollout: RolloutSettings = field(default_factory=RolloutSettings)
+
+    @property
+    def trust_dir(self) -> Path:
+        """Keys and TUF metadata."""
+        return self.data_dir / "trust"
+
+    @property
+    def trainings_dir(self) -> Path:
+        """One folder a training."""
+        return self.data_dir / "trainings"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Unfinished uploads."""
+        return self.data_dir / "uploads"
+
+
+def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> CentralSettings:
+    """Read file and environment.
+
+    Raises:
+        SettingsError: with every fault found, each naming the option, what was expected and what came.
+    """
+    env = os.environ if environment is None else environment
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError([f"{path}: no such file; `sightline-central init --data DIR` writes one"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError([f"{path}: not readable as TOML: {error}"]) from error
+    return settings_from(given, env, base=path.resolve().parent)
+
+
+def settings_from(given: Mapping[str, Any], env: Mapping[str, str], base: Path) -> CentralSettings:
+    """Build settings from a parsed file and an environment; relative paths stand beside the file (`base`).
+
+    Raises:
+        SettingsError: see `load_settings`.
+    """
+    faults: list[str] = []
+    known_env: set[str] = set()
+    values = _read_section(CentralSettings, "", given, env, faults=faults, known_env=known_env)
+    faults += [f"{name}: unknown option" for name in env if name.startswith(ENV_PREFIX) and name not in known_env]
+    if "data_dir" not in values:
+        faults.append("data_dir: expected a folder, got nothing")
+    if not faults:
+        data_dir = (base / values["data_dir"]).resolve()
+        values["data_dir"] = data_dir
+        values["database_url"] = values.get("database_url") or f"sqlite:///{data_dir / 'central.db'}"
+        values["blobs"] = values.get("blobs") or (data_dir / "blobs").as_uri()
+        settings = CentralSettings(**values)
+        faults += _check(settings)
+    if faults:
+        raise SettingsError(faults)
+    return _with_url_login(settings)
+
+
+def effective_values(settings: CentralSettings) -> dict[str, Any]:
+    """What is in force, for the log at start; secrets masked, passwords in URLs too."""
+
+    def shown(name: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shown(key, inner) for key, inner in value.items()}
+        if name in _SECRETS and value:
+            return "***"
+        if isinstance(value, str) and "@" in value and "://" in value:
+            scheme, _, rest = value.partition("://")
+            return f"{scheme}://***@{rest.rpartition('@')[2]}"
+        return str(value) if isinstance(value, Path) else value
+
+    return {key: shown(key, value) for key, value in dataclasses.asdict(settings).items()}
+
+
+def _read_section(
+    shape: type[Any],
+    section: str,
+    given: Mapping[str, Any],
+    env: Mapping[str, str],
+    *,
+    faults: list[str],
+    known_env: set[str],
+) -> dict[str, Any]:
+    hints = get_type_hints(shape)
+    values: dict[str, Any] = {}
+    prefix = f"{section}." if section else ""
+    faults += [f"{prefix}{name}: unknown option" for name in sorted(set(given) - set(hints))]
+    for name, hint in hints.items():
+        where = f"{prefix}{name}"
+        if dataclasses.is_dataclass(hint):
+            inner = given.get(name, {})
+            if not isinstance(inner, dict):
+                faults.append(f"{where}: expected a table, got {inner!r}")
+                continue
+            before = len(faults)
+            fields = _read_section(hint, name, inner, env, faults=faults, known_env=known_env)  # type: ignore[arg-type]
+            if len(faults) == before:
+                values[name] = hint(**fields)  # type: ignore[operator]
+            continue
+        env_name = ENV_PREFIX + where.replace(".", "_").upper()
+        known_env.add(env_name)
+        raw = env.get(env_name, given.get(name))
+        if raw is None:
+            continue
+        try:
+            values[name] = _converted(hint, raw, is_text=env_name in env)
+        except ValueError as error:
+            faults.append(f"{env_name if env_name in env else where}: {error}")
+    return values
+
+
+def _converted(hint: Any, raw: Any, *, is_text: bool) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    if origin is tuple:
+        words = raw.split() if is_text else raw
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"expected a list of words, got {raw!r}")
+        return tuple(words)
+    converters: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, float: _number, str: _text, Path: _path}
+    return converters[hint](raw)
+
+
+def _boolean(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in _BOOLEANS:
+        return _BOOLEANS[raw.lower()]
+    raise ValueError(f"expected true or false, got {raw!r}")
+
+
+def _whole(raw: Any) -> int:
+    try:
+        if isinstance(raw, (int, str)) and not isinstance(raw, bool):
+            return int(raw)
+    except ValueError:
+        pass
+    raise ValueError(f"expected a whole number, got {raw!r}")
+
+
+def _number(raw: Any) -> float:
+    try:
+        if isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+            return float(raw)
+    except ValueError:
+        pass
+    raise ValueError(f"expected a number, got {raw!r}")
+
+
+def _text(raw: Any) -> str:
+    if isinstance(raw, str):
+        return raw
+    raise ValueError(f"expected text, got {raw!r}")
+
+
+def _path(raw: Any) -> Path:
+    return Path(_text(raw))
+
+
+def _check(settings: CentralSettings) -> list[str]:
+    """Bounds, each with its unit. A share lies in 0 … 1; a period or size is above 0."""
+    faults: list[str] = []
+    if not 0 <= settings.port <= 65535:
+        faults.append(f"port: expected 0 … 65535, got {settings.port}")
+    if settings.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        faults.append(f"log_level: expected DEBUG, INFO, WARNING or ERROR, got {settings.log_level!r}")
+    url = urlsplit(settings.broker.url)
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname:
+        faults.append(f"broker.url: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got {settings.broker.url!r}")
+    if settings.database_url.partition(":")[0].partition("+")[0] not in ("sqlite", "postgresql"):
+        faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
+    for section in dataclasses.fields(settings):
+        inner = getattr(settings, section.name)
+        if not dataclasses.is_dataclass(inner):
+            continue
+        for option in dataclasses.fields(inner):
+            fault = _bound_fault(option.name, getattr(inner, option.name))
+            if fault:
+                faults.append(f"{section.name}.{option.name}: {fault}")
+    return faults
+
+
+def _bound_fault(name: str, value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if name.endswith(("_share", "confidence", "_weight")) and not 0 <= value <= 1:
+        return f"expected 0 … 1, got {value}"
+    if name.endswith(("_s", "_ms", "_rows", "_messages", "_bytes", "threads", "_px", "canary")) and value <= 0:
+        return f"expected more than 0, got {value}"
+    return f"expected 0 or more, got {value}" if value < 0 else None
+
+
+def _with_url_login(settings: CentralSettings) -> CentralSettings:
+    url = urlsplit(settings.broker.url)
+    if not url.username or settings.broker.username:
+        return settings
+    broker = dataclasses.replace(settings.broker, username=unquote(url.username), password=unquote(url.password or ""))
+    return dataclasses.replace(settings, broker=broker)

@@ -5,7 +5,8 @@ Pure arithmetic on lists; reads no database, asks nobody. Only the plant can do 
 made for it knows the truth of every part. Used by `plant.demo`.
 
 An *escape* is a defective part judged OK, over the defective parts judged; an *overkill* a good part judged
-NG, over the good parts judged. Parts without a decision were held and count in neither, but are reported.
+NG, over the good parts judged. Parts without a decision were held, and parts whose truth nobody knows cannot
+be counted; both count in neither, but in the totals.
 Rates are split by the package that judged the part: `before` are the packages the line started with, `after`
 those rolled out since. Good parts have no defect kind, so for overkill `new_kind` counts the good parts
 captured since the first part of the new kind: the same conditions before and after.
@@ -21,19 +22,9 @@ from statistics import NormalDist
 from typing import Any, Final
 
 from contracts.vocabulary import Verdict
+from plant.truth import PartTruth
 
 _CONFIDENCE: Final = 0.95
-
-
-@dataclass(frozen=True)
-class PartTruth:
-    """What really passed the camera of a station. `station` is `site/line/station`."""
-
-    station: str
-    trigger_number: int
-    product: str
-    is_defective: bool
-    defect_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +134,7 @@ def true_rates(
         return {"new_kind": _share(fresh, Verdict.OK), "all": _share(defective, Verdict.OK)}
 
     def overkill(packages: AbstractSet[str]) -> dict[str, Any]:
-        good = [each for each in judged_by(packages) if not each[0].is_defective]
+        good = [each for each in judged_by(packages) if each[0].is_defective is False]
         fresh = [each for each in good if since is not None and each[1].captured_at >= since]
         return {"new_kind": _share(fresh, Verdict.NG), "all": _share(good, Verdict.NG)}
 

@@ -14,7 +14,6 @@ from contracts.vocabulary import Verdict
 from plant.demands import Demand, failings
 from plant.report import (
     PartReport,
-    PartTruth,
     account,
     cause_counts,
     latency_summary,
@@ -24,6 +23,7 @@ from plant.report import (
     verdict_counts,
     wilson,
 )
+from plant.truth import PartTruth
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = "a" * 64, "b" * 64
@@ -31,7 +31,20 @@ STATION = "demo/line-1/st-1"
 
 
 def _part(number: int, kind: str | None = None) -> PartTruth:
-    return PartTruth(STATION, number, "ring", kind is not None, kind)
+    return PartTruth(
+        station=STATION,
+        trigger_number=number,
+        part_number=number,
+        product="ring",
+        part_id=f"part-{number}",
+        is_defective=kind is not None,
+        defect_class=kind,
+        severity=None,
+        mask_px=None,
+        phase="running",
+        side="test",
+        captured_at=START + timedelta(seconds=number),
+    )
 
 
 def _report(number: int, verdict: Verdict, package: str | None = OLD, **more: Any) -> PartReport:
@@ -94,6 +107,12 @@ def test_overkill_of_the_new_kind_counts_good_parts_since_it_came() -> None:
     assert (rates.overkill_before["all"]["count"], rates.overkill_before["all"]["of"]) == (1, 2)
     assert (rates.overkill_before["new_kind"]["count"], rates.overkill_before["new_kind"]["of"]) == (0, 1)
     assert (rates.overkill_after["new_kind"]["count"], rates.overkill_after["new_kind"]["of"]) == (1, 1)
+
+
+def test_part_of_unknown_truth_counts_as_neither_good_nor_defective() -> None:
+    truth = [replace(_part(1), is_defective=None)]
+    rates = true_rates(truth, [_report(1, Verdict.NG)], new_kinds=set(), packages_before={OLD}, packages_after=set())
+    assert (rates.overkill_before["all"]["of"], rates.escapes_before["all"]["of"]) == (0, 0)
 
 
 def test_rates_without_parts_are_not_known_rather_than_zero() -> None:

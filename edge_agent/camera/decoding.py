@@ -15,7 +15,7 @@ from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
 
 
-def frame_from_packed(payload: bytes, clock: Clock, *, shares_clock: bool) -> Frame:
+def frame_from_packed(payload: bytes, clock: Clock, *, shares_clock: bool, waited_s: float = 0.0) -> Frame:
     """Read a packed frame.
 
     Args:
@@ -23,19 +23,20 @@ def frame_from_packed(payload: bytes, clock: Clock, *, shares_clock: bool) -> Fr
         clock: the station's clock.
         shares_clock: the camera's wall clock is the station's, so the way here counts into the latency. Otherwise
             the arrival counts as the moment of capture for durations.
+        waited_s: how long ago the payload arrived here.
 
     Raises:
         CodecError: not a packed frame.
     """
     header, picture = unpack_frame(payload)
-    arrived = clock.monotonic()
-    # A camera clock ahead of ours must not give parts more time than they have: never below zero.
-    age_s = max(0.0, (clock.now() - header.captured_at).total_seconds()) if shares_clock else 0.0
+    now = clock.monotonic()
+    # A camera clock ahead of ours must not give parts more time than they have: never below the wait.
+    age_s = max(waited_s, (clock.now() - header.captured_at).total_seconds()) if shares_clock else waited_s
     pixels, fault = _pixels_of(header, picture)
     return Frame(
         pixels=pixels,
         captured_at=header.captured_at,
-        captured_monotonic=arrived - age_s,
+        captured_monotonic=now - age_s,
         trigger_number=header.trigger_number,
         part_id=header.part_id,
         product=header.product,

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cameras that publish their frames over MQTT, on the station's `frame` topic.
 
-Takes packed frames (header, then picture) and bare JPEG or PNG. Bare pictures are numbered as they arrive,
-before the bounded buffer, so that a picture dropped there shows as a gap. Does not own the bus: subscribes once
-and stays subscribed. Payloads that are neither are counted and ignored: no part can be named from them.
+Takes packed frames (header, then picture) or bare JPEG/PNG; one camera sends one kind. Bare pictures are
+numbered as they arrive, before the bounded buffer, so that a picture dropped there shows as a gap. Does not own
+the bus: subscribes once and stays subscribed. Payloads that are neither are counted and ignored: no part can be
+named from them.
 """
 
 import logging
 import threading
 from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from contracts.codec import CodecError
@@ -23,6 +26,15 @@ _log = logging.getLogger(__name__)
 
 _JPEG_START: Final = b"\xff\xd8\xff"
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    payload: bytes
+    is_packed: bool
+    at: datetime
+    monotonic: float
+    trigger_number: int
 
 
 class MqttSource:
@@ -57,7 +69,7 @@ class MqttSource:
         self._product = product
         self._shares_clock = shares_clock
         self._is_subscribed = False
-        self._arrived: deque[Frame] = deque()
+        self._arrived: deque[_Arrival] = deque()
         self._changed = threading.Condition()
         self.dropped = 0
         self.unreadable = 0
@@ -83,9 +95,11 @@ class MqttSource:
             if not self._arrived:
                 self._changed.wait(timeout_s)
             if self._arrived:
-                return self._arrived.popleft()
-        self._check_link()
-        return None
+                arrival = self._arrived.popleft()
+            else:
+                self._check_link()
+                return None
+        return self._decode(arrival)
 
     def close(self) -> None:
         """Stay subscribed: the bus resubscribes by itself, and what arrives meanwhile is not lost."""
@@ -96,38 +110,42 @@ class MqttSource:
             raise DeviceError(msg, remedy="start the broker, or correct broker.url", code="source-gone")
 
     def _on_frame(self, _topic: str, payload: bytes) -> None:
-        try:
-            frame = self._read(payload)
-        except CodecError as error:
-            self.unreadable += 1
-            _log.warning("frame ignored topic=%s unreadable=%d: %s", self._topic, self.unreadable, error)
+        """Runs on the bus's thread: keeps the bytes, leaves decoding to the reader."""
+        is_packed = payload[:4] == MAGIC
+        if len(payload) > MAX_FRAME_BYTES or not (is_packed or payload.startswith((_JPEG_START, _PNG_START))):
+            self._count_unreadable(f"expected a packed frame, JPEG or PNG, got {len(payload)} bytes {payload[:8]!r}")
             return
         with self._changed:
+            arrival = _Arrival(payload, is_packed, self._clock.now(), self._clock.monotonic(), self._next_trigger)
+            self._next_trigger += 0 if is_packed else 1
             if len(self._arrived) >= self._capacity:
                 # Lossy on purpose: memory is bounded. The gap in the numbers reports the part.
                 self.dropped += 1
-                _log.warning("frame dropped trigger_number=%d dropped=%d", frame.trigger_number, self.dropped)
+                _log.warning("frame dropped topic=%s dropped=%d", self._topic, self.dropped)
                 return
-            self._arrived.append(frame)
+            self._arrived.append(arrival)
             self._changed.notify()
 
-    def _read(self, payload: bytes) -> Frame:
-        if payload[:4] == MAGIC:
-            frame = frame_from_packed(payload, self._clock, shares_clock=self._shares_clock)
-            self._next_trigger = frame.trigger_number + 1
-            return frame
-        if len(payload) > MAX_FRAME_BYTES or not payload.startswith((_JPEG_START, _PNG_START)):
-            msg = f"expected a packed frame, JPEG or PNG, got {len(payload)} bytes starting {payload[:8]!r}"
-            raise CodecError(msg)
-        arrived_at, arrived = self._clock.now(), self._clock.monotonic()
-        trigger_number = self._next_trigger
-        self._next_trigger += 1
-        pixels, fault = decode_picture(payload)
+    def _decode(self, arrival: _Arrival) -> Frame | None:
+        if arrival.is_packed:
+            waited_s = self._clock.monotonic() - arrival.monotonic
+            try:
+                return frame_from_packed(
+                    arrival.payload, self._clock, shares_clock=self._shares_clock, waited_s=waited_s
+                )
+            except CodecError as error:
+                self._count_unreadable(str(error))
+                return None
+        pixels, fault = decode_picture(arrival.payload)
         return Frame(
             pixels=pixels,
-            captured_at=arrived_at,
-            captured_monotonic=arrived,
-            trigger_number=trigger_number,
+            captured_at=arrival.at,
+            captured_monotonic=arrival.monotonic,
+            trigger_number=arrival.trigger_number,
             product=self._product,
             fault=fault,
         )
+
+    def _count_unreadable(self, why: str) -> None:
+        self.unreadable += 1
+        _log.warning("frame ignored topic=%s unreadable=%d: %s", self._topic, self.unreadable, why)

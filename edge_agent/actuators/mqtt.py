@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reject output over MQTT: one `RejectSignal` per part on the station's `reject` topic, QoS 0.
+
+QoS 0 on purpose: a signal that comes late is worse than none, because the gate holds a part without one. Does
+not queue and does not repeat. Used by the loop.
+"""
+
+import logging
+
+from contracts.codec import encode
+from contracts.commands import RejectSignal
+from contracts.vocabulary import SignalState
+from edge_agent.reporting.bus import MessageBus
+
+_log = logging.getLogger(__name__)
+
+
+class MqttRejectOutput:
+    """Publishes signals.
+
+    Args:
+        bus: the station's message bus.
+        topic: the reject topic.
+    """
+
+    def __init__(self, bus: MessageBus, topic: str) -> None:
+        self._bus = bus
+        self._topic = topic
+        self.failed = 0
+
+    def send(self, signal: RejectSignal) -> SignalState:
+        """Publish the signal; FAILED when the bus would not take it now."""
+        try:
+            is_taken = self._bus.publish(self._topic, encode(signal), qos=0)
+        except Exception:  # whatever it was, the part must be recorded as held
+            _log.exception("reject signal raised trigger_number=%s", signal.trigger_number)
+            is_taken = False
+        if is_taken:
+            return SignalState.SENT
+        self.failed += 1
+        _log.warning("reject signal failed trigger_number=%s failed=%d", signal.trigger_number, self.failed)
+        return SignalState.FAILED

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training may learn from, and which judged pictures are held out to test it.
+
+Pure: no pictures, no files, no process. Called by `services/learning.py`.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from contracts.vocabulary import Judgement, LabelSource, PartUse
+
+
+@dataclass(frozen=True)
+class JudgedPicture:
+    """A picture with a firm judgement. `group` is the physical part; one group never stands on both sides."""
+
+    sha256: str
+    group: str
+    judgement: Judgement
+    defect_class: str | None
+    source: LabelSource
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether there are enough judged pictures, and if not, how many are missing."""
+
+    good: int
+    defective: int
+    missing_good: int
+    missing_defective: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Nothing is missing."""
+        return self.missing_good == 0 and self.missing_defective == 0
+
+    def in_words(self) -> str:
+        """One sentence for screens and alarms."""
+        have = f"{self.good} good and {self.defective} defective pictures are judged"
+        if self.is_enough:
+            return f"{have}: enough to train"
+        return f"{have}; {self.missing_good} good and {self.missing_defective} defective ones are missing"
+
+
+def readiness(good: int, defective: int, min_good: int, min_defective: int) -> Readiness:
+    """Compare counts of firm judgements with what is demanded."""
+    return Readiness(good, defective, max(0, min_good - good), max(0, min_defective - defective))
+
+
+def split_holdout(
+    pictures: Sequence[JudgedPicture], share: float, settled: Mapping[str, PartUse]
+) -> dict[str, PartUse]:
+    """Side of every group, the same for the same input.
+
+    A group that once stood on a side stays there (`settled`): a part that trained the champion never tests the
+    candidate. New groups fill the holdout to its share within each stratum (judgement, defect class, source), in
+    the order of a hash of their name, so neither the order of arrival nor anybody's wish decides. With two
+    groups or more of a judgement, both sides get at least one.
+    """
+    strata: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    kind = _kind_of_groups(pictures)
+    for group, stratum in kind.items():
+        strata[stratum].append(group)
+    use: dict[str, PartUse] = {}
+    for members in strata.values():
+        use.update(_split_stratum(members, share, settled))
+    for judgement in (Judgement.GOOD, Judgement.DEFECTIVE):
+        members = [group for group, stratum in kind.items() if stratum[0] == judgement.value]
+        _give_both_sides(members, use, settled)
+    return use
+
+
+def bound_pictures(pictures: Sequence[JudgedPicture], at_most: int) -> list[JudgedPicture]:
+    """The defective ones first, then the newest good ones, in the given (oldest first) order, `at_most` in all."""
+    if len(pictures) <= at_most:
+        return list(pictures)
+    defective = [picture for picture in pictures if picture.judgement is Judgement.DEFECTIVE]
+    keep = {picture.sha256 for picture in defective[-at_most:]}
+    room = at_most - len(keep)
+    good = [picture for picture in pictures if picture.judgement is Judgement.GOOD]
+    keep |= {picture.sha256 for picture in good[len(good) - room :]} if room > 0 else set()
+    return [picture for picture in pictures if picture.sha256 in keep]
+
+
+def _kind_of_groups(pictures: Iterable[JudgedPicture]) -> dict[str, tuple[str, str, str]]:
+    kind: dict[str, tuple[str, str, str]] = {}
+    for picture in pictures:
+        stratum = (picture.judgement.value, picture.defect_class or "", picture.source.value)
+        # A part with one defective picture is a defective part, whatever its other pictures show.
+        if picture.group not in kind or picture.judgement is Judgement.DEFECTIVE:
+            kind[picture.group] = stratum
+    return kind
+
+
+def _split_stratum(members: list[str], share: float, settled: Mapping[str, PartUse]) -> dict[str, PartUse]:
+    wanted = round(share * len(members))
+    if len(members) >= 2:
+        wanted = min(max(wanted, 1), len(members) - 1)
+    held = sum(settled.get(group) is PartUse.HOLDOUT for group in members)
+    use = {group: settled[group] for group in members if group in settled}
+    for group in sorted((group for group in members if group not in settled), key=_rank):
+        use[group] = PartUse.HOLDOUT if held < wanted else PartUse.TRAIN
+        held += use[group] is PartUse.HOLDOUT
+    return use
+
+
+def _give_both_sides(members: list[str], use: dict[str, PartUse], settled: Mapping[str, PartUse]) -> None:
+    if len(members) < 2:
+        return
+    for side in (PartUse.HOLDOUT, PartUse.TRAIN):
+        if all(use[group] is not side for group in members):
+            free = [group for group in members if group not in settled]
+            if free:
+                use[min(free, key=_rank)] = side
+
+
+def _rank(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Success and error condition of a rollout, typed: facts of one station in, a sentence or nothing out.
+
+Pure, and no parsing: a condition that cannot be read cannot exist here. Called by `domain/rollout.py`; the
+sentences are shown as they are.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from central.quality.rates import Interval, binomial_interval
+from contracts.vocabulary import PackageState
+
+# The conditions are asked again with every part; a stricter confidence keeps repeated looks from crying wolf.
+_LOOK_CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class BakePolicy:
+    """What a station must show. `bake_parts` 0: being active is enough (a product's first package).
+
+    Shares are of parts, times in s. `min_past_parts`: below this the station's own past says nothing, and only
+    `max_diverted_without_past` holds.
+    """
+
+    bake_parts: int = 60
+    bake_timeout_s: float = 600.0
+    install_timeout_s: float = 180.0
+    lost_after_s: float = 120.0
+    max_no_decision_share: float = 0.05
+    max_diverted_factor: float = 4.0
+    min_past_parts: int = 50
+    max_diverted_without_past: float = 0.5
+
+    def success_in_words(self) -> str:
+        """For screens."""
+        if self.bake_parts == 0:
+            return "every station reports the package active (first package of the product: nothing to compare with)"
+        return (
+            f"every station reports the package active and judges {self.bake_parts} parts with it, at most "
+            f"{self.max_no_decision_share:.0%} without a decision"
+        )
+
+    def error_in_words(self) -> str:
+        """For screens."""
+        return (
+            f"a station refuses, is silent for {self.lost_after_s:.0f} s, is not active within "
+            f"{self.install_timeout_s:.0f} s, shows no success within {self.bake_timeout_s:.0f} s, leaves more than "
+            f"{self.max_no_decision_share:.0%} of parts without a decision, or diverts surely more than "
+            f"{self.max_diverted_factor:g} times its own past share plus the escapes that audits found"
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one station in this rollout; the defaults mean: nothing.
+
+    Counts are of parts since the station was assigned the package. `diverted`: NG or REVIEW.
+    `extra_high`: upper bound of the share of accepted parts that audits found defective under the previous
+    package: those will be diverted now, and rightly so.
+    """
+
+    package_state: PackageState | None = None
+    refusal: str | None = None
+    heard_at: datetime | None = None
+    judged: int = 0
+    diverted: int = 0
+    no_decision: int = 0
+    past_judged: int = 0
+    past_diverted: int = 0
+    extra_high: float = 0.0
+
+    def heard(self) -> str:
+        """Last word of the station on the package."""
+        return self.package_state.value if self.package_state is not None else "nothing"
+
+
+def error_in(seen: Seen, policy: BakePolicy) -> str | None:
+    """What speaks surely against the package at this station; None: nothing so far."""
+    if seen.refusal is not None:
+        return f"the station refused: {seen.refusal}"
+    if seen.package_state is PackageState.REFUSED:
+        return "the station refused the package"
+    undecided = binomial_interval(seen.no_decision, seen.judged + seen.no_decision, _LOOK_CONFIDENCE)
+    if undecided.low > policy.max_no_decision_share:
+        return f"{_of(seen.no_decision, seen.judged + seen.no_decision, undecided)} parts without a decision"
+    diverted = binomial_interval(seen.diverted, seen.judged, _LOOK_CONFIDENCE)
+    allowed = allowed_diverted(seen, policy)
+    if diverted.low > allowed:
+        return f"{_of(seen.diverted, seen.judged, diverted)} parts diverted, at most {allowed:.1%} expected"
+    return None
+
+
+def success_in(seen: Seen, policy: BakePolicy) -> tuple[bool, str]:
+    """Whether success is shown, and what was seen. Without parts it never is (but for a first package)."""
+    if policy.bake_parts == 0:
+        return True, "active"
+    total = seen.judged + seen.no_decision
+    share = seen.no_decision / total if total else 0.0
+    allowed = allowed_diverted(seen, policy)
+    diverted = seen.diverted / seen.judged if seen.judged else 0.0
+    detail = (
+        f"{seen.judged} of {policy.bake_parts} parts judged, {seen.diverted} diverted (at most {allowed:.1%} "
+        f"expected), {seen.no_decision} without a decision"
+    )
+    is_shown = seen.judged >= policy.bake_parts and share <= policy.max_no_decision_share and diverted <= allowed
+    return is_shown, detail
+
+
+def lost_in(seen: Seen, policy: BakePolicy, waited_s: float, now: datetime) -> str | None:
+    """Whether the station can no longer be heard. A station never heard of has as long as a silent one."""
+    # A clock that stands (pause) or just began holds silence against nobody.
+    silent_s = waited_s if seen.heard_at is None else min(waited_s, (now - seen.heard_at).total_seconds())
+    if silent_s > policy.lost_after_s:
+        return f"nothing heard of the station for {silent_s:.0f} s"
+    return None
+
+
+def allowed_diverted(seen: Seen, policy: BakePolicy) -> float:
+    """Share of diverted parts that the station's own past makes credible."""
+    if seen.past_judged < policy.min_past_parts:
+        return policy.max_diverted_without_past
+    past = binomial_interval(seen.past_diverted, seen.past_judged, _LOOK_CONFIDENCE)
+    return min(1.0, policy.max_diverted_factor * past.high + seen.extra_high)
+
+
+def _of(count: int, of: int, interval: Interval) -> str:
+    return f"{count} of {of} ({interval.low:.1%} to {interval.high:.1%})"

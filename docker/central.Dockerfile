@@ -1,0 +1,17 @@
+# Central with a trainer beside it: the smallest plant trains on the same machine (CPU build of torch).
+FROM docker.io/library/python:3.11-slim-bookworm
+WORKDIR /opt/sightline
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY contracts contracts
+COPY central central
+COPY models models
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "${TORCH_INDEX}" torch==2.13.0 \
+ && pip install --no-cache-dir -c constraints.txt ".[central,models]" \
+ && useradd --uid 10001 --create-home sightline \
+ && install -d -o sightline /var/lib/sightline
+USER 10001
+VOLUME /var/lib/sightline
+EXPOSE 8000
+ENTRYPOINT ["sightline-central"]
+CMD ["run", "--settings", "/var/lib/sightline/central.toml"]

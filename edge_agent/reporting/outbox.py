@@ -163,6 +163,10 @@ class Outbox:
         """Durable reports with a greater row id (and not above `up_to`), oldest first, all epochs."""
         return self._file.read(row_id, up_to, limit)
 
+    def committed_rows(self, row_ids: list[int]) -> list[StoredReport]:
+        """Those of these durable reports that are still there, oldest first."""
+        return self._file.read_rows(row_ids)
+
     def apply_receipt(self, receipt: ReportsCommitted) -> bool:
         """Remove what central has committed. Takes no time; the writer does it.
 

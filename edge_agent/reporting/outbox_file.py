@@ -193,6 +193,13 @@ class OutboxFile:
         with self._reading:
             return [StoredReport(*row) for row in self._reader.execute(query, (after, up_to or 2**62, limit))]
 
+    def read_rows(self, row_ids: Sequence[int]) -> list[StoredReport]:
+        """Those of these rows that are still there, oldest first; at most some thousand. Any thread."""
+        marks = ",".join("?" * len(row_ids))
+        query = f"SELECT id, epoch, sequence, body FROM report WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - marks
+        with self._reading:
+            return [StoredReport(*row) for row in self._reader.execute(query, row_ids)]
+
     def last_trigger_number(self) -> int | None:
         """Trigger number of the last durable report that had one."""
         value = self._fact(_LAST_TRIGGER, -1)

@@ -32,7 +32,7 @@ class MqttRejectOutput:
         """Publish the signal; FAILED when the bus would not take it now."""
         try:
             is_taken = self._bus.publish(self._topic, encode(signal), qos=0)
-        except Exception:  # whatever it was, the part must be recorded as held
+        except Exception:  # noqa: BLE001 - whatever it was, the part must be recorded as held
             _log.exception("reject signal raised trigger_number=%s", signal.trigger_number)
             is_taken = False
         if is_taken:

@@ -64,7 +64,7 @@ class Heartbeat:
     def _beat(self) -> None:
         try:
             status = self._status()
-        except Exception:  # a status that cannot be made must not end the thread that would say so
+        except Exception:  # noqa: BLE001 - a status that cannot be made must not end the thread that would say so
             _log.exception("status could not be made")
             return
         if not self._bus.publish(self._topic, encode(status), qos=1, retain=True):

@@ -255,6 +255,8 @@ class Quarantine(Row, table=True):
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
     topic: str = Field(sa_type=Text)
     payload: bytes = Field(sa_type=LargeBinary)
+    # SHA-256 of topic and bytes: the same poison sent again and again takes one row.
+    digest: str = Field(max_length=64, unique=True)
     error: str = Field(sa_type=Text)
     received_at: datetime = Field(sa_type=UtcDateTime)
     # Set when a single report was unreadable inside a readable message: it has a number and gets a receipt.

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bounded queue between the network thread and the writer of `services/ingest.py`.
+
+When it is full a message's bytes are let go and its acknowledgement is held back: the broker's window closes (that
+is the backpressure), and the station sends the reports again because it got no receipt. Held acknowledgements are
+given once there is room. Reads no message.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from central.messaging.gateway import Delivery
+
+
+class Inbox:
+    """Bounded by messages and by bytes, one reader."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages: Final = max_messages
+        self._max_bytes: Final = max_bytes
+        self._waiting: Final[deque[Delivery]] = deque()
+        self._held: list[Callable[[], None]] = []
+        self._bytes = 0
+        self._is_closed = False
+        self._changed: Final = threading.Condition()
+        self.turned_away = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, delivery: Delivery) -> bool:
+        """Queue a delivery; False: no room, see the module."""
+        with self._changed:
+            is_full = len(self._waiting) >= self._max_messages
+            is_heavy = self._bytes + len(delivery.payload) > self._max_bytes and len(self._waiting) > 0
+            if is_full or is_heavy or self._is_closed:
+                # Lossy on purpose: the bytes go, the station still has them until a receipt says otherwise.
+                self.turned_away += 1
+                self._held.append(delivery.acknowledge)
+                return False
+            self._waiting.append(delivery)
+            self._bytes += len(delivery.payload)
+            self._changed.notify()
+            return True
+
+    def take(self, wait_s: float) -> Delivery | None:
+        """The oldest delivery, waiting up to `wait_s`; None: nothing came."""
+        with self._changed:
+            if not self._waiting and not self._is_closed:
+                self._changed.wait(wait_s)
+            if not self._waiting:
+                return None
+            delivery = self._waiting.popleft()
+            self._bytes -= len(delivery.payload)
+            return delivery
+
+    def release_held(self) -> int:
+        """Give held acknowledgements if the queue is at most half full; how many."""
+        with self._changed:
+            if not self._held or len(self._waiting) > self._max_messages // 2 or self._bytes > self._max_bytes // 2:
+                return 0
+            held, self._held = self._held, []
+        for acknowledge in held:
+            acknowledge()
+        return len(held)
+
+    def close(self) -> None:
+        """Take nothing more and wake the reader."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

@@ -15,7 +15,7 @@ from contracts.vocabulary import Verdict, VerdictCause
 from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
 from edge_agent.decision import Decision, decide, no_decision
-from edge_agent.errors import ImageFaultError, InferenceError
+from edge_agent.errors import EdgeError, ImageFaultError
 from edge_agent.inference.session import Inference, LoadedPackage
 from edge_agent.inference.slots import PackageSlots
 from edge_agent.recipe import Recipe, Recipes
@@ -85,11 +85,8 @@ class Judge:
         begun_s = self._clock.monotonic()
         try:
             view = self._view_of(frame, recipe)
-        except ImageFaultError as error:
-            _log.warning("image fault trigger_number=%d: %s", frame.trigger_number, error.message)
-            return self._failed(VerdictCause.IMAGE_FAULT, product)
-        except Exception:
-            _log.exception("crop failed trigger_number=%d", frame.trigger_number)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
+            _log_failure("image fault", frame, error)
             return self._failed(VerdictCause.IMAGE_FAULT, product)
         prepared_s = self._clock.monotonic()
         prepare_ms = (prepared_s - begun_s) * MS_PER_S
@@ -100,11 +97,8 @@ class Judge:
             return self._failed(VerdictCause.LATE, product, view=view, prepare_ms=prepare_ms)
         try:
             inference = package.session.run(view)
-        except InferenceError as error:
-            _log.warning("inference failed trigger_number=%d: %s", frame.trigger_number, error.message)
-            return self._failed(VerdictCause.INFERENCE_ERROR, product, package=package, view=view)
-        except Exception:  # a runtime's own exception must cost one part, not the station
-            _log.exception("inference raised trigger_number=%d", frame.trigger_number)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
+            _log_failure("inference failed", frame, error)
             return self._failed(VerdictCause.INFERENCE_ERROR, product, package=package, view=view)
         decided_s = self._clock.monotonic()
         decision = decide(
@@ -164,3 +158,9 @@ def _defect_class(decision: Decision, inference: Inference, package: LoadedPacka
     if decision.verdict not in (Verdict.NG, Verdict.REVIEW) or scores is None or len(scores) != len(classes):
         return None
     return classes[int(np.argmax(scores))][:64] if classes else None
+
+
+def _log_failure(what: str, frame: Frame, error: Exception) -> None:
+    """Our own errors say all there is to say; a foreign one is worth its traceback."""
+    trace = None if isinstance(error, EdgeError) else error
+    _log.warning("%s trigger_number=%d: %s", what, frame.trigger_number, error, exc_info=trace)

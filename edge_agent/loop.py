@@ -12,7 +12,6 @@ at its next start and reports it as SESSION_CRASHED and held, although its signa
 
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,18 +19,17 @@ from numpy.typing import NDArray
 
 from contracts.commands import RejectSignal
 from contracts.ids import InspectionId, StationAddress
-from contracts.reports import ImageMeasures, InspectionReported, StageLatency
-from contracts.vocabulary import Disposition, SignalState, Verdict
+from contracts.reports import InspectionReported
+from contracts.vocabulary import SignalState, Verdict
 from edge_agent.actuators.base import RejectOutput
 from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
-from edge_agent.decision import no_decision
 from edge_agent.errors import EdgeError
 from edge_agent.frame_queue import FrameQueue, QueuedFrame
-from edge_agent.judging import MS_PER_S, Judge, Judgement
+from edge_agent.judging import Judge, Judgement
 from edge_agent.monitor.health import HealthMonitor, PartSeen
+from edge_agent.recording import inspection_report, missed_report
 from edge_agent.triggers import Sighting, TriggerWatch
-from edge_agent.vision.measures import measure
 
 _log = logging.getLogger(__name__)
 
@@ -142,21 +140,26 @@ class InspectionLoop:
                 return
 
     def _guarded(self, queued: QueuedFrame) -> None:
-        """A fault in our own code costs one part (found as a gap later), never the thread."""
-        self._health.judging(True)
+        """No fault of ours may end the thread, nor let a part go unreported."""
+        self._health.part_begun()
         try:
             self.inspect(queued)
         except EdgeError as error:
+            # The outbox is closed: the station stops, and the next start finds this part as a gap.
             _log.error("part not recorded trigger_number=%d: %s", queued.frame.trigger_number, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see above
             self.crashes += 1
-            _log.exception("part not recorded trigger_number=%d", queued.frame.trigger_number)
-            self._health.set_fault("loop", f"a part could not be recorded: {error}", "see the station's log")
+            _log.exception("inspection failed trigger_number=%d crashes=%d", queued.frame.trigger_number, self.crashes)
+            self._health.set_fault("loop", f"an inspection failed: {error}", "see the station's log")
         finally:
-            self._health.judging(False)
+            self._health.part_ended()
 
     def inspect(self, queued: QueuedFrame) -> None:
-        """Take one frame through judge, signal and record."""
+        """Take one frame through judge, signal and record.
+
+        Raises:
+            EdgeError: the outbox took nothing; the part is found as a gap at the next start.
+        """
         frame = queued.frame
         sighting = self._triggers.see(frame.trigger_number, frame.captured_at)
         if sighting.is_stray:
@@ -164,73 +167,51 @@ class InspectionLoop:
             _log.warning("stray frame ignored trigger_number=%d strays=%d", frame.trigger_number, self.strays)
             return
         is_simulated = self._is_simulated or frame.is_simulated
+        if is_simulated:
+            self._health.mark_simulated()
         judgement = self._judge.missed(frame) if queued.is_missed else self._judge.judge(frame)
         signal = self._signal(frame, judgement)
         signalled_s = self._clock.monotonic()
+        # Older parts first: whatever is lost with this process is then a gap behind the last recorded number.
         self._record_missed(frame, judgement, sighting, is_simulated=is_simulated)
-        self._record(frame, judgement, signal, signalled_s, is_simulated=is_simulated)
+        sequence = self._outbox.next_sequence()
+        self._put(
+            inspection_report(
+                frame, judgement, sequence=sequence, signal=signal, signalled_s=signalled_s, is_simulated=is_simulated
+            )
+        )
         self._last_product = judgement.product
+        self._keep_evidence(judgement, sequence, is_simulated=is_simulated)
 
     def _signal(self, frame: Frame, judgement: Judgement) -> SignalState:
         decision = judgement.decision
-        return self._output.send(
-            RejectSignal(
-                station=self._station,
-                epoch=self._outbox.epoch,
-                trigger_number=frame.trigger_number,
-                part_id=frame.part_id,
-                verdict=decision.verdict,
-                disposition=decision.disposition,
-                at=self._clock.now(),
+        try:
+            return self._output.send(
+                RejectSignal(
+                    station=self._station,
+                    epoch=self._outbox.epoch,
+                    trigger_number=frame.trigger_number,
+                    part_id=frame.part_id,
+                    verdict=decision.verdict,
+                    disposition=decision.disposition,
+                    at=self._clock.now(),
+                )
             )
-        )
+        except Exception as error:  # noqa: BLE001 - the gate holds the part, and the report must still be written
+            _log.warning("reject output raised trigger_number=%d: %s", frame.trigger_number, error, exc_info=error)
+            return SignalState.FAILED
 
-    def _record(
-        self, frame: Frame, judgement: Judgement, signal: SignalState, signalled_s: float, *, is_simulated: bool
-    ) -> None:
-        decision, package, inference = judgement.decision, judgement.package, judgement.inference
-        sequence = self._outbox.next_sequence()
-        latency = StageLatency(
-            prepare_ms=_rounded(judgement.prepare_ms),
-            infer_ms=_rounded(judgement.infer_ms),
-            verdict_ms=_since_ms(frame, judgement.decided_s),
-            reject_ms=_since_ms(frame, signalled_s) if signal is SignalState.SENT else None,
-        )
-        limits = package.manifest.limits if package is not None else None
-        report = InspectionReported(
-            sequence=sequence,
-            trigger_number=frame.trigger_number,
-            part_id=frame.part_id,
-            product=judgement.product,
-            captured_at=frame.captured_at,
-            verdict=decision.verdict,
-            cause=decision.cause,
-            score=inference.score if inference is not None else None,
-            ok_limit=limits.ok_limit if limits is not None else None,
-            ng_limit=limits.ng_limit if limits is not None else None,
-            defect_class=judgement.defect_class,
-            package_id=package.package_id if package is not None else None,
-            variant=package.variant if package is not None else None,
-            provider=package.session.provider if package is not None else None,
-            # Without a signal the fail-safe gate holds the part, whatever we thought of it.
-            disposition=Disposition.HELD if signal is SignalState.FAILED else decision.disposition,
-            signal=signal,
-            latency=latency,
-            image=_measures(judgement),
-            is_simulated=is_simulated,
-        )
+    def _put(self, report: InspectionReported) -> None:
         self._outbox.put(report)
-        self._keep_evidence(judgement, sequence, is_simulated=is_simulated)
-        if is_simulated:
-            self._health.mark_simulated()
+        latency = report.latency
         self._health.record(
             PartSeen(
                 at_s=self._clock.monotonic(),
-                verdict=decision.verdict,
-                cause=decision.cause,
-                signal=signal,
-                verdict_ms=latency.verdict_ms,
-                reject_ms=latency.reject_ms,
+                verdict=report.verdict,
+                cause=report.cause,
+                signal=report.signal,
+                verdict_ms=latency.verdict_ms if latency is not None else None,
+                reject_ms=latency.reject_ms if latency is not None else None,
             )
         )
 
@@ -251,51 +232,25 @@ class InspectionLoop:
         if sighting.is_recount:
             self.recounts += 1
             _log.warning("camera counts anew trigger_number=%d recounts=%d", frame.trigger_number, self.recounts)
-        if sighting.missed:
-            _log.warning(
-                "parts missed first=%d count=%d cause=%s",
-                sighting.missed.start,
-                len(sighting.missed),
-                sighting.cause,
-            )
         if sighting.unnamed:
             message = f"{sighting.unnamed} more parts passed unseen than are reported one by one"
             remedy = "check how long the station was away; if the camera's counter jumped, nothing is missing"
             _log.error("trigger gap beyond the bound unnamed=%d", sighting.unnamed)
             self._health.set_fault("trigger-gap", message, remedy)
-        for report in self._missed_reports(frame, judgement, sighting, is_simulated=is_simulated):
-            self._outbox.put(report)
-            self._health.record(
-                PartSeen(self._clock.monotonic(), report.verdict, report.cause, report.signal),
-            )
-
-    def _missed_reports(
-        self, frame: Frame, judgement: Judgement, sighting: Sighting, *, is_simulated: bool
-    ) -> Iterator[InspectionReported]:
-        decision = no_decision(sighting.cause)
+        if not sighting.missed:
+            return
+        first, count = sighting.missed.start, len(sighting.missed)
+        _log.warning("parts missed first=%d count=%d cause=%s", first, count, sighting.cause)
         # Between two parts of one product lay parts of that product; else it is not known.
         product = judgement.product if judgement.product == self._last_product else self._default_product
         for number in sighting.missed:
-            yield InspectionReported(
-                sequence=self._outbox.next_sequence(),
-                trigger_number=number,
-                product=product,
-                captured_at=frame.captured_at,
-                verdict=decision.verdict,
-                cause=decision.cause,
-                disposition=decision.disposition,
-                signal=SignalState.MISSED,
-                is_simulated=is_simulated,
+            self._put(
+                missed_report(
+                    frame,
+                    number,
+                    cause=sighting.cause,
+                    product=product,
+                    sequence=self._outbox.next_sequence(),
+                    is_simulated=is_simulated,
+                )
             )
-
-
-def _measures(judgement: Judgement) -> ImageMeasures | None:
-    return measure(judgement.view) if judgement.view is not None else None
-
-
-def _since_ms(frame: Frame, then_s: float) -> float:
-    return round(max(0.0, then_s - frame.captured_monotonic) * MS_PER_S, 3)
-
-
-def _rounded(value_ms: float | None) -> float | None:
-    return None if value_ms is None else round(max(0.0, value_ms), 3)

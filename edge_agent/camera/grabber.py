@@ -65,7 +65,7 @@ class Grabber:
                 return
             except EdgeError as error:
                 self._lost(error)
-            except Exception as error:  # a driver's own exception must not end the thread
+            except Exception as error:  # noqa: BLE001 - a driver's own exception must not end the thread
                 _log.exception("source raised")
                 self._lost(DeviceError(f"the camera's driver failed: {error}", remedy="see the station's log"))
             finally:

@@ -124,9 +124,13 @@ class HealthMonitor:
         self._has_source = False
         self.set_fault("source-gone", error.message, error.remedy)
 
-    def judging(self, is_judging: bool) -> None:
-        """A judgement begins or ends; one that never ends is a fault."""
-        self._judging_since_s = self._clock.monotonic() if is_judging else None
+    def part_begun(self) -> None:
+        """A part is in the judge's hands; one that never leaves them is a fault."""
+        self._judging_since_s = self._clock.monotonic()
+
+    def part_ended(self) -> None:
+        """The part has left the judge's hands."""
+        self._judging_since_s = None
 
     def record(self, part: PartSeen) -> None:
         """Take in one part."""

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a judged or missed part to its report. Pure, but for the picture measures it works out.
+
+Sends nothing and stores nothing. Called by the loop, after the reject signal has left. A report must come out for
+every part: measures that fail are left out, they never cost the report.
+"""
+
+import logging
+
+from contracts.reports import ImageMeasures, InspectionReported, StageLatency
+from contracts.vocabulary import Disposition, SignalState, VerdictCause
+from edge_agent.camera.source import Frame
+from edge_agent.decision import no_decision
+from edge_agent.judging import MS_PER_S, Judgement
+from edge_agent.vision.measures import measure
+
+_log = logging.getLogger(__name__)
+
+
+def inspection_report(
+    frame: Frame,
+    judgement: Judgement,
+    *,
+    sequence: int,
+    signal: SignalState,
+    signalled_s: float,
+    is_simulated: bool,
+) -> InspectionReported:
+    """The report on a part that the station saw.
+
+    Args:
+        frame: as the camera gave it.
+        judgement: what was found out.
+        sequence: number of the report.
+        signal: whether the reject output took our word.
+        signalled_s: monotonic time at which the signal was handed over.
+        is_simulated: not a real part.
+    """
+    decision, package, inference = judgement.decision, judgement.package, judgement.inference
+    limits = package.manifest.limits if package is not None else None
+    return InspectionReported(
+        sequence=sequence,
+        trigger_number=frame.trigger_number,
+        part_id=frame.part_id,
+        product=judgement.product,
+        captured_at=frame.captured_at,
+        verdict=decision.verdict,
+        cause=decision.cause,
+        score=inference.score if inference is not None else None,
+        ok_limit=limits.ok_limit if limits is not None else None,
+        ng_limit=limits.ng_limit if limits is not None else None,
+        defect_class=judgement.defect_class,
+        package_id=package.package_id if package is not None else None,
+        variant=package.variant if package is not None else None,
+        provider=package.session.provider if package is not None else None,
+        # Without a signal the fail-safe gate holds the part, whatever we thought of it.
+        disposition=Disposition.HELD if signal is SignalState.FAILED else decision.disposition,
+        signal=signal,
+        latency=StageLatency(
+            prepare_ms=_rounded(judgement.prepare_ms),
+            infer_ms=_rounded(judgement.infer_ms),
+            verdict_ms=_since_ms(frame, judgement.decided_s),
+            reject_ms=_since_ms(frame, signalled_s) if signal is SignalState.SENT else None,
+        ),
+        image=_measures(judgement),
+        is_simulated=is_simulated,
+    )
+
+
+def missed_report(
+    revealing: Frame,
+    trigger_number: int,
+    *,
+    cause: VerdictCause,
+    product: str | None,
+    sequence: int,
+    is_simulated: bool,
+) -> InspectionReported:
+    """The report on a part that passed unseen; `revealing` is the frame whose number gave it away."""
+    decision = no_decision(cause)
+    return InspectionReported(
+        sequence=sequence,
+        trigger_number=trigger_number,
+        product=product,
+        captured_at=revealing.captured_at,
+        verdict=decision.verdict,
+        cause=decision.cause,
+        disposition=decision.disposition,
+        signal=SignalState.MISSED,
+        is_simulated=is_simulated,
+    )
+
+
+def _measures(judgement: Judgement) -> ImageMeasures | None:
+    if judgement.view is None:
+        return None
+    try:
+        return measure(judgement.view)
+    except Exception as error:  # noqa: BLE001 - a chart without this point is better than a part without a report
+        _log.warning("picture could not be measured shape=%s", judgement.view.shape, exc_info=error)
+        return None
+
+
+def _since_ms(frame: Frame, then_s: float) -> float:
+    return round(max(0.0, then_s - frame.captured_monotonic) * MS_PER_S, 3)
+
+
+def _rounded(value_ms: float | None) -> float | None:
+    return None if value_ms is None else round(max(0.0, value_ms), 3)

@@ -6,6 +6,7 @@ every part: measures that fail are left out, they never cost the report.
 """
 
 import logging
+import math
 
 from contracts.reports import ImageMeasures, InspectionReported, StageLatency
 from contracts.vocabulary import Disposition, SignalState, VerdictCause
@@ -46,7 +47,8 @@ def inspection_report(
         captured_at=frame.captured_at,
         verdict=decision.verdict,
         cause=decision.cause,
-        score=inference.score if inference is not None else None,
+        # A score that is no number cannot travel; its part is NO_DECISION already.
+        score=inference.score if inference is not None and math.isfinite(inference.score) else None,
         ok_limit=limits.ok_limit if limits is not None else None,
         ng_limit=limits.ng_limit if limits is not None else None,
         defect_class=judgement.defect_class,

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures: the timeline of a line with what happened to it, and control charts.
+
+Pure: shapes in, plotly figures out; fetches nothing, computes no statistic that central did not. Every axis
+names its unit, every title says when the parts are simulated. Called by the pages.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from contracts.vocabulary import Verdict
+from dashboard import palette, words
+from dashboard.shapes import Bucket, Chart
+
+_ORDER: Final = (Verdict.OK, Verdict.REVIEW, Verdict.NG, Verdict.NO_DECISION)
+_MAX_MARKS: Final = 12
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened, drawn as a line across the timeline."""
+
+    at: datetime
+    text: str
+    is_alarm: bool = False
+
+
+@dataclass
+class _Minute:
+    ok: int = 0
+    ng: int = 0
+    review: int = 0
+    no_decision: int = 0
+
+    @property
+    def parts(self) -> int:
+        return self.ok + self.ng + self.review + self.no_decision
+
+
+def per_minute(buckets: Iterable[Bucket]) -> dict[datetime, _Minute]:
+    """All stations, products and packages of a minute together, in time order."""
+    minutes: dict[datetime, _Minute] = defaultdict(_Minute)
+    for bucket in buckets:
+        minute = minutes[bucket.minute]
+        minute.ok += bucket.ok
+        minute.ng += bucket.ng
+        minute.review += bucket.review
+        minute.no_decision += bucket.no_decision
+    return dict(sorted(minutes.items()))
+
+
+def package_changes(buckets: Iterable[Bucket]) -> tuple[Mark, ...]:
+    """Where a station's parts of a product began to be judged by another package."""
+    last: dict[tuple[str, str | None], str] = {}
+    marks: list[Mark] = []
+    for bucket in sorted(buckets, key=lambda item: item.minute):
+        if bucket.package_id is None:
+            continue
+        place = (bucket.station, bucket.product)
+        before = last.get(place)
+        if before is not None and before != bucket.package_id:
+            name = bucket.station.rsplit("/", maxsplit=1)[-1]
+            marks.append(Mark(bucket.minute, f"{name}: package {words.short(bucket.package_id)}"))
+        last[place] = bucket.package_id
+    return tuple(marks)
+
+
+def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> Any:
+    """Shares per minute above, parts per minute below, package changes and alarms across both."""
+    minutes = per_minute(buckets)
+    times = [at.astimezone(zone) for at in minutes]
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.09)
+    for word, get in (
+        (Verdict.NG, [m.ng for m in minutes.values()]),
+        (Verdict.REVIEW, [m.review for m in minutes.values()]),
+        (Verdict.NO_DECISION, [m.no_decision for m in minutes.values()]),
+    ):
+        shares = [100 * n / m.parts if m.parts else None for n, m in zip(get, minutes.values(), strict=True)]
+        hover = [f"{n} of {m.parts} parts" for n, m in zip(get, minutes.values(), strict=True)]
+        figure.add_trace(_line(word, times, shares, hover), row=1, col=1)
+    for word in _ORDER:
+        heights = [getattr(m, word.value.lower()) for m in minutes.values()]
+        figure.add_trace(_bars(word, times, heights), row=2, col=1)
+    _draw_marks(figure, marks, zone)
+    figure.update_yaxes(title_text="share of parts, %", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="parts per minute", rangemode="tozero", row=2, col=1)
+    figure.update_layout(barmode="stack", bargap=0.15, legend={"orientation": "h", "y": -0.14, "x": 0})
+    return _style(figure, 380)
+
+
+def _line(word: Verdict, times: list[datetime], shares: list[float | None], hover: list[str]) -> Any:
+    return go.Scatter(
+        x=times,
+        y=shares,
+        name=palette.VERDICT_WORD[word],
+        mode="lines+markers",
+        line={"color": palette.VERDICT_COLOUR[word], "width": 2},
+        marker={"size": 5, "symbol": {Verdict.NG: "x", Verdict.REVIEW: "diamond"}.get(word, "square")},
+        customdata=hover,
+        hovertemplate="%{y:.1f} % (%{customdata})",
+        showlegend=False,
+    )
+
+
+def _bars(word: Verdict, times: list[datetime], heights: list[int]) -> Any:
+    return go.Bar(
+        x=times,
+        y=heights,
+        name=palette.VERDICT_WORD[word],
+        marker={
+            "color": palette.VERDICT_COLOUR[word],
+            "pattern": {"shape": "/" if word is Verdict.NO_DECISION else "", "fgopacity": 0.6},
+        },
+        hovertemplate="%{y} parts",
+    )
+
+
+def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo) -> None:
+    # Newest first: when there are too many to read, the old ones give way.
+    for rank, mark in enumerate(sorted(marks, key=lambda item: item.at, reverse=True)[:_MAX_MARKS]):
+        colour = palette.BAD if mark.is_alarm else palette.ACCENT
+        at = mark.at.astimezone(zone)
+        figure.add_vline(x=at, line={"color": colour, "width": 1.5, "dash": "solid" if mark.is_alarm else "dot"})
+        figure.add_annotation(
+            x=at,
+            y=1.0,
+            yshift=12 + 13 * (rank % 2),
+            yref="paper",
+            text=("▲ " if mark.is_alarm else "◆ ") + mark.text,
+            showarrow=False,
+            font={"size": 11, "color": colour},
+            xanchor="left",
+        )
+
+
+def control_chart(chart: Chart, zone: tzinfo) -> Any:
+    """Points with centre line and limits; a point that signalled is marked and names its rule."""
+    times = [point.at.astimezone(zone) for point in chart.points]
+    figure = go.Figure()
+    figure.add_trace(
+        go.Scatter(
+            x=times,
+            y=[point.value for point in chart.points],
+            mode="lines+markers",
+            line={"color": palette.ACCENT, "width": 1.5},
+            marker={"size": 5},
+            customdata=[point.of for point in chart.points],
+            hovertemplate="%{y:.4g} " + chart.unit + " (of %{customdata})<extra></extra>",
+        )
+    )
+    signals = [point for point in chart.points if point.rule]
+    figure.add_trace(
+        go.Scatter(
+            x=[point.at.astimezone(zone) for point in signals],
+            y=[point.value for point in signals],
+            mode="markers",
+            marker={"size": 11, "symbol": "x", "color": palette.BAD},
+            customdata=[point.rule for point in signals],
+            hovertemplate="signal: %{customdata}<extra></extra>",
+        )
+    )
+    for value, name, dash in (
+        (chart.upper_limit, "upper limit", "dash"),
+        (chart.centre_line, "centre line", "solid"),
+        (chart.lower_limit, "lower limit", "dash"),
+    ):
+        if value is not None:
+            colour = palette.MUTED if dash == "solid" else palette.BAD
+            figure.add_hline(
+                y=value,
+                line={"color": colour, "width": 1, "dash": dash},
+                annotation={"text": name, "font": {"size": 10, "color": colour}, "xanchor": "right"},
+            )
+    figure.update_yaxes(title_text=chart.unit)
+    figure.update_layout(showlegend=False)
+    return _style(figure, 230)
+
+
+def _style(figure: Any, height: int) -> Any:
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 38, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="#ffffff",
+        font={"color": palette.INK, "size": 12},
+        hovermode="x unified",
+        uirevision="keep",
+    )
+    figure.update_xaxes(gridcolor=palette.RULE, zeroline=False, tickformat="%H:%M")
+    figure.update_yaxes(gridcolor=palette.RULE, zeroline=False, title_font={"size": 11})
+    return figure

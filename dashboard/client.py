@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard's only way to central: HTTP, typed answers, one error tree.
+
+    CentralError
+    ├── UnreachableError       no answer in time: show the last known values, try again by itself
+    ├── WrongTokenError        401: ask for another token
+    ├── NotAllowedError        403: this token's role is too low; say so beside the button
+    ├── RefusedError           404, 409, 422 …: central understood and said no; its words are shown
+    └── UnexpectedAnswerError  not central, or another version of it: an engineer must look
+
+Every call has a timeout and a bounded answer. Does not cache, does not retry: `feed` does both.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+
+from contracts.vocabulary import AuditState, Judgement, Verdict
+from dashboard import lifecycle, shapes
+from dashboard.reading import ShapeError, read, read_list, text_of
+
+API: Final = "/api/v1"
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+
+_T = TypeVar("_T")
+_Parameters = Mapping[str, str | int | None]
+
+
+class CentralError(Exception):
+    """Root of everything a call can end with."""
+
+
+class UnreachableError(CentralError):
+    """No connection, or no answer in time."""
+
+
+class WrongTokenError(CentralError):
+    """The token is unknown to central."""
+
+
+class NotAllowedError(CentralError):
+    """The token is known, but its role may not do this."""
+
+
+class RefusedError(CentralError):
+    """Central said no, with a reason for a person. `status` is the HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnexpectedAnswerError(CentralError):
+    """Something answered, but not as this version of central does."""
+
+
+class CentralClient:
+    """One central, one token. Safe to share between threads."""
+
+    def __init__(
+        self, url: str, token: str, *, timeout_s: float = 4.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.url = url
+        self._http = httpx.Client(
+            base_url=url + API,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_s,
+            transport=transport,
+            # A proxy of the office network must not stand between two programs of the plant.
+            trust_env=False,
+        )
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def health(self) -> shapes.Health:
+        """Needs no token."""
+        return self._one(shapes.Health, "/health")
+
+    def stations(self) -> tuple[shapes.Station, ...]:
+        """All stations that central knows, sorted by address."""
+        found = self._many(shapes.Station, "/stations")
+        return tuple(sorted(found, key=lambda item: item.station))
+
+    def inspections(
+        self, *, station: str | None = None, verdict: Verdict | None = None, limit: int = 50
+    ) -> tuple[shapes.Inspection, ...]:
+        """Newest first."""
+        query = {"station": station, "verdict": verdict, "limit": limit}
+        return self._one(shapes.InspectionPage, "/inspections", query).items
+
+    def rates(self, minutes: int) -> shapes.Rates:
+        """Rates of every station and product over the last minutes."""
+        return self._one(shapes.Rates, "/quality/rates", {"minutes": minutes})
+
+    def timeline(self, minutes: int, station: str | None = None) -> tuple[shapes.Bucket, ...]:
+        """Minutes × station × product × package, oldest first."""
+        found = self._many(shapes.Bucket, "/quality/timeline", {"minutes": minutes, "station": station})
+        return tuple(sorted(found, key=lambda item: (item.minute, item.station)))
+
+    def charts(self, station: str | None = None) -> tuple[shapes.Chart, ...]:
+        """Control charts."""
+        return self._many(shapes.Chart, "/quality/charts", {"station": station})
+
+    def evidence(self, sha256: str) -> bytes:
+        """The bytes of a stored picture."""
+        return self._send("GET", f"/evidence/{sha256}").content
+
+    def next_audit(self, inspector: str) -> shapes.AuditTask | None:
+        """A part for this inspector to judge; None when none is waiting."""
+        answer = self._send("GET", "/audits/next", {"inspector": inspector})
+        return None if answer.status_code == httpx.codes.NO_CONTENT else self._read(shapes.AuditTask, answer)
+
+    def audits(self, state: AuditState, limit: int = 50) -> tuple[shapes.AuditTask, ...]:
+        """Audits of one state."""
+        return self._many(shapes.AuditTask, "/audits", {"state": state, "limit": limit})
+
+    def audit_summary(self) -> shapes.AuditSummary:
+        """How many audits stand where."""
+        return self._one(shapes.AuditSummary, "/audits/summary")
+
+    def judge(
+        self, audit_id: int, judgement: Judgement, *, inspector: str, defect_class: str | None = None
+    ) -> shapes.AuditRecorded:
+        """Store a person's judgement.
+
+        Raises:
+            RefusedError: status 409 when somebody judged it before; take the next one.
+        """
+        body = {"judgement": judgement.value, "inspector": inspector, "defect_class": defect_class}
+        answer = self._send("POST", f"/audits/{audit_id}/outcome", body=body)
+        return self._read(shapes.AuditRecorded, answer)
+
+    def alarms(self) -> tuple[shapes.Alarm, ...]:
+        """All alarms that central lists, newest first."""
+        return self._many(shapes.Alarm, "/alarms")
+
+    def change_alarm(self, alarm_id: int, action: str, *, by: str) -> None:
+        """`acknowledge` or `close`."""
+        self._send("POST", f"/alarms/{alarm_id}/{action}", body={"by": by})
+
+    def packages(self) -> tuple[lifecycle.Package, ...]:
+        """Registered packages, newest first."""
+        return self._many(lifecycle.Package, "/packages")
+
+    def trainings(self) -> tuple[lifecycle.Training, ...]:
+        """Trainings, newest first."""
+        return self._many(lifecycle.Training, "/trainings")
+
+    def rollouts(self) -> tuple[lifecycle.Rollout, ...]:
+        """Rollouts, newest first."""
+        return self._many(lifecycle.Rollout, "/rollouts")
+
+    def change_rollout(self, rollout_id: int, action: str, *, by: str) -> None:
+        """`pause`, `resume` or `abort`. Needs an ENGINEER's token."""
+        self._send("POST", f"/rollouts/{rollout_id}/{action}", body={"by": by})
+
+    def _one(self, shape: type[_T], path: str, query: _Parameters | None = None) -> _T:
+        return self._read(shape, self._send("GET", path, query))
+
+    def _many(self, shape: type[_T], path: str, query: _Parameters | None = None) -> tuple[_T, ...]:
+        answer = self._send("GET", path, query)
+        try:
+            return read_list(shape, answer.json())
+        except (ValueError, ShapeError) as error:
+            raise self._strange(answer, error) from error
+
+    def _read(self, shape: type[_T], answer: httpx.Response) -> _T:
+        try:
+            return read(shape, answer.json())
+        except (ValueError, ShapeError) as error:
+            raise self._strange(answer, error) from error
+
+    def _send(
+        self, method: str, path: str, query: _Parameters | None = None, body: Mapping[str, object] | None = None
+    ) -> httpx.Response:
+        asked = {key: str(value) for key, value in (query or {}).items() if value is not None}
+        try:
+            with self._http.stream(method, path, params=asked, json=body) as answer:
+                chunks = bytearray()
+                for chunk in answer.iter_bytes():
+                    chunks += chunk
+                    if len(chunks) > MAX_ANSWER_BYTES:
+                        raise UnexpectedAnswerError(f"{path}: more than {MAX_ANSWER_BYTES} bytes; not shown")
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise UnreachableError(f"No answer from central at {self.url} ({type(error).__name__}).") from error
+        whole = httpx.Response(
+            answer.status_code,
+            headers={"content-type": answer.headers.get("content-type", "")},
+            content=bytes(chunks),
+            request=answer.request,
+        )
+        if not whole.is_success:
+            raise _refusal(whole, self.url)
+        return whole
+
+    def _strange(self, answer: httpx.Response, error: Exception) -> UnexpectedAnswerError:
+        return UnexpectedAnswerError(
+            f"{self.url} answered {answer.request.url.path} in another shape than this dashboard knows "
+            f"({error}). Central and dashboard must be of the same version."
+        )
+
+
+def _refusal(answer: httpx.Response, url: str) -> CentralError:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    words = ": ".join(part for part in (text_of(body, "error"), text_of(body, "detail")) if part)
+    status = answer.status_code
+    if status == httpx.codes.UNAUTHORIZED:
+        return WrongTokenError(words or "Central does not know this token.")
+    if status == httpx.codes.FORBIDDEN:
+        return NotAllowedError(words or "This token's role may not do that.")
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return UnreachableError(f"Central at {url} answers with an error (HTTP {status}). {words}".strip())
+    if not words:
+        return UnexpectedAnswerError(
+            f"{url} does not answer as Sightline central does (HTTP {status} for {answer.request.url.path}). "
+            "Check the address and the version."
+        )
+    return RefusedError(words, status)

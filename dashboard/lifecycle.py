@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the dashboard knows of how packages come to be and get to stations: trainings, packages, rollouts.
+
+Frozen dataclasses that mirror central's API bodies by name, only the fields that some page shows. Built by
+`reading`, handed out by `client`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.vocabulary import PromotionOutcome, RolloutState, TrainingState, Variant, WaveState
+from dashboard.shapes import Rate
+
+
+@dataclass(frozen=True)
+class VariantMeasured:
+    """What was measured of one variant on held-out pictures."""
+
+    variant: Variant
+    is_included: bool
+    image_auroc: float | None = None
+    infer_p50_ms: float | None = None
+    parity_error: float | None = None
+    recall_at_1pct_overkill: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The part of an evaluation that a page shows."""
+
+    variants: tuple[VariantMeasured, ...]
+    candidate_variant: Variant
+    champion_image_auroc: float | None = None
+    training_seconds: float = 0.0
+    train_good: int = 0
+    train_defective: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training and how far it is."""
+
+    training_id: str
+    product: str
+    detector: str
+    reason: str
+    state: TrainingState
+    stage: str
+    fraction: float
+    created_at: datetime
+    good: int
+    defective: int
+    audit_labels: int
+    is_simulated: bool
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    package_id: str | None = None
+    error: str | None = None
+    evaluation: Evaluation | None = None
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One question of the promotion gate."""
+
+    name: str
+    is_passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The gate's decision."""
+
+    outcome: PromotionOutcome
+    decided_at: datetime
+    checks: tuple[GateCheck, ...]
+    champion_package_id: str | None = None
+
+
+@dataclass(frozen=True)
+class PackageVariant:
+    """A numeric form of a package's graph."""
+
+    variant: Variant
+    file: str
+    image_auroc: float | None = None
+    parity_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where OK ends and NG begins, and what was promised of it."""
+
+    ok_limit: float
+    ng_limit: float
+    sound_parts: int
+    rule: str
+    overkill_bound: float | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What made a package."""
+
+    training_id: str
+    sound_parts: int
+    defective_parts: int
+    backbone: str
+    backbone_weights_source: str
+    training_seconds: float
+    parent_package_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The part of a manifest that a page shows."""
+
+    variants: tuple[PackageVariant, ...]
+    limits: Limits
+    lineage: Lineage
+    defect_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Package:
+    """A registered package."""
+
+    package_id: str
+    product: str
+    detector: str
+    created_at: datetime
+    is_champion: bool
+    is_simulated: bool
+    size_bytes: int
+    manifest: Manifest
+    promotion: Promotion | None = None
+    training_id: str | None = None
+
+
+@dataclass(frozen=True)
+class WaveStation:
+    """One station of a wave."""
+
+    station: str
+    progress: str
+    detail: str
+    parts_judged: int
+    is_done: bool
+    assignment_number: int | None = None
+    reject_rate: Rate | None = None
+
+
+@dataclass(frozen=True)
+class Wave:
+    """A wave with its conditions in words."""
+
+    index: int
+    state: WaveState
+    success_condition: str
+    error_condition: str
+    stations: tuple[WaveStation, ...]
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A rollout, its waves and its history (oldest first)."""
+
+    id: int
+    package_id: str
+    product: str
+    state: RolloutState
+    reason: str
+    created_at: datetime
+    waves: tuple[Wave, ...]
+    history: tuple[str, ...]
+    previous_package_id: str | None = None
+    finished_at: datetime | None = None

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packages and rollouts: what runs where and why, what each package promises, how far a rollout is.
+
+Central decides on promotion and waves; here people read the reasons and may stop it. Called by `app`.
+"""
+
+from html import escape
+
+import streamlit as st
+
+from contracts.vocabulary import RolloutState, TrainingState, Variant
+from dashboard import access, frame, marks, palette, panels, words
+from dashboard.access import Viewer, viewer
+from dashboard.client import CentralError
+from dashboard.lifecycle import Package, Rollout, Training, VariantMeasured
+from dashboard.pages import stepper
+from dashboard.shapes import Station
+
+MAX_ROLLOUTS = 6
+MAX_TRAININGS = 6
+MAX_PACKAGES = 12
+
+
+def page() -> None:
+    """Draw the page; it refreshes by itself."""
+    st.fragment(_draw, run_every=max(3.0, viewer().settings.refresh_s))()
+
+
+def _draw() -> None:
+    view = viewer()
+    stations = view.feed.get("stations", lambda central: central.stations(), 1.0)
+    packages = view.feed.get("packages", lambda central: central.packages(), 4.0)
+    rollouts = view.feed.get("rollouts", lambda central: central.rollouts(), 2.0)
+    trainings = view.feed.get("trainings", lambda central: central.trainings(), 2.0)
+    simulated = any(item.is_simulated for item in stations.or_else(()))
+    simulated = simulated or any(item.is_simulated for item in packages.or_else(()))
+    frame.heading("Packages & rollouts", view, is_simulated=simulated)
+    frame.banner(view, (stations, packages, rollouts, trainings))
+    if trouble := st.session_state.pop("rollout_trouble", None):
+        st.html(marks.banner(trouble))
+    _fleet(stations.or_else(()), packages.or_else(()))
+    _rollouts(view, rollouts.or_else(()))
+    _trainings(view, trainings.or_else(()))
+    measured = {item.package_id: item for item in trainings.or_else(()) if item.package_id}
+    _packages(view, packages.or_else(()), measured)
+
+
+def _fleet(stations: tuple[Station, ...], packages: tuple[Package, ...]) -> None:
+    frame.section("What runs where")
+    if not stations:
+        st.html(
+            marks.empty("No station has reported yet", "Start one with: sightline-edge run --settings station.toml")
+        )
+        return
+    champions = {item.package_id for item in packages if item.is_champion}
+    head = ("Station", "State", "In step", "Product", "Judging package", "Variant on", "Assigned", "Why")
+    st.html(marks.table(head, (row for item in stations for row in _fleet_rows(item, champions))))
+
+
+def _fleet_rows(item: Station, champions: set[str]) -> list[tuple[str, ...]]:
+    status = item.status
+    is_here = status is not None and status.is_connected
+    active = {entry.product: entry for entry in (status.active if status else ())}
+    progress = {entry.product: entry for entry in (item.package_status.packages if item.package_status else ())}
+    rows: list[tuple[str, ...]] = []
+    badge = marks.simulated(item.is_simulated)
+    name = f'<b>{escape(item.name)}</b> {badge}<div class="sl-below">{escape(item.line)}</div>'
+    for product in sorted({*active, *item.assigned}) or [""]:
+        runs, wanted, step = active.get(product), item.assigned.get(product), progress.get(product)
+        where = "" if runs is None else f"{escape(runs.variant.value)} · {escape(runs.provider)}"
+        speed = (
+            "" if step is None or step.infer_p50_ms is None else f"<br>{words.milliseconds(step.infer_p50_ms)} a part"
+        )
+        crown = marks.badge("champion", "good") if runs is not None and runs.package_id in champions else ""
+        number = "" if item.assignment_number is None else f"number {item.assignment_number}"
+        rows.append(
+            (
+                name,
+                marks.state(status.state.value if status is not None and is_here else "OFFLINE"),
+                marks.state(item.sync),
+                escape(product or "none"),
+                f"{marks.package(runs.package_id if runs else None)} {crown}",
+                where + (f'<span class="sl-muted">{speed}</span>' if speed else ""),
+                f'{marks.package(wanted)}<div class="sl-below">{number}</div>',
+                f'<span class="sl-below">{escape(_why(item, product))}</span>',
+            )
+        )
+    return rows
+
+
+def _why(item: Station, product: str) -> str:
+    """In one sentence, why this package runs here."""
+    report = item.package_status
+    if report is None:
+        return "Nothing assigned yet: no part of it can be judged." if not item.assigned else "Not reported yet."
+    if report.refused is not None:
+        return f"Assignment refused ({report.refused.value.lower()}): {report.detail}"
+    step = next((entry for entry in report.packages if entry.product == product), None)
+    if step is None:
+        return "Not reported yet."
+    reason = f" ({step.reason.value.replace('_', ' ').lower()})" if step.reason else ""
+    error = step.self_test_worst_error
+    test = "" if error is None else f"self-test passed, worst error {error:.2g}. "
+    return f"{step.state.value.lower()}{reason}: {test}{step.detail}".strip().rstrip(":")
+
+
+def _rollouts(view: Viewer, rollouts: tuple[Rollout, ...]) -> None:
+    frame.section("Rollouts", note="first wave: canary; the next wave opens when its success condition holds")
+    if not rollouts:
+        st.html(
+            marks.empty(
+                "No rollout yet",
+                "A rollout starts by itself when the promotion gate passes a package, or by an engineer.",
+            )
+        )
+    for index, item in enumerate(rollouts[:MAX_ROLLOUTS]):
+        if index == 0:
+            st.html(stepper.rollout(item, view.zone, view.now))
+            _buttons(view, item)
+            with st.expander("History of this rollout"):
+                st.html(stepper.history(item, view.zone))
+        else:
+            with st.expander(f"Rollout {item.id} · {item.product} · {item.state.value.lower()}"):
+                st.html(stepper.rollout(item, view.zone, view.now) + stepper.history(item, view.zone))
+
+
+_ACTIONS = {
+    RolloutState.READY: ("abort",),
+    RolloutState.RUNNING: ("pause", "abort"),
+    RolloutState.PAUSED: ("resume", "abort"),
+    RolloutState.WAITING_FOR_APPROVAL: ("resume", "abort"),
+}
+_ICONS = {"pause": ":material/pause:", "resume": ":material/play_arrow:", "abort": ":material/undo:"}
+_HELP = {
+    "pause": "No further station changes. Needs an engineer's token.",
+    "resume": "Go on with the next station. Needs an engineer's token.",
+    "abort": "Every touched station gets a new signed assignment of the previous package. Needs an engineer's token.",
+}
+
+
+def _buttons(view: Viewer, item: Rollout) -> None:
+    with st.container(horizontal=True):
+        for action in _ACTIONS.get(item.state, ()):
+            key = f"rollout-{item.id}-{action}"
+            if st.button(action.capitalize(), key=key, icon=_ICONS[action], help=_HELP[action]):
+                _change(view, item, action)
+
+
+def _change(view: Viewer, item: Rollout, action: str) -> None:
+    try:
+        view.feed.client.change_rollout(item.id, action, by=access.person() or "dashboard")
+    except CentralError as error:
+        st.session_state["rollout_trouble"] = f"The rollout was not changed: {error}"
+    view.feed.forget()
+    st.rerun(scope="fragment")
+
+
+def _trainings(view: Viewer, trainings: tuple[Training, ...]) -> None:
+    frame.section("Trainings")
+    if not trainings:
+        st.html(
+            marks.empty(
+                "No training yet",
+                "One starts by itself when an alarm on escapes is open and enough parts were judged defective.",
+            )
+        )
+        return
+    st.html("".join(_training(view, item) for item in trainings[:MAX_TRAININGS]))
+
+
+def _training(view: Viewer, item: Training) -> str:
+    tone = palette.tone(item.state)
+    spent = ""
+    if item.started_at is not None:
+        spent = words.seconds(((item.finished_at or view.now) - item.started_at).total_seconds())
+    learnt = (
+        f"{words.count(item.good)} good and {words.count(item.defective)} defective parts, "
+        f"{words.count(item.audit_labels)} from audits"
+    )
+    bar = marks.progress(item.fraction, tone) if item.state in {TrainingState.RUNNING, TrainingState.QUEUED} else ""
+    error = marks.banner(item.error, "bad") if item.error else ""
+    result = f" · gave package {marks.package(item.package_id)}" if item.package_id else ""
+    return (
+        f'<div class="sl-card"><div class="sl-station"><b>{escape(item.product)}</b>{marks.state(item.state)}'
+        f"{marks.simulated(item.is_simulated)}<span>{escape(item.stage)}</span>"
+        f'<span class="sl-right">{escape(spent)} · began {words.ago(item.created_at, view.now)}</span></div>{bar}'
+        f'<div class="sl-below">{escape(item.reason)}<br>{escape(learnt)}{result}</div>{error}</div>'
+    )
+
+
+def _packages(view: Viewer, packages: tuple[Package, ...], trainings: dict[str, Training]) -> None:
+    frame.section(
+        "Packages", note="AUROC: 0.5 is guessing, 1.0 parts every held-out sound part from every defective one"
+    )
+    if not packages:
+        st.html(marks.empty("No package yet", "The first one comes from the first training."))
+        return
+    for item in packages[:MAX_PACKAGES]:
+        st.html(_package(view, item, trainings.get(item.package_id)))
+
+
+def _package(view: Viewer, item: Package, training: Training | None) -> str:
+    crown = marks.badge("champion", "good", "judges the parts of this product") if item.is_champion else ""
+    evaluation = training.evaluation if training else None
+    measured = {entry.variant: entry for entry in (evaluation.variants if evaluation else ())}
+    rows = [
+        _variant_row(v.variant, v.image_auroc, v.parity_error, measured.get(v.variant)) for v in item.manifest.variants
+    ]
+    lineage = item.manifest.lineage
+    made = (
+        f"{item.detector}, backbone {lineage.backbone} ({lineage.backbone_weights_source}), learnt from "
+        f"{words.count(lineage.sound_parts)} sound and {words.count(lineage.defective_parts)} defective parts in "
+        f"{words.seconds(lineage.training_seconds)}; {words.size(item.size_bytes)}"
+    )
+    return (
+        f'<div class="sl-card"><div class="sl-station"><b>{escape(item.product)}</b>{marks.package(item.package_id)}'
+        f"{crown}{marks.simulated(item.is_simulated)}"
+        f'<span class="sl-right">made {escape(words.day_time(item.created_at, view.zone))}</span></div>'
+        f'<div class="sl-below">{escape(made)}<br>{escape(panels.promise(item.manifest.limits))}</div>'
+        f"{marks.table(('Variant', 'AUROC', 'INT8 against FP32', 'Time a part'), rows)}{_gate(item)}</div>"
+    )
+
+
+def _variant_row(
+    variant: Variant, auroc: float | None, parity: float | None, measured: VariantMeasured | None
+) -> tuple[str, ...]:
+    speed = None if measured is None else measured.infer_p50_ms
+    against = "reference" if variant is Variant.FP32 else words.NOT_KNOWN
+    if parity is not None and variant is not Variant.FP32:
+        against = f"score differs by at most {words.percent(parity)} of the margin"
+    known = auroc if auroc is not None else (measured.image_auroc if measured else None)
+    return (escape(variant.value), words.figure(known, 4), escape(against), words.milliseconds(speed))
+
+
+def _gate(item: Package) -> str:
+    decision = item.promotion
+    if decision is None:
+        return '<div class="sl-below" style="margin-top:.4rem">The promotion gate has not decided yet.</div>'
+    passed, failed = '<i class="sl-v-ok">✓</i>', '<i class="sl-v-ng">✕</i>'
+    checks = "".join(
+        f'<div class="sl-check">{passed if check.is_passed else failed}'
+        f"<span><b>{escape(check.name.replace('_', ' '))}</b> {escape(check.detail)}</span></div>"
+        for check in decision.checks
+    )
+    against = f" against {marks.package(decision.champion_package_id)}" if decision.champion_package_id else ""
+    return (
+        f'<div style="margin-top:.55rem">{marks.state(decision.outcome)} <span class="sl-muted">by the promotion gate'
+        f"{against}</span></div>{checks}"
+    )

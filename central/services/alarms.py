@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alarms as rows: raise (or fold into the open one), acknowledge, close.
+
+Decides nothing about what is alarming; that is `services/watching.py`. Called by the watch, by rollouts (which
+close what they mended) and by the alarm routes. Every function works in the caller's transaction.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, func, select
+
+from central.errors import ConflictError, NotFoundError
+from central.store.learning_tables import Alarm
+from central.store.tables import Inspection
+from contracts.vocabulary import AlarmKind, AlarmState
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a chart or watch saw, in words, and what to do about it."""
+
+    kind: AlarmKind
+    message: str
+    remedy: str
+    is_simulated: bool
+    station: str | None = None
+    product: str | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def open_key(self) -> str:
+        """What the alarm is about; one may be open at a time. Charts of one kind are told apart by `chart`."""
+        chart = self.evidence.get("chart", "")
+        return f"{self.kind}|{self.station or ''}|{self.product or ''}|{chart}|{int(self.is_simulated)}"
+
+
+def raise_alarm(session: Session, signal: Signal, now: datetime) -> Alarm:
+    """Open an alarm, or fold the signal into the one that is open about the same thing."""
+    alarm = session.exec(select(Alarm).where(Alarm.open_key == signal.open_key)).first()
+    if alarm is None:
+        newest = session.exec(select(func.max(Inspection.id))).one()
+        alarm = Alarm(
+            open_key=signal.open_key,
+            kind=signal.kind,
+            station=signal.station,
+            product=signal.product,
+            raised_at=now,
+            raised_at_inspection_id=newest,
+            last_seen_at=now,
+            message=signal.message,
+            remedy=signal.remedy,
+            evidence=signal.evidence,
+            is_simulated=signal.is_simulated,
+        )
+        _LOG.warning("alarm raised kind=%s station=%s product=%s", signal.kind, signal.station, signal.product)
+    else:
+        alarm.last_seen_at = now
+        alarm.repeats += 1
+        # The first message stays: it says what was known when people were called.
+        alarm.evidence = {**alarm.evidence, **signal.evidence}
+    session.add(alarm)
+    session.flush()
+    return alarm
+
+
+def open_alarms(session: Session, kind: AlarmKind) -> list[Alarm]:
+    """Alarms of a kind that are not closed, oldest first."""
+    wanted = select(Alarm).where(Alarm.kind == kind, Alarm.state != AlarmState.CLOSED).order_by(col(Alarm.id))
+    return list(session.exec(wanted).all())
+
+
+def last_closed_at(session: Session, kind: AlarmKind, *, product: str, is_simulated: bool) -> datetime | None:
+    """When the last alarm of this kind and product was closed: older evidence has been dealt with."""
+    closed = select(func.max(Alarm.closed_at)).where(
+        Alarm.kind == kind, Alarm.product == product, Alarm.is_simulated == is_simulated
+    )
+    return session.exec(closed).one()
+
+
+def find_alarm(session: Session, alarm_id: int) -> Alarm:
+    """One alarm.
+
+    Raises:
+        NotFoundError: there is none with this number.
+    """
+    alarm = session.get(Alarm, alarm_id)
+    if alarm is None:
+        raise NotFoundError(f"alarm {alarm_id}: no such alarm")
+    return alarm
+
+
+def acknowledge(alarm: Alarm, by: str) -> None:
+    """Somebody has seen it. It stays open.
+
+    Raises:
+        ConflictError: it is closed.
+    """
+    if alarm.state is AlarmState.CLOSED:
+        raise ConflictError(f"alarm {alarm.id}: expected an open alarm, it was closed at {alarm.closed_at}")
+    alarm.state = AlarmState.ACKNOWLEDGED
+    alarm.acknowledged_by = alarm.acknowledged_by or by
+
+
+def close(alarm: Alarm, by: str, now: datetime) -> None:
+    """Done with. Closing twice changes nothing."""
+    if alarm.state is AlarmState.CLOSED:
+        return
+    alarm.state = AlarmState.CLOSED
+    alarm.open_key = None
+    alarm.closed_at = now
+    alarm.closed_by = by[:63]
+    _LOG.info("alarm closed alarm_id=%s kind=%s by=%s", alarm.id, alarm.kind, by)

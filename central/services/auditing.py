@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws accepted parts for audit, with their chance written down, and asks the stations for the pictures.
+
+One draw a period, from all parts accepted since the last draw, per station and product. Does not receive pictures
+(`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges nothing. Ticked by the worker.
+
+Restart-safe: the draw and the mark up to which parts were drawn from are one transaction, and requests are repeated
+from the rows until the picture came or the audit is lost.
+"""
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+from sqlalchemy import select as sa_select
+from sqlmodel import Session, col, func, select
+
+from central.domain.audit import next_request_at
+from central.messaging.gateway import Publisher
+from central.quality.sampling import audit_budget, draw_audit
+from central.services.alarms import open_alarms
+from central.settings import AuditSettings
+from central.store.database import Database
+from central.store.tables import Audit, CounterRow, Evidence, Inspection, Station, columns_of
+from contracts import codec
+from contracts.commands import InspectionKey, RequestEvidence, StationCommand
+from contracts.ids import StationAddress
+from contracts.topics import Channel, topic
+from contracts.vocabulary import AlarmKind, AuditState, EvidenceKind, Verdict, VerdictCause
+
+_LOG = logging.getLogger(__name__)
+
+DRAWN_THROUGH: Final = "audit-drawn-through"
+# Accepted parts looked at in one draw. After days without a tick the rest waits for the next draws.
+MOST_PARTS_A_DRAW: Final = 50_000
+# Audits of one station and product in one draw: people's time is the scarce thing.
+MOST_AUDITS_A_STRATUM: Final = 100
+MOST_OPEN_REQUESTS: Final = 5_000
+_KEYS_A_MESSAGE: Final = 500
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    id: int
+    station_id: int
+    epoch: int
+    sequence: int
+    product: str | None
+    score: float
+    is_simulated: bool
+
+
+class AuditingService:
+    """See the module."""
+
+    name: Final = "auditing"
+    # Requests are repeated between draws, so it is ticked more often than it draws.
+    period_s: Final = 1.0
+
+    def __init__(self, database: Database, publisher: Publisher, settings: AuditSettings, rng: random.Random) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._settings = settings
+        self._rng = np.random.default_rng(rng.getrandbits(128))
+        self._next_draw_at: datetime | None = None
+
+    def tick(self, now: datetime) -> None:
+        """Draw when a period is over; ask again for what is missing; give up what is too old."""
+        if self._next_draw_at is None:
+            # The first draw waits a period too: a restart in a loop must not audit more than a quiet process.
+            self._next_draw_at = now + timedelta(seconds=self._settings.period_s)
+        if now >= self._next_draw_at:
+            self.draw(now)
+            self._next_draw_at = now + timedelta(seconds=self._settings.period_s)
+        self._settle_waiting(now)
+
+    def draw(self, now: datetime) -> int:
+        """Draw from everything accepted since the last draw. Returns the number of new audits."""
+        with self._database.begin() as session:
+            mark = session.get(CounterRow, DRAWN_THROUGH) or CounterRow(name=DRAWN_THROUGH, value=0)
+            newest = session.exec(select(func.max(Inspection.id))).one() or 0
+            accepted = self._accepted_after(session, mark.value)
+            is_all = len(accepted) < MOST_PARTS_A_DRAW
+            mark.value = newest if is_all else accepted[-1].id
+            session.add(mark)
+            tightened = {(alarm.product, alarm.is_simulated) for alarm in open_alarms(session, AlarmKind.ESCAPES)}
+            strata: dict[tuple[int, str | None, bool], list[_Accepted]] = defaultdict(list)
+            for part in accepted:
+                strata[part.station_id, part.product, part.is_simulated].append(part)
+            drawn = 0
+            for (_, product, is_simulated), parts in strata.items():
+                settings = self._settings
+                is_tightened = (product, is_simulated) in tightened
+                share = settings.tightened_share if is_tightened else settings.accepted_share
+                drawn += self._draw_stratum(session, parts, share, now)
+        if drawn:
+            _LOG.info("audits drawn audits=%d accepted=%d strata=%d", drawn, len(accepted), len(strata))
+        return drawn
+
+    def _accepted_after(self, session: Session, inspection_id: int) -> list[_Accepted]:
+        # Core, not entities: a draw looks at thousands of rows and needs seven columns of them.
+        c = columns_of(Inspection).c
+        wanted = (
+            sa_select(c.id, c.station_id, c.epoch, c.sequence, c.product, c.score, c.is_simulated)
+            .where(c.id > inspection_id, c.verdict == Verdict.OK, c.cause == VerdictCause.SCORE)
+            .order_by(c.id)
+            .limit(MOST_PARTS_A_DRAW)
+        )
+        return [_Accepted(*row) for row in session.connection().execute(wanted)]
+
+    def _draw_stratum(self, session: Session, parts: Sequence[_Accepted], share: float, now: datetime) -> int:
+        budget = audit_budget(len(parts), share, MOST_AUDITS_A_STRATUM)
+        index, chance = draw_audit(np.array([part.score for part in parts], dtype=np.float64), budget, self._rng)
+        stratum = f"{parts[0].station_id}:{parts[0].product or ''}:{parts[0].id}-{parts[-1].id}"
+        for position, inclusion_probability in zip(index, chance, strict=True):
+            part = parts[int(position)]
+            crop = _stored_crop(session, part)
+            session.add(
+                Audit(
+                    inspection_id=part.id,
+                    product=part.product,
+                    drawn_at=now,
+                    stratum=stratum,
+                    stratum_size=len(parts),
+                    inclusion_probability=float(inclusion_probability),
+                    state=AuditState.AWAITING_EVIDENCE if crop is None else AuditState.OPEN,
+                    crop_sha256=crop,
+                    opened_at=None if crop is None else now,
+                    is_simulated=part.is_simulated,
+                )
+            )
+        return len(index)
+
+    def _settle_waiting(self, now: datetime) -> None:
+        lost_after = timedelta(seconds=self._settings.lost_after_s)
+        with self._database.read() as session:
+            waiting = session.exec(
+                select(Audit, Inspection, Station.address)
+                .join(Inspection, col(Audit.inspection_id) == Inspection.id)
+                .join(Station, col(Inspection.station_id) == Station.id)
+                .where(Audit.state == AuditState.AWAITING_EVIDENCE)
+                .order_by(col(Audit.id))
+                .limit(MOST_OPEN_REQUESTS)
+            ).all()
+            lost = [audit.id for audit, _, _ in waiting if now - audit.drawn_at > lost_after]
+            due = [
+                (audit.id, address, InspectionKey(epoch=inspection.epoch, sequence=inspection.sequence))
+                for audit, inspection, address in waiting
+                if audit.id not in lost
+                and next_request_at(audit.drawn_at, audit.requested_at, self._settings.lost_after_s) <= now
+            ]
+        if not lost and not due:
+            return
+        asked = self._ask(due, now)
+        with self._database.begin() as session:
+            changed = session.exec(
+                select(Audit).where(col(Audit.id).in_([*lost, *asked]), Audit.state == AuditState.AWAITING_EVIDENCE)
+            ).all()
+            for audit in changed:
+                if audit.id in lost:
+                    audit.state = AuditState.LOST
+                else:
+                    audit.requested_at = now
+                session.add(audit)
+        if lost:
+            _LOG.warning("audits lost audits=%d: their pictures did not come in time", len(lost))
+
+    def _ask(self, due: Sequence[tuple[int | None, str, InspectionKey]], now: datetime) -> list[int | None]:
+        by_station: dict[str, list[tuple[int | None, InspectionKey]]] = defaultdict(list)
+        for audit_id, address, key in due:
+            by_station[address].append((audit_id, key))
+        asked: list[int | None] = []
+        for address, wanted in by_station.items():
+            for start in range(0, len(wanted), _KEYS_A_MESSAGE):
+                part = wanted[start : start + _KEYS_A_MESSAGE]
+                request = RequestEvidence(inspections=[key for _, key in part])
+                command = StationCommand(issued_at=now, command=request)
+                to = topic(StationAddress.parse(address), Channel.COMMAND)
+                if self._publisher.publish(to, codec.encode(command)):
+                    asked += [audit_id for audit_id, _ in part]
+        return asked
+
+
+def _stored_crop(session: Session, part: _Accepted) -> str | None:
+    """A picture that is here already (somebody asked for it earlier)."""
+    return session.exec(
+        select(Evidence.sha256).where(
+            Evidence.station_id == part.station_id,
+            Evidence.epoch == part.epoch,
+            Evidence.sequence == part.sequence,
+            Evidence.kind == EvidenceKind.CROP,
+            col(Evidence.stored_at).is_not(None),
+        )
+    ).first()

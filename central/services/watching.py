@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches audits, reject rates, pictures and stations, and raises alarms with figures and a remedy.
+
+The charts are recomputed from rows by pure functions (`quality/charts.py`); nothing is kept in memory that a restart
+would lose. Starts no training and stops nothing. Ticked by the worker.
+
+ESCAPES: a Bernoulli CUSUM over audit outcomes of accepted parts, per product, of the champion package only and only
+since the last such alarm was closed: older outcomes speak of a state that has been dealt with.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+from sqlalchemy import select as sa_select
+from sqlmodel import Session, select
+
+from central.domain.audit import AuditedPart
+from central.quality.charts import follow_cusum, plan_cusum
+from central.quality.rates import Interval, escape_share
+from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
+from central.services.block_watch import block_signals
+from central.services.chart_blocks import live_streams, new_blocks
+from central.settings import WatchSettings
+from central.store.database import Database
+from central.store.learning_tables import Champion
+from central.store.tables import Audit, Inspection, Station, columns_of
+from contracts.reports import StationReported
+from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
+
+_LOG = logging.getLogger(__name__)
+
+# Outcomes looked at, newest last. The CUSUM forgets by itself; this bounds the work.
+MOST_OUTCOMES: Final = 20_000
+
+
+@dataclass(frozen=True)
+class EscapeEvidence:
+    """Audit outcomes of a product's champion, in the order in which the parts were made."""
+
+    parts: tuple[AuditedPart, ...]
+
+    @property
+    def defective(self) -> int:
+        """Audited accepted parts found defective."""
+        return sum(part.is_defective for part in self.parts)
+
+
+class WatchingService:
+    """See the module."""
+
+    name: Final = "watching"
+
+    def __init__(self, database: Database, settings: WatchSettings) -> None:
+        self._database = database
+        self._settings = settings
+        # A wrong pair of shares must stop the start, not a tick at night.
+        self._plan = plan_cusum(
+            settings.escape_tolerated_share,
+            settings.escape_rejected_share,
+            int(settings.escape_parts_between_false_alarms),
+        )
+
+    @property
+    def period_s(self) -> float:
+        """Seconds between two looks."""
+        return self._settings.period_s
+
+    def tick(self, now: datetime) -> None:
+        """Look at everything once."""
+        with self._database.read() as session:
+            signals = [*self._escape_signals(session), *self._silent_signals(session, now)]
+            fresh = [
+                (stream, new_blocks(session, stream, self._settings.block_parts))
+                for stream in live_streams(session, now)
+            ]
+        grown = [(stream, blocks) for stream, blocks in fresh if blocks]
+        if grown:
+            with self._database.begin() as session:
+                for _, blocks in grown:
+                    session.add_all(blocks)
+            with self._database.read() as session:
+                for stream, blocks in grown:
+                    signals += block_signals(session, stream, self._settings, newest=len(blocks))
+        with self._database.read() as session:
+            silent = {signal.station for signal in signals if signal.kind is AlarmKind.STATION_SILENT}
+            heard_again = [
+                alarm.id for alarm in open_alarms(session, AlarmKind.STATION_SILENT) if alarm.station not in silent
+            ]
+        if signals or heard_again:
+            self._write(signals, heard_again, now)
+
+    def _write(self, signals: list[Signal], heard_again: list[int | None], now: datetime) -> None:
+        with self._database.begin() as session:
+            for signal in signals:
+                raise_alarm(session, signal, now)
+            for alarm in open_alarms(session, AlarmKind.STATION_SILENT):
+                if alarm.id in heard_again:
+                    close(alarm, "the station was heard again", now)
+                    session.add(alarm)
+
+    def _escape_signals(self, session: Session) -> list[Signal]:
+        signals = []
+        for champion in session.exec(select(Champion)).all():
+            evidence = escape_evidence(session, champion)
+            path = follow_cusum([part.is_defective for part in evidence.parts], self._plan)
+            if path.signal_at is not None:
+                signals.append(self._escape_signal(champion, evidence, path.signal_at, int(path.value[-1])))
+        return signals
+
+    def _escape_signal(self, champion: Champion, evidence: EscapeEvidence, signal_at: int, statistic: int) -> Signal:
+        share = share_of(evidence)
+        of = len(evidence.parts)
+        return Signal(
+            kind=AlarmKind.ESCAPES,
+            product=champion.product,
+            is_simulated=champion.is_simulated,
+            message=(
+                f"Defective parts of {champion.product} are being accepted: {evidence.defective} of {of} audited "
+                f"accepted parts were defective ({share.low:.1%} to {share.high:.1%} of all accepted, 95% interval)."
+            ),
+            remedy=(
+                "Auditing of this product is tightened. Judge the open audits; once enough defective parts are "
+                "judged, a training starts by itself. Hold the parts made since the last good audit if they matter."
+            ),
+            evidence={
+                "chart": "",
+                "rule": "Bernoulli CUSUM",
+                "statistic": statistic,
+                "limit": self._plan.limit,
+                "step_up": self._plan.up,
+                "audits_between_false_alarms": round(self._plan.false_alarm_every),
+                "signal_at_inspection_id": evidence.parts[signal_at].inspection_id,
+                "audits": of,
+                "defective": evidence.defective,
+                "escape_share_low": share.low,
+                "escape_share": share.estimate,
+                "escape_share_high": share.high,
+                "package_id": champion.package_id,
+            },
+        )
+
+    def _silent_signals(self, session: Session, now: datetime) -> list[Signal]:
+        limit = timedelta(seconds=self._settings.silent_after_s)
+        signals = []
+        for station in session.exec(select(Station)).all():
+            heard = max((at for at in (station.status_at, station.last_report_at) if at is not None), default=None)
+            is_gone = (
+                station.status is not None and not StationReported.model_validate_json(station.status).is_connected
+            )
+            if heard is None or not (now - heard > limit or (is_gone and _is_older(station.last_report_at, heard))):
+                continue
+            signals.append(
+                Signal(
+                    kind=AlarmKind.STATION_SILENT,
+                    station=station.address,
+                    is_simulated=station.is_simulated,
+                    message=f"Nothing was heard of {station.address} since {heard:%Y-%m-%d %H:%M:%S} UTC.",
+                    remedy="Look whether the station has power and network. Its parts are held by the fail-safe gate.",
+                    evidence={"last_heard_at": heard.isoformat(), "said_goodbye": is_gone},
+                )
+            )
+        return signals
+
+
+def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
+    """Firm audit outcomes of parts that the champion accepted, since the last closed ESCAPES alarm of the product."""
+    since = last_closed_at(session, AlarmKind.ESCAPES, product=champion.product, is_simulated=champion.is_simulated)
+    audit, inspection = columns_of(Audit).c, columns_of(Inspection).c
+    wanted = (
+        sa_select(inspection.id, inspection.captured_at, audit.judgement, audit.inclusion_probability)
+        .join(columns_of(Inspection), audit.inspection_id == inspection.id)
+        .where(
+            audit.product == champion.product,
+            audit.state == AuditState.JUDGED,
+            audit.judgement != Judgement.UNSURE,
+            audit.is_simulated == champion.is_simulated,
+            inspection.package_id == champion.package_id,
+            inspection.verdict == Verdict.OK,
+        )
+        .order_by(inspection.id.desc())
+        .limit(MOST_OUTCOMES)
+    )
+    if since is not None:
+        wanted = wanted.where(inspection.captured_at > since)
+    rows = session.connection().execute(wanted).all()
+    parts = [AuditedPart(row[0], row[1], row[2] is Judgement.DEFECTIVE, row[3]) for row in reversed(rows)]
+    return EscapeEvidence(tuple(parts))
+
+
+def share_of(evidence: EscapeEvidence) -> Interval:
+    """Share of accepted parts that are defective, by these audits.
+
+    The number of accepted parts they stand for is the sum of their weights: what was drawn by period adds up to it.
+    """
+    chance = np.array([part.inclusion_probability for part in evidence.parts], dtype=np.float64)
+    defective = np.array([part.is_defective for part in evidence.parts], dtype=np.bool_)
+    accepted = max(len(chance), round(float((1.0 / chance).sum()))) if len(chance) else 0
+    return escape_share(defective, chance, accepted)
+
+
+def _is_older(at: datetime | None, than: datetime) -> bool:
+    return at is None or at < than

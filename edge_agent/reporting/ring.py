@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ring of recent pictures on the station's disk, with its index and its upload queue in SQLite.
+
+Bounded by inspections, bytes and waiting uploads; survives a restart. Encodes nothing and uploads nothing. Used by
+the evidence recorder alone. Pictures are a convenience, reports are not: the index is written without waiting
+for the disk, and a damaged ring is emptied, never repaired.
+"""
+
+import contextlib
+import hashlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from contracts.commands import InspectionKey
+from contracts.vocabulary import EvidenceKind
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS picture (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    epoch INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    is_simulated INTEGER NOT NULL,
+    wish INTEGER NOT NULL,
+    UNIQUE (epoch, sequence, kind)
+);
+CREATE INDEX IF NOT EXISTS picture_wish ON picture (wish, id) WHERE wish > 0;
+CREATE TABLE IF NOT EXISTS missing (epoch INTEGER, sequence INTEGER, PRIMARY KEY (epoch, sequence)) WITHOUT ROWID;
+"""
+_INDEX: Final = "index.db"
+_MAX_MISSING: Final = 10_000
+
+
+class Wish(IntEnum):
+    """Whether a picture is to be uploaded. Greater goes first: an audit waits for a requested one."""
+
+    KEPT = 0
+    AUTOMATIC = 1
+    REQUESTED = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture in the ring."""
+
+    picture_id: int
+    key: InspectionKey
+    kind: EvidenceKind
+    sha256: str
+    size_bytes: int
+    is_simulated: bool
+    wish: Wish
+
+
+class EvidenceRing:
+    """See the module. Safe for many threads.
+
+    Args:
+        folder: holds the index and the pictures; made when absent.
+        max_inspections: newest inspections kept.
+        max_bytes: of all pictures together.
+        max_pending: automatic uploads waiting at most; the oldest is given up first.
+
+    Raises:
+        OSError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, *, max_inspections: int, max_bytes: int, max_pending: int) -> None:
+        self._pictures = folder / "pictures"
+        self._max_inspections = max_inspections
+        self._max_bytes = max_bytes
+        self._max_pending = max_pending
+        self._lock = threading.Lock()
+        # Uploads that were promised and given up for a bound.
+        self.dropped = 0
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        index = folder / _INDEX
+        try:
+            self._db = _connect(index)
+        except sqlite3.DatabaseError as error:
+            _log.error("evidence index damaged, the ring is emptied path=%s error=%s", index, error)
+            for suffix in ("", "-wal", "-shm"):
+                index.with_name(index.name + suffix).unlink(missing_ok=True)
+            self._db = _connect(index)
+        self._remove_orphans()
+        self._bytes, self._inspections = self._totals()
+
+    def add(self, key: InspectionKey, kind: EvidenceKind, content: bytes, *, is_simulated: bool, wish: Wish) -> None:
+        """Keep a picture; what exceeds the bounds goes, oldest first, pictures without a wish before others.
+
+        Raises:
+            OSError: the disk did not take it.
+            sqlite3.Error: the index did not take it.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        path = self._path(key, kind)
+        new = path.with_suffix(".new")
+        new.write_bytes(content)
+        new.replace(path)
+        with self._lock:
+            with self._transaction():
+                self._db.execute(
+                    "INSERT OR REPLACE INTO picture (epoch, sequence, kind, sha256, size_bytes, is_simulated, wish)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (key.epoch, key.sequence, kind.value, digest, len(content), is_simulated, int(wish)),
+                )
+            self._bytes += len(content)
+            if kind is EvidenceKind.CROP:
+                self._inspections += 1
+            self._shrink()
+
+    def want(self, keys: Iterable[InspectionKey]) -> int:
+        """Pictures of these inspections are requested; those we no longer have are noted as missing.
+
+        Returns how many inspections are missing.
+        """
+        missing = 0
+        with self._lock, self._transaction():
+            for key in keys:
+                found = self._db.execute(
+                    "UPDATE picture SET wish = ? WHERE epoch = ? AND sequence = ?",
+                    (int(Wish.REQUESTED), key.epoch, key.sequence),
+                ).rowcount
+                if not found:
+                    missing += 1
+                    self._db.execute("INSERT OR IGNORE INTO missing VALUES (?, ?)", (key.epoch, key.sequence))
+            # Bounded: whoever asks for more than this at once is told of the newest only.
+            self._db.execute(
+                "DELETE FROM missing WHERE (epoch, sequence) NOT IN"
+                " (SELECT epoch, sequence FROM missing ORDER BY epoch DESC, sequence DESC LIMIT ?)",
+                (_MAX_MISSING,),
+            )
+        return missing
+
+    def next_wanted(self, except_ids: Collection[int] = ()) -> Picture | None:
+        """The picture to upload next: requested ones first, then oldest first."""
+        marks = ",".join("?" * len(except_ids))
+        query = (
+            "SELECT id, epoch, sequence, kind, sha256, size_bytes, is_simulated, wish FROM picture"  # noqa: S608 - marks
+            f" WHERE wish > 0 AND id NOT IN ({marks}) ORDER BY wish DESC, id LIMIT 1"
+        )
+        with self._lock:
+            row = self._db.execute(query, tuple(except_ids)).fetchone()
+        if row is None:
+            return None
+        return Picture(
+            picture_id=row[0],
+            key=InspectionKey(epoch=row[1], sequence=row[2]),
+            kind=EvidenceKind(row[3]),
+            sha256=row[4],
+            size_bytes=row[5],
+            is_simulated=bool(row[6]),
+            wish=Wish(row[7]),
+        )
+
+    def read(self, picture: Picture) -> bytes | None:
+        """The bytes of a picture; None when the file is gone or is not what was stored (power loss)."""
+        try:
+            content = self._path(picture.key, picture.kind).read_bytes()
+        except OSError:
+            return None
+        return content if hashlib.sha256(content).hexdigest() == picture.sha256 else None
+
+    def settle(self, picture: Picture) -> None:
+        """Uploaded, or refused for good: it stays in the ring without a wish."""
+        with self._lock, self._transaction():
+            self._db.execute("UPDATE picture SET wish = 0 WHERE id = ?", (picture.picture_id,))
+
+    def lose(self, picture: Picture) -> None:
+        """Its file is gone or damaged: forget it, and say so when it was requested."""
+        with self._lock:
+            with self._transaction():
+                self._db.execute("DELETE FROM picture WHERE id = ?", (picture.picture_id,))
+                if picture.wish is Wish.REQUESTED and picture.kind is EvidenceKind.CROP:
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO missing VALUES (?, ?)", (picture.key.epoch, picture.key.sequence)
+                    )
+            self._path(picture.key, picture.kind).unlink(missing_ok=True)
+            self.dropped += 1
+            self._bytes, self._inspections = self._totals()
+
+    def missing(self, limit: int) -> list[InspectionKey]:
+        """Requested inspections whose pictures are gone and of which central does not know yet."""
+        with self._lock:
+            rows = self._db.execute("SELECT epoch, sequence FROM missing LIMIT ?", (limit,)).fetchall()
+        return [InspectionKey(epoch=epoch, sequence=sequence) for epoch, sequence in rows]
+
+    def missing_told(self, keys: Iterable[InspectionKey]) -> None:
+        """Central knows now."""
+        with self._lock, self._transaction():
+            self._db.executemany(
+                "DELETE FROM missing WHERE epoch = ? AND sequence = ?", [(key.epoch, key.sequence) for key in keys]
+            )
+
+    @property
+    def pending(self) -> int:
+        """Pictures waiting for their upload."""
+        with self._lock:
+            return self._pending()
+
+    @property
+    def inspections(self) -> int:
+        """Inspections whose crop is in the ring."""
+        return self._inspections
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all pictures in the ring."""
+        return self._bytes
+
+    def close(self) -> None:
+        """Release the index."""
+        with self._lock:
+            self._db.close()
+
+    def _shrink(self) -> None:
+        while (over := self._pending() - self._max_pending) > 0:
+            with self._transaction():
+                given_up = self._db.execute(
+                    "UPDATE picture SET wish = 0 WHERE id IN"
+                    " (SELECT id FROM picture WHERE wish = 1 ORDER BY id LIMIT ?)",
+                    (over,),
+                ).rowcount
+            if not given_up:
+                break
+            self.dropped += given_up
+        while self._inspections > self._max_inspections or self._bytes > self._max_bytes:
+            row = self._db.execute(
+                "SELECT epoch, sequence, MAX(wish) AS wish FROM picture GROUP BY epoch, sequence"
+                " ORDER BY wish > 0, MIN(id) LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return
+            self._evict(InspectionKey(epoch=row[0], sequence=row[1]), is_promised=row[2] > 0)
+
+    def _evict(self, key: InspectionKey, *, is_promised: bool) -> None:
+        rows = self._db.execute(
+            "SELECT kind, size_bytes FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence)
+        ).fetchall()
+        with self._transaction():
+            self._db.execute("DELETE FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence))
+        for kind, size_bytes in rows:
+            self._path(key, EvidenceKind(kind)).unlink(missing_ok=True)
+            self._bytes -= size_bytes
+            if kind == EvidenceKind.CROP.value:
+                self._inspections -= 1
+            if is_promised:
+                self.dropped += 1
+
+    def _pending(self) -> int:
+        return int(self._db.execute("SELECT COUNT(*) FROM picture WHERE wish > 0").fetchone()[0])
+
+    def _totals(self) -> tuple[int, int]:
+        total, crops = self._db.execute(
+            "SELECT COALESCE(SUM(size_bytes), 0), COUNT(*) FILTER (WHERE kind = 'CROP') FROM picture"
+        ).fetchone()
+        return int(total), int(crops)
+
+    def _remove_orphans(self) -> None:
+        """Files without a row (a crash between the two) would never be evicted."""
+        known = {
+            _name(epoch, sequence, kind)
+            for epoch, sequence, kind in self._db.execute("SELECT epoch, sequence, kind FROM picture")
+        }
+        for path in self._pictures.iterdir():
+            if path.name not in known:
+                path.unlink(missing_ok=True)
+
+    def _path(self, key: InspectionKey, kind: EvidenceKind) -> Path:
+        return self._pictures / _name(key.epoch, key.sequence, kind.value)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _name(epoch: int, sequence: int, kind: str) -> str:
+    return f"{epoch}-{sequence}-{kind.lower()}.png"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(str(found))  # noqa: TRY301 - same road as SQLite's own finding
+        connection.executescript(_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

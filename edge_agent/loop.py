@@ -65,6 +65,7 @@ class EvidenceSink(Protocol):
         *,
         upload: bool,
         is_simulated: bool,
+        ng_limit: float | None = None,
     ) -> None:
         """Take a picture without waiting; may drop it, counted."""
         ...
@@ -226,6 +227,7 @@ class InspectionLoop:
             inference.heatmap if inference is not None and is_uploaded else None,
             upload=is_uploaded,
             is_simulated=is_simulated,
+            ng_limit=judgement.package.manifest.limits.ng_limit if judgement.package is not None else None,
         )
 
     def _record_missed(self, frame: Frame, judgement: Judgement, sighting: Sighting, *, is_simulated: bool) -> None:

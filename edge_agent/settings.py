@@ -46,10 +46,11 @@ class BrokerSettings:
 
 @dataclass(frozen=True)
 class CentralSettings:
-    """How to reach central's HTTP API."""
+    """How to reach central's HTTP API. `ca_file`: certificates to trust for https instead of the system's."""
 
     url: str
     token: str = field(repr=False)
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _read_settings(reader: SettingsReader) -> Settings | None:
     heartbeat_s = reader.number("heartbeat_s", 2.0, low=0.1, high=300)
     broker = _broker(reader)
     central = CentralSettings(
-        _url(reader, "central.url", ("http", "https")), reader.text("central.token", is_secret=True)
+        _url(reader, "central.url", ("http", "https")),
+        reader.text("central.token", is_secret=True),
+        reader.path("central.ca_file", is_required=False),
     )
     trust = TrustSettings(
         reader.path("trust.root", is_required=False), reader.path("trust.assignment_key", is_required=False)
@@ -248,7 +251,7 @@ def _bounds(reader: SettingsReader) -> BoundSettings:
         resend_after_s=reader.number("bounds.resend_after_s", 5.0, low=0.1, high=600),
         evidence_max_frames=reader.integer("bounds.evidence_max_frames", 2000, low=1, high=10_000_000),
         evidence_max_bytes=reader.integer("bounds.evidence_max_bytes", 2 * _GIB, low=1024 * 1024, high=1024 * _GIB),
-        evidence_max_pending=reader.integer("bounds.evidence_max_pending", 64, low=1, high=10_000),
+        evidence_max_pending=reader.integer("bounds.evidence_max_pending", 1000, low=1, high=1_000_000),
         max_package_bytes=reader.integer("bounds.max_package_bytes", _GIB // 2, low=1024, high=16 * _GIB),
     )
 

@@ -26,16 +26,18 @@ class SimulatedSource:
     Args:
         url: `tcp://host:port`.
         clock: the station's clock.
+        shares_clock: the simulator's wall clock is the station's (see `frame_from_packed`).
         connect_timeout_s: how long a connection may take.
     """
 
-    def __init__(self, url: str, clock: Clock, *, connect_timeout_s: float = 2.0) -> None:
+    def __init__(self, url: str, clock: Clock, *, shares_clock: bool = True, connect_timeout_s: float = 2.0) -> None:
         parts = urlsplit(url)
         if parts.scheme != "tcp" or not parts.hostname or not parts.port:
             msg = f"source.url: expected tcp://host:port, got {url!r}"
             raise DeviceError(msg, remedy="correct source.url", code="source-url")
         self._address = (parts.hostname, parts.port)
         self._clock = clock
+        self._shares_clock = shares_clock
         self._connect_timeout_s = connect_timeout_s
         self._socket: socket.socket | None = None
         self._pending = bytearray()
@@ -67,7 +69,7 @@ class SimulatedSource:
                 return None
             self._receive(self._socket, remaining_s)
         try:
-            return frame_from_packed(payload, self._clock, shares_clock=True)
+            return frame_from_packed(payload, self._clock, shares_clock=self._shares_clock)
         except CodecError as error:
             raise self._gone(f"it does not speak our frames ({error})") from error
 

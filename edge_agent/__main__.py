@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `sightline-edge` command: run a station, or only check its settings.
+
+Reads the command line, sets up logging and signals, and leaves everything else to `app`. SIGTERM and SIGINT stop
+the station cleanly within three seconds; exit codes: 0 stopped, 1 could not start or stop, 2 wrong settings.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from edge_agent import app
+from edge_agent.errors import EdgeError, SettingsError
+from edge_agent.settings import Settings, load_settings
+
+_log = logging.getLogger("edge_agent")
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+# Supervisors kill after a few seconds; by then everything worth keeping must be on the disk.
+_STOP_WITHIN_S: Final = 2.8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings(options.settings)
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"settings: {fault}", file=sys.stderr)  # noqa: T201 - the answer to a person's command
+        return EXIT_SETTINGS
+    if options.command == "check-settings":
+        print(settings.describe())  # noqa: T201 - the answer to a person's command
+        return 0
+    _set_up_logging(settings.log_level)
+    return _run(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sightline-edge", description="Inspect the parts that pass one camera: judge, signal, record, report."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("run", "run the station until SIGTERM or SIGINT"),
+        ("check-settings", "check the settings, print what would take effect (secrets masked), and end"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--settings",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="TOML file; any key can be overridden by SIGHTLINE_EDGE_<SECTION>_<KEY>",
+        )
+    return parser
+
+
+def _set_up_logging(level: str) -> None:
+    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])
+    # One line per HTTP request is noise at INFO; failures are logged by whoever asked.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
+
+
+def _run(settings: Settings) -> int:
+    wanted = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        del number
+        wanted.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    _log.info("settings in effect:\n%s", settings.describe())
+    try:
+        station = app.Station(settings)
+    except EdgeError as error:
+        _log.error("station cannot start: %s", error)
+        return EXIT_FAILED
+    try:
+        station.start()
+        wanted.wait()
+    finally:
+        # From here on nothing may hold the process: a stuck driver must not cost what is already recorded.
+        _end_anyway(_STOP_WITHIN_S)
+        is_clean = station.stop()
+    logging.shutdown()
+    return 0 if is_clean else EXIT_FAILED
+
+
+def _end_anyway(after_s: float) -> None:
+    def end() -> None:
+        _log.error("stop took longer than %.1f s: ending without waiting", after_s)
+        logging.shutdown()
+        os._exit(EXIT_FAILED)
+
+    timer = threading.Timer(after_s, end)
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry of packages: from a trainer's folder to a published row, and who the champion is.
+
+Trusts nothing the trainer says: the id is recomputed, every file's digest is checked while it is published. Decides
+nothing about promotion. Called by learning, promoting, rollouts and the routes.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlmodel import Session
+
+from central.errors import ConflictError
+from central.store.learning_tables import Champion, Package, Training
+from central.trust.repository import PackageRepository
+from contracts import codec
+from contracts.jobs import EvaluationReport
+from contracts.manifest import MANIFEST_NAME, PackageManifest
+
+_MOST_MANIFEST_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class KnownChampion:
+    """The champion of a product and when it had learned: what was judged later is new to it."""
+
+    package_id: str
+    trained_at: datetime
+
+
+def champion_of(session: Session, product: str, *, is_simulated: bool) -> KnownChampion | None:
+    """The package whose verdicts act for a product; None: none yet."""
+    champion = session.get(Champion, (product, is_simulated))
+    if champion is None:
+        return None
+    package = session.get_one(Package, champion.package_id)
+    training = session.get(Training, package.training_id) if package.training_id else None
+    return KnownChampion(package.package_id, training.created_at if training else package.created_at)
+
+
+def set_champion(session: Session, package: Package, now: datetime) -> None:
+    """Move the pointer."""
+    row = session.get(Champion, (package.product, package.is_simulated))
+    if row is None:
+        row = Champion(
+            product=package.product, is_simulated=package.is_simulated, package_id=package.package_id, since=now
+        )
+    elif row.package_id != package.package_id:
+        row.package_id, row.since = package.package_id, now
+    session.add(row)
+
+
+def register_package(
+    folder: Path, evaluation: EvaluationReport, training: Training, repository: PackageRepository, now: datetime
+) -> Package:
+    """Check a trained package against its training, publish it, give its row (not yet added to a session).
+
+    Raises:
+        ConflictError: it is not what was asked for: other training, product, simulated kind or id.
+        PackageRepositoryError: its files are not what its manifest says.
+        CodecError: its manifest cannot be read.
+    """
+    content = (folder / MANIFEST_NAME).read_bytes()
+    if len(content) > _MOST_MANIFEST_BYTES:
+        raise ConflictError(f"package of {training.training_id}: manifest of {len(content)} bytes is too large")
+    manifest = codec.decode(PackageManifest, content)
+    package_id = hashlib.sha256(content).hexdigest()
+    for what, expected, got in (
+        ("package id", package_id, evaluation.package_id),
+        ("training", training.training_id, evaluation.training_id),
+        ("training in the manifest", training.training_id, manifest.lineage.training_id),
+        ("product", training.product, manifest.product),
+        ("is_simulated", training.is_simulated, manifest.is_simulated),
+    ):
+        if expected != got:
+            raise ConflictError(f"package of {training.training_id}: {what}: expected {expected}, got {got}")
+    repository.publish(folder, package_id, now)
+    return Package(
+        package_id=package_id,
+        product=manifest.product,
+        detector=manifest.detector,
+        created_at=manifest.created_at,
+        registered_at=now,
+        size_bytes=len(content) + sum(file.size_bytes for file in manifest.files),
+        manifest=content.decode(),
+        training_id=training.training_id,
+        is_simulated=manifest.is_simulated,
+    )

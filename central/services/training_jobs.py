@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judged pictures to a `TrainingJob`: counts, holdout, files.
+
+Reads labels, settles on which side each part stands and lays the pictures out as files beside the job. Starts
+nothing. Called by `services/learning.py`; the counts also by the routes.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlmodel import Session, col, func, select
+
+from central.domain.learning import JudgedPicture, bound_pictures, split_holdout
+from central.errors import StoreError
+from central.services.trainer_run import OUTPUT_FOLDER
+from central.settings import LearningSettings
+from central.store.blobs import Blobs
+from central.store.learning_tables import SplitGroup, Training
+from central.store.tables import LabelledPicture
+from contracts.jobs import TrainingImage, TrainingJob
+from contracts.vocabulary import Judgement, LabelSource, PartUse
+
+IMAGES_FOLDER: Final = "images"
+_SUFFIX: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
+
+
+def label_counts(session: Session, product: str, *, is_simulated: bool) -> dict[LabelSource, dict[Judgement, int]]:
+    """Judged pictures of a product by where they came from; UNSURE ones are counted and never train."""
+    rows = session.exec(
+        select(LabelledPicture.source, LabelledPicture.judgement, func.count())
+        .where(LabelledPicture.product == product, LabelledPicture.is_simulated == is_simulated)
+        .group_by(col(LabelledPicture.source), col(LabelledPicture.judgement))
+    ).all()
+    counts: dict[LabelSource, dict[Judgement, int]] = {}
+    for source, judgement, count in rows:
+        counts.setdefault(LabelSource(source), {})[Judgement(judgement)] = count
+    return counts
+
+
+def firm_total(counts: dict[LabelSource, dict[Judgement, int]], judgement: Judgement) -> int:
+    """Pictures of one judgement over all sources."""
+    return sum(by_judgement.get(judgement, 0) for by_judgement in counts.values())
+
+
+def judged_since(session: Session, product: str, since: datetime | None, *, is_simulated: bool) -> int:
+    """Defective parts that people found in production (audit or review) after `since`: what the champion never saw."""
+    wanted = select(func.count()).where(
+        LabelledPicture.product == product,
+        LabelledPicture.is_simulated == is_simulated,
+        LabelledPicture.judgement == Judgement.DEFECTIVE,
+        LabelledPicture.source != LabelSource.REFERENCE,
+    )
+    if since is not None:
+        wanted = wanted.where(LabelledPicture.added_at > since)
+    return session.exec(wanted).one()
+
+
+def prefers_simulated(session: Session, product: str) -> bool:
+    """Real pictures, where there are any; simulated ones train only where there is nothing else."""
+    kinds = set(
+        session.exec(select(LabelledPicture.is_simulated).where(LabelledPicture.product == product).distinct()).all()
+    )
+    return kinds == {True}
+
+
+def choose_pictures(
+    session: Session, training: Training, settings: LearningSettings
+) -> tuple[list[LabelledPicture], dict[str, PartUse]]:
+    """The pictures of a training and the side of each part, which is written down for all later trainings."""
+    rows = session.exec(
+        select(LabelledPicture)
+        .where(
+            LabelledPicture.product == training.product,
+            LabelledPicture.is_simulated == training.is_simulated,
+            col(LabelledPicture.judgement).in_([Judgement.GOOD, Judgement.DEFECTIVE]),
+        )
+        .order_by(col(LabelledPicture.id))
+    ).all()
+    judged = [JudgedPicture(row.sha256, _group(row), row.judgement, row.defect_class, row.source) for row in rows]
+    kept = bound_pictures(judged, settings.max_images)
+    settled = {
+        row.part_group: row.use
+        for row in session.exec(
+            select(SplitGroup).where(
+                SplitGroup.product == training.product, SplitGroup.is_simulated == training.is_simulated
+            )
+        ).all()
+    }
+    use = split_holdout(kept, settings.holdout_share, settled)
+    for group, side in use.items():
+        if group not in settled:
+            session.add(
+                SplitGroup(product=training.product, is_simulated=training.is_simulated, part_group=group, use=side)
+            )
+    wanted = {picture.sha256 for picture in kept}
+    return [row for row in rows if row.sha256 in wanted], use
+
+
+def lay_out_job(
+    training: Training,
+    pictures: Sequence[LabelledPicture],
+    use: dict[str, PartUse],
+    *,
+    blobs: Blobs,
+    folder: Path,
+    settings: LearningSettings,
+    champion_dir: Path | None,
+) -> tuple[TrainingJob, int]:
+    """Pictures as files and the job that names them.
+
+    Returns:
+        The job, and how many pictures are no longer stored and were left out.
+
+    Raises:
+        StoreError: none of the pictures is there any more.
+    """
+    images_dir = folder / IMAGES_FOLDER
+    images_dir.mkdir(parents=True, exist_ok=True)
+    images, lost = [], 0
+    for row in pictures:
+        path = images_dir / f"{row.sha256}{_SUFFIX.get(row.media_type, '.png')}"
+        try:
+            _place(blobs.local_path(row.sha256, folder / "cache"), path)
+        except StoreError:
+            lost += 1
+            continue
+        group = _group(row)
+        images.append(
+            TrainingImage(
+                path=str(path),
+                sha256=row.sha256,
+                judgement=row.judgement,
+                defect_class=row.defect_class,
+                group=group,
+                use=use[group],
+                source=row.source,
+            )
+        )
+    if not images:
+        raise StoreError(f"training {training.training_id}: none of its {lost} pictures is stored any more")
+    job = TrainingJob(
+        training_id=training.training_id,
+        product=training.product,
+        detector=training.detector,
+        reason=training.reason[:1000],
+        is_simulated=training.is_simulated,
+        images=images,
+        champion_dir=str(champion_dir) if champion_dir else None,
+        champion_package_id=training.champion_package_id if champion_dir else None,
+        size_px=settings.size_px,
+        threads=settings.threads,
+        output_dir=str(folder / OUTPUT_FOLDER),
+    )
+    return job, lost
+
+
+def counts_of(job: TrainingJob) -> Counter[Judgement]:
+    """Pictures by judgement."""
+    return Counter(image.judgement for image in job.images)
+
+
+def _group(row: LabelledPicture) -> str:
+    # A picture whose part nobody named is its own part: better one group too many than a part on both sides.
+    return row.part_id or f"picture-{row.sha256}"
+
+
+def _place(source: Path, destination: Path) -> None:
+    """A hard link where the disk allows it: retention may then delete the blob without harm to the training."""
+    if destination.exists():
+        return
+    try:
+        os.link(source, destination)
+    except OSError:
+        beside = destination.with_name(f".{destination.name}")
+        shutil.copyfile(source, beside)
+        beside.replace(destination)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to train: asked for by a person, or called for by an open ESCAPES alarm with enough judged parts.
+
+Queues and cancels rows; runs nothing (`services/learning.py` does). Used by the routes and by the learning tick.
+
+A training that failed or was refused is not repeated on the same evidence: the next automatic one waits for more
+judged pictures. What is missing stands in the alarm's evidence under `learning`.
+"""
+
+import logging
+from datetime import datetime
+from typing import Final
+from uuid import uuid4
+
+from sqlmodel import Session, col, select
+
+from central.domain.learning import Readiness, readiness
+from central.errors import ConflictError, NotFoundError
+from central.services.alarms import open_alarms
+from central.services.package_registry import champion_of
+from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
+from central.settings import LearningSettings
+from central.store.database import Database
+from central.store.learning_tables import Alarm, RolloutRow, Training
+from contracts.vocabulary import AlarmKind, DetectorKind, Judgement, LabelSource, RolloutState, TrainingState
+
+_LOG = logging.getLogger(__name__)
+
+# After a training that did not lead to a rollout, this share of new defective pictures makes another try sensible.
+_MORE_LABELS: Final = 1.25
+_FIRM: Final = (Judgement.GOOD, Judgement.DEFECTIVE)
+_ALIVE: Final = (TrainingState.QUEUED, TrainingState.RUNNING)
+_OPEN_ROLLOUTS: Final = (RolloutState.READY, RolloutState.RUNNING, RolloutState.PAUSED)
+
+
+class TrainingRequests:
+    """See the module."""
+
+    def __init__(self, database: Database, settings: LearningSettings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def request(self, product: str, detector: DetectorKind, reason: str, now: datetime) -> str:
+        """Queue a training by hand. Real pictures are used where there are any.
+
+        Returns:
+            The id of the training.
+
+        Raises:
+            ConflictError: one for this product is under way, or too few good pictures are judged; says how many.
+        """
+        with self._database.begin() as session:
+            is_simulated = prefers_simulated(session, product)
+            self._refuse_if_busy(session, product)
+            counts = label_counts(session, product, is_simulated=is_simulated)
+            good, defective = firm_total(counts, Judgement.GOOD), firm_total(counts, Judgement.DEFECTIVE)
+            ready = readiness(good, defective, self._settings.min_good_labels, 0)
+            if not ready.is_enough:
+                raise ConflictError(
+                    f"training of {product}: {ready.in_words()}; add reference parts with "
+                    f"POST /products/{product}/reference-parts or judge more audits"
+                )
+            if detector in (DetectorKind.MIXED, DetectorKind.CLASSIFIER) and defective == 0:
+                raise ConflictError(f"training of {product}: {detector} needs defective pictures, there are none")
+            return self._queue(session, product, detector, reason, now, is_simulated=is_simulated).training_id
+
+    def cancel(self, training_id: str, now: datetime) -> None:
+        """Ask a training to end; the next ticks see to it.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it has ended already.
+        """
+        with self._database.begin() as session:
+            training = session.get(Training, training_id)
+            if training is None:
+                raise NotFoundError(f"training {training_id!r}: no such training")
+            if training.state not in _ALIVE:
+                raise ConflictError(f"training {training_id}: expected one under way, it is {training.state}")
+            training.cancel_asked_at = training.cancel_asked_at or now
+            training.stage = "being cancelled"
+            session.add(training)
+
+    def _queue(
+        self,
+        session: Session,
+        product: str,
+        detector: DetectorKind,
+        reason: str,
+        now: datetime,
+        *,
+        is_simulated: bool,
+        alarm: Alarm | None = None,
+    ) -> Training:
+        counts = label_counts(session, product, is_simulated=is_simulated)
+        champion = champion_of(session, product, is_simulated=is_simulated)
+        training = Training(
+            training_id=f"t-{now:%Y%m%d-%H%M%S}-{uuid4().hex[:6]}",
+            product=product,
+            detector=detector,
+            reason=reason,
+            alarm_id=alarm.id if alarm else None,
+            created_at=now,
+            good=firm_total(counts, Judgement.GOOD),
+            defective=firm_total(counts, Judgement.DEFECTIVE),
+            audit_labels=sum(counts.get(LabelSource.AUDIT, {}).get(judgement, 0) for judgement in _FIRM),
+            labels_seen=firm_total(counts, Judgement.DEFECTIVE),
+            champion_package_id=champion.package_id if champion else None,
+            is_simulated=is_simulated,
+        )
+        session.add(training)
+        _LOG.info("training queued training_id=%s product=%s reason=%s", training.training_id, product, reason)
+        return training
+
+    def answer_alarms(self, now: datetime) -> None:
+        """An open ESCAPES alarm calls for a training as soon as enough new defective parts are judged."""
+        with self._database.read() as session:
+            wishes = [(alarm.id, self._readiness(session, alarm)) for alarm in open_alarms(session, AlarmKind.ESCAPES)]
+        for alarm_id, ready in wishes:
+            with self._database.read() as session:
+                known = session.get_one(Alarm, alarm_id).evidence.get("learning")
+            words = ready.in_words()
+            if known == words and not ready.is_enough:
+                continue
+            with self._database.begin() as session:
+                alarm = session.get_one(Alarm, alarm_id)
+                hindrance = self._hindrance(session, alarm, ready)
+                if hindrance is None and alarm.product is not None:
+                    reason = f"alarm {alarm.id}: {alarm.message}"
+                    self._queue(
+                        session,
+                        alarm.product,
+                        DetectorKind.AUTO,
+                        reason,
+                        now,
+                        is_simulated=alarm.is_simulated,
+                        alarm=alarm,
+                    )
+                    words = f"{words}; a training was queued"
+                elif hindrance:
+                    words = f"{words}; {hindrance}"
+                if alarm.evidence.get("learning") != words:
+                    alarm.evidence = {**alarm.evidence, "learning": words}
+                    session.add(alarm)
+
+    def _readiness(self, session: Session, alarm: Alarm) -> Readiness:
+        """New evidence counts, not the reference parts that the champion knew already."""
+        product = alarm.product or ""
+        champion = champion_of(session, product, is_simulated=alarm.is_simulated)
+        counts = label_counts(session, product, is_simulated=alarm.is_simulated)
+        found = judged_since(
+            session, product, champion.trained_at if champion else None, is_simulated=alarm.is_simulated
+        )
+        good = firm_total(counts, Judgement.GOOD)
+        return readiness(good, found, self._settings.min_good_labels, self._settings.min_defective_labels)
+
+    def _hindrance(self, session: Session, alarm: Alarm, ready: Readiness) -> str | None:
+        """Why no training is queued now; None: nothing stands in the way."""
+        if not ready.is_enough:
+            return "no training yet"
+        if not self._settings.is_automatic:
+            return "automatic learning is off; start a training by hand"
+        try:
+            self._refuse_if_busy(session, alarm.product or "")
+        except ConflictError as error:
+            return str(error)
+        last = session.exec(
+            select(Training).where(Training.alarm_id == alarm.id).order_by(col(Training.created_at).desc())
+        ).first()
+        if last is None:
+            return None
+        counts = label_counts(session, alarm.product or "", is_simulated=alarm.is_simulated)
+        have, wanted = firm_total(counts, Judgement.DEFECTIVE), round(last.labels_seen * _MORE_LABELS)
+        if have < wanted:
+            return (
+                f"the last training for this alarm did not mend it; the next one waits for {wanted} defective pictures"
+            )
+        return None
+
+    def _refuse_if_busy(self, session: Session, product: str) -> None:
+        alive = session.exec(
+            select(Training.training_id).where(Training.product == product, col(Training.state).in_(_ALIVE))
+        ).first()
+        if alive is not None:
+            raise ConflictError(f"training of {product}: training {alive} is under way; wait for it or cancel it")
+        rollout = session.exec(
+            select(RolloutRow.id).where(RolloutRow.product == product, col(RolloutRow.state).in_(_OPEN_ROLLOUTS))
+        ).first()
+        if rollout is not None:
+            raise ConflictError(f"training of {product}: rollout {rollout} is under way; wait for its end or abort it")

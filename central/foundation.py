@@ -6,9 +6,15 @@ are looked up by name when the process is built, so that the ground floor runs a
 
 - `central.services.learning_services.build_services(base: Services) -> list[Service]` builds auditing, watching,
   learning, promoting and rollouts. The worker ticks what it returns. What routes need of them it puts into
-  `base.loop` (one object of its own type; routes cast it back).
+  `base.loop` (one object of its own type; routes cast it back). When that object has a method
+  `charts(station: str | None, now: datetime) -> list[ChartView]`, `GET /quality/charts` answers with it.
 - `central.api.learning_routers.build_routers() -> list[APIRouter]` gives the routers beside the ground floor's.
   They are mounted under `/api/v1`.
+
+`services.evidence` opens an audit (AWAITING_EVIDENCE → OPEN) once its crop is stored, and ends it as LOST when the
+station says that the picture is gone; drawing audits, asking for their pictures and giving up on silence is
+auditing's. What should run on a station is written to `Station.assignment_number`, `.assigned` and
+`.assignment_expires_at`; `GET /stations` shows it from there.
 
 A route declares who may call it with `dependencies=[Depends(allow(Role.ENGINEER))]` (`central.api.auth`), reads
 its `Services` with `central.api.auth.ServicesOf`, and raises `central.errors.RequestError`s.

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-central`: init, run, migrate, token, export-openapi. Parses words and calls; decides nothing.
+
+A mistake of the operator is one clear text on stderr and exit code 2; only a fault of ours shows a traceback.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from central.api.server import build_api
+from central.app import Central
+from central.clock import SystemClock
+from central.errors import CentralError, SettingsError
+from central.initial import Wanted, initialise
+from central.settings import CentralSettings, effective_values, load_settings
+from central.store.database import Database
+from central.store.repositories import tokens
+from central.store.schema import migrate, require_current
+from contracts.vocabulary import Role
+
+log = logging.getLogger("central")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.call(options))
+    except CentralError as error:
+        sys.stderr.write(f"sightline-central: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sightline-central", description="API, ingest and decisions of a plant.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    init = commands.add_parser("init", help="make data folder, settings, keys and database where absent")
+    init.add_argument("--data", type=Path, required=True, metavar="DIR")
+    init.add_argument("--host")
+    init.add_argument("--port", type=int)
+    init.add_argument("--broker", metavar="URL", help="mqtt://host:1883 or mqtts://host:8883")
+    init.add_argument("--database-url", metavar="URL", help="default: SQLite in the data folder")
+    init.set_defaults(call=_init)
+
+    run = commands.add_parser("run", help="API, ingest and workers in one process")
+    run.set_defaults(call=_run)
+    migration = commands.add_parser("migrate", help="bring the database to this version's shape")
+    migration.set_defaults(call=_migrate)
+
+    token = commands.add_parser("token", help="make, list and revoke API tokens").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    create = token.add_parser("create", help="print a new secret, once")
+    create.add_argument("--role", type=str.upper, choices=[role.value for role in Role], required=True)
+    create.add_argument("--name", required=True)
+    create.set_defaults(call=_token_create)
+    listing = token.add_parser("list", help="names and roles")
+    listing.set_defaults(call=_token_list)
+    revoke = token.add_parser("revoke", help="end a token at once")
+    revoke.add_argument("--name", required=True)
+    revoke.set_defaults(call=_token_revoke)
+
+    for command in (run, migration, create, listing, revoke):
+        where = command.add_mutually_exclusive_group(required=True)
+        where.add_argument("--settings", type=Path, metavar="FILE")
+        where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
+
+    export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")
+    export.add_argument("--out", type=Path, metavar="FILE")
+    export.set_defaults(call=_export_openapi)
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> CentralSettings:
+    file: Path = options.settings or options.data / "central.toml"
+    return load_settings(file)
+
+
+def _init(options: argparse.Namespace) -> int:
+    wanted = Wanted(options.host, options.port, options.broker, options.database_url)
+    done = initialise(options.data, wanted, SystemClock())
+    state = "written" if done.is_new else "kept"
+    print(f"settings  {done.settings_file} ({state})")  # noqa: T201 - the command's answer
+    print(f"enrolment {done.enrolment_dir} (root.json, assignment.pub: copy to each station)")  # noqa: T201 - as above
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    log.info("settings %s", json.dumps(effective_values(settings)))
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    central = Central(settings, SystemClock())
+    central.start()
+    # One line for whoever started us, with the port that was really taken.
+    print(f"sightline-central ready {central.url}", flush=True)  # noqa: T201 - as above
+    stopping.wait()
+    central.stop()
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    database = Database(_settings(options).database_url)
+    database.probe()
+    migrate(database)
+    require_current(database)
+    print("database is current")  # noqa: T201 - as above
+    return 0
+
+
+def _opened(options: argparse.Namespace) -> Database:
+    database = Database(_settings(options).database_url)
+    database.probe()
+    require_current(database)
+    return database
+
+
+def _token_create(options: argparse.Namespace) -> int:
+    with _opened(options).begin() as session:
+        secret = tokens.create(session, _token_name(options.name), Role(options.role), SystemClock().now())
+    print(secret)  # noqa: T201 - as above
+    return 0
+
+
+def _token_list(options: argparse.Namespace) -> int:
+    with _opened(options).read() as session:
+        for token in tokens.list_all(session):
+            state = "revoked" if token.revoked_at else "in force"
+            print(f"{token.name:24} {token.role.value:10} {state:9} {token.created_at:%Y-%m-%d %H:%M}Z")  # noqa: T201 - as above
+    return 0
+
+
+def _token_revoke(options: argparse.Namespace) -> int:
+    with _opened(options).begin() as session:
+        tokens.revoke(session, options.name, SystemClock().now())
+    return 0
+
+
+def _token_name(text: str) -> str:
+    allowed = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+    if not text or len(text) > 63 or any(letter not in allowed for letter in text) or not text[0].isalnum():
+        raise SettingsError([f"--name: expected 1 … 63 of a-z 0-9 - _, got {text!r}"])
+    return text
+
+
+def _export_openapi(options: argparse.Namespace) -> int:
+    document = json.dumps(build_api(None).openapi(), indent=2, sort_keys=True) + "\n"
+    if options.out is None:
+        sys.stdout.write(document)
+    else:
+        options.out.write_text(document, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

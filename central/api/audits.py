@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`/audits`: the queue of parts that chance picked for a person's judgement.
+
+Blind: until an audit is judged, no answer here carries verdict, score or package.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from central.api.auth import ServicesOf, allow
+from central.api.schemas import AuditOutcome, AuditRecorded, AuditSummary, AuditTask
+from central.api.views import audit_task
+from central.errors import ConflictError
+from central.store.repositories import audits
+from contracts.ids import Name
+from contracts.vocabulary import AuditState, Judgement, Role, Verdict
+
+router = APIRouter(prefix="/audits", tags=["audits"], dependencies=[Depends(allow(Role.VIEWER))])
+
+_judging = [Depends(allow(Role.INSPECTOR))]
+
+
+@router.get("", summary="Audits, newest first", dependencies=_judging)
+def list_audits(
+    services: ServicesOf,
+    state: AuditState | None = None,
+    before_id: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[AuditTask]:
+    """For lists and for inspectors that work through many at once."""
+    with services.database.read() as session:
+        return [audit_task(entry) for entry in audits.listed(session, state, before_id, limit)]
+
+
+@router.get(
+    "/next",
+    summary="The next one to judge",
+    dependencies=_judging,
+    response_model=AuditTask,
+    responses={204: {"description": "Nothing to judge", "model": None}},
+)
+def next_audit(services: ServicesOf, inspector: Name) -> AuditTask | Response:
+    """By chance among the open ones; it is this inspector's for `audit.claim_s` seconds."""
+    with services.database.begin() as session:
+        claimed = audits.claim_next(
+            session, inspector, services.clock.now(), services.settings.audit.claim_s, services.rng
+        )
+        waiting = audits.count_by_state(session)[AuditState.OPEN]
+    return Response(status_code=204) if claimed is None else audit_task(claimed, waiting)
+
+
+@router.get("/summary", summary="How the queue stands")
+def summary(services: ServicesOf) -> AuditSummary:
+    """Counts by state and by judgement, and the defect classes named so far."""
+    with services.database.read() as session:
+        states = audits.count_by_state(session)
+        return AuditSummary(
+            awaiting_evidence=states[AuditState.AWAITING_EVIDENCE],
+            open=states[AuditState.OPEN],
+            judged=states[AuditState.JUDGED],
+            lost=states[AuditState.LOST],
+            by_judgement=dict.fromkeys(Judgement, 0) | audits.count_by_judgement(session),
+            known_defect_classes=list(audits.known_defect_classes(session)),
+        )
+
+
+@router.post(
+    "/{audit_id}/outcome",
+    summary="Judge",
+    dependencies=_judging,
+    responses={409: {"description": "Judged already, or nothing to judge it by"}},
+)
+def outcome(services: ServicesOf, audit_id: Annotated[int, Path(ge=1, le=2**62)], said: AuditOutcome) -> AuditRecorded:
+    """Once; the answer then shows what the machine had said."""
+    now = services.clock.now()
+    with services.database.begin() as session:
+        held = audits.entry(session, audit_id).audit
+        if held.claimed_by not in (None, said.inspector) and held.claimed_until and held.claimed_until > now:
+            raise ConflictError(f"audit {audit_id} is being judged by {held.claimed_by}; take the next one")
+        judged = audits.judge(
+            session,
+            audit_id,
+            said.judgement,
+            defect_class=said.defect_class,
+            inspector=said.inspector,
+            note=said.note,
+            now=now,
+        )
+        waiting = audits.count_by_state(session)[AuditState.OPEN]
+    verdict = judged.inspection.verdict
+    return AuditRecorded(
+        audit_id=audit_id,
+        verdict=verdict,
+        score=judged.inspection.score,
+        judgement=said.judgement,
+        is_escape=verdict is Verdict.OK and said.judgement is Judgement.DEFECTIVE,
+        waiting=waiting,
+    )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-central init`: data folder, settings file, keys and trust, database. Each only where it is absent.
+
+Starts nothing and makes no token. Running it again changes nothing that exists. Called by `central.__main__`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from central.clock import Clock
+from central.errors import SettingsError
+from central.settings import CentralSettings, load_settings
+from central.store.database import Database
+from central.store.schema import migrate
+from central.trust.enrolment import ENROLMENT_FOLDER, initialise_trust
+
+SETTINGS_NAME: Final = "central.toml"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What goes into a new settings file. None: left to the default."""
+
+    host: str | None = None
+    port: int | None = None
+    broker_url: str | None = None
+    database_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """Where everything is."""
+
+    settings_file: Path
+    is_new: bool
+    enrolment_dir: Path
+
+
+def initialise(folder: Path, wanted: Wanted, clock: Clock) -> Initialised:
+    """Make what is missing below `folder`.
+
+    Raises:
+        SettingsError: the folder cannot be made, or an existing settings file is wrong.
+        StoreError: the database cannot be reached.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"--data: expected a folder that can be made, got {folder}: {error.strerror}"]) from error
+    settings_file = folder / SETTINGS_NAME
+    is_new = not settings_file.exists()
+    if is_new:
+        scratch = settings_file.with_suffix(".new")
+        scratch.write_text(_settings_text(wanted), encoding="utf-8")
+        scratch.replace(settings_file)
+    settings = load_settings(settings_file)
+    prepare(settings, clock)
+    return Initialised(settings_file, is_new, settings.trust_dir / ENROLMENT_FOLDER)
+
+
+def prepare(settings: CentralSettings, clock: Clock) -> None:
+    """Keys, trust and database of these settings, where absent.
+
+    Raises:
+        StoreError: the database cannot be reached.
+    """
+    for folder in (settings.data_dir, settings.trainings_dir, settings.uploads_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    initialise_trust(settings.trust_dir, clock.now())
+    database = Database(settings.database_url)
+    try:
+        database.probe()
+        migrate(database)
+    finally:
+        database.close()
+
+
+def _settings_text(wanted: Wanted) -> str:
+    # A JSON string is a TOML string.
+    lines = ["# Settings of Sightline central. Paths are relative to this file.", 'data_dir = "."']
+    for name, value in (("database_url", wanted.database_url), ("host", wanted.host), ("port", wanted.port)):
+        if value is not None:
+            lines.append(f"{name} = {json.dumps(value)}")
+    lines += ["", "[broker]", f"url = {json.dumps(wanted.broker_url or 'mqtt://127.0.0.1:1883')}", ""]
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lets go of what is older than the settings say: pictures, unfinished uploads, quarantined bytes, old inspections.
+
+Never touches what carries a judgement: audits, labelled pictures and what they rest on stay, and rollups stay too.
+Works in small bites so that ingest never waits long. Ticked by the worker.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import and_, delete, exists, or_
+from sqlmodel import Session, col, select
+
+from central.settings import EvidenceSettings, IngestSettings
+from central.store.blobs import Blobs
+from central.store.database import Database
+from central.store.tables import Audit, Evidence, Inspection, LabelledPicture, Quarantine, columns_of
+from contracts.vocabulary import Verdict
+
+log = logging.getLogger(__name__)
+
+_BITE_ROWS: Final = 500
+
+
+@dataclass
+class RetentionCounts:
+    """Since start."""
+
+    pictures: int = 0
+    uploads: int = 0
+    quarantine_rows: int = 0
+    inspections: int = 0
+
+
+class RetentionService:
+    """See the module."""
+
+    name: Final = "retention"
+
+    def __init__(self, database: Database, blobs: Blobs, kept: EvidenceSettings, ingest: IngestSettings) -> None:
+        self._database: Final = database
+        self._blobs: Final = blobs
+        self._kept: Final = kept
+        self._max_quarantine_rows: Final = ingest.max_quarantine_rows
+        self.period_s: Final = kept.retention_period_s
+        self.counts: Final = RetentionCounts()
+
+    def tick(self, now: datetime) -> None:
+        """One bite of each kind."""
+        self._drop_uploads(now)
+        self._drop_pictures(now)
+        self._drop_quarantine()
+        self._drop_inspections(now)
+
+    def _drop_uploads(self, now: datetime) -> None:
+        oldest = now - timedelta(hours=self._kept.partial_kept_hours)
+        for path, changed_s in self._blobs.partial_uploads():
+            if datetime.fromtimestamp(changed_s, UTC) < oldest:
+                path.unlink(missing_ok=True)
+                self.counts.uploads += 1
+
+    def _drop_pictures(self, now: datetime) -> None:
+        with self._database.begin() as session:
+            rows = session.exec(_aged_pictures(now, self._kept).limit(_BITE_ROWS)).all()
+            ids, digests = [row.id for row in rows], {row.sha256 for row in rows}
+            session.connection().execute(delete(columns_of(Evidence)).where(col(Evidence.id).in_(ids)))
+            unused = digests - _still_used(session, digests)
+        # After the commit: a row without its file would be a broken promise, a file without a row is only waste.
+        for sha256 in unused:
+            self._blobs.delete(sha256)
+        self.counts.pictures += len(ids)
+        if ids:
+            log.info("pictures let go pictures=%s files=%s", len(ids), len(unused))
+
+    def _drop_quarantine(self) -> None:
+        with self._database.begin() as session:
+            newest_to_go = session.exec(
+                select(Quarantine.id).order_by(col(Quarantine.id).desc()).offset(self._max_quarantine_rows).limit(1)
+            ).first()
+            if newest_to_go is None:
+                return
+            answer = session.connection().execute(
+                delete(columns_of(Quarantine)).where(col(Quarantine.id) <= newest_to_go)
+            )
+        self.counts.quarantine_rows += answer.rowcount
+        log.warning("quarantine over its bound, oldest let go rows=%s", answer.rowcount)
+
+    def _drop_inspections(self, now: datetime) -> None:
+        if self._kept.inspections_kept_days <= 0:
+            return
+        oldest = now - timedelta(days=self._kept.inspections_kept_days)
+        with self._database.begin() as session:
+            ids = session.exec(
+                select(Inspection.id)
+                .where(
+                    Inspection.captured_at < oldest,
+                    ~exists().where(col(Audit.inspection_id) == col(Inspection.id)),
+                    ~exists().where(col(LabelledPicture.inspection_id) == col(Inspection.id)),
+                )
+                .limit(_BITE_ROWS)
+            ).all()
+            session.connection().execute(delete(columns_of(Inspection)).where(col(Inspection.id).in_(ids)))
+        self.counts.inspections += len(ids)
+
+
+def _aged_pictures(now: datetime, kept: EvidenceSettings) -> Any:
+    """Pictures past their time, of accepted parts earlier than of the others; none that a judgement rests on."""
+    is_accepted = col(Inspection.verdict) == Verdict.OK
+    ages = [
+        and_(condition, col(Evidence.offered_at) < now - timedelta(days=days))
+        for condition, days in ((is_accepted, kept.accepted_kept_days), (~is_accepted, kept.rejected_kept_days))
+        if days > 0
+    ]
+    return (
+        select(Evidence)
+        .join(
+            Inspection,
+            and_(
+                col(Inspection.station_id) == col(Evidence.station_id),
+                col(Inspection.epoch) == col(Evidence.epoch),
+                col(Inspection.sequence) == col(Evidence.sequence),
+            ),
+        )
+        .where(
+            or_(*ages) if ages else col(Evidence.id) < 0,
+            ~exists().where(col(Audit.inspection_id) == col(Inspection.id)),
+            ~exists().where(col(LabelledPicture.sha256) == col(Evidence.sha256)),
+        )
+    )
+
+
+def _still_used(session: Session, digests: set[str]) -> set[str]:
+    used: set[str] = set()
+    for column in (col(Evidence.sha256), col(LabelledPicture.sha256), col(Audit.crop_sha256)):
+        found: Sequence[str | None] = session.exec(select(column).where(column.in_(digests))).all()
+        used.update(sha256 for sha256 in found if sha256)
+    return used

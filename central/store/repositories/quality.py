@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures for rates and timelines, read from rollups and audits. Computes no interval: that is `quality/rates.py`.
+
+Simulated and real parts never share a figure: `is_simulated` is part of every key.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from central.store.rollups import CAUSE_COLUMNS, VERDICT_COLUMNS, percentile_ms
+from central.store.tables import Audit, Inspection, RollupLatency, RollupMinute, Station
+from contracts.vocabulary import AuditState, Judgement, Verdict, VerdictCause
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which parts: captured from `since` (included) to `until` (not), at one station or product or all."""
+
+    since: datetime
+    until: datetime
+    station: str | None = None
+    product: str | None = None
+
+
+@dataclass(frozen=True)
+class LineCounts:
+    """Parts of one station × product by verdict and cause."""
+
+    station: str
+    product: str | None
+    is_simulated: bool
+    verdicts: dict[Verdict, int]
+    causes: dict[VerdictCause, int]
+
+    @property
+    def parts(self) -> int:
+        """All of them."""
+        return sum(self.verdicts.values())
+
+
+@dataclass(frozen=True)
+class JudgedAudit:
+    """A judged audit of a part in scope; UNSURE is left out."""
+
+    station: str
+    product: str | None
+    is_simulated: bool
+    verdict: Verdict
+    is_defective: bool
+    inclusion_probability: float
+
+
+@dataclass(frozen=True)
+class MinuteEntry:
+    """A rollup row with its station's address and its latency percentile."""
+
+    rollup: RollupMinute
+    station: str
+    p99_verdict_ms: float | None
+
+
+def line_counts(session: Session, scope: Scope) -> list[LineCounts]:
+    """One entry a station × product × simulated-or-not, by station and product."""
+    columns = [*VERDICT_COLUMNS.values(), *CAUSE_COLUMNS.values()]
+    sums: Any = [func.sum(getattr(RollupMinute, name)) for name in columns]
+    keys: Any = [Station.address, RollupMinute.product, RollupMinute.is_simulated]
+    rows = session.connection().execute(_in_scope(select(*keys, *sums), scope).group_by(*keys).order_by(*keys))
+    found = []
+    for station, product, is_simulated, *counts in rows:
+        by_name = dict(zip(columns, map(int, counts), strict=True))
+        verdicts = {verdict: by_name[name] for verdict, name in VERDICT_COLUMNS.items()}
+        causes: dict[VerdictCause, int] = {cause: by_name[name] for cause, name in CAUSE_COLUMNS.items()}
+        causes[VerdictCause.SCORE] = sum(verdicts.values()) - sum(causes.values())
+        found.append(LineCounts(station, product or None, is_simulated, verdicts, causes))
+    return found
+
+
+def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
+    """Judged audits of the parts in scope."""
+    statement = (
+        select(Station.address, Audit, Inspection.verdict)
+        .join(Inspection, col(Inspection.id) == col(Audit.inspection_id))
+        .join(Station, col(Station.id) == col(Inspection.station_id))
+        .where(
+            Audit.state == AuditState.JUDGED,
+            col(Audit.judgement).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
+            Inspection.captured_at >= scope.since,
+            Inspection.captured_at < scope.until,
+        )
+    )
+    if scope.station is not None:
+        statement = statement.where(Station.address == scope.station)
+    if scope.product is not None:
+        statement = statement.where(Audit.product == scope.product)
+    return [
+        JudgedAudit(
+            station=station,
+            product=audit.product,
+            is_simulated=audit.is_simulated,
+            verdict=Verdict(verdict),
+            is_defective=audit.judgement is Judgement.DEFECTIVE,
+            inclusion_probability=audit.inclusion_probability,
+        )
+        for station, audit, verdict in session.exec(statement).all()
+    ]
+
+
+def minutes(session: Session, scope: Scope, limit: int) -> list[MinuteEntry]:
+    """Rollup rows, newest first."""
+    statement = _in_scope(select(RollupMinute, Station.address), scope)
+    order = (col(RollupMinute.minute).desc(), Station.address, RollupMinute.product, RollupMinute.package_id)
+    rows = session.exec(statement.order_by(*order).limit(limit)).all()
+    if not rows:
+        return []
+    oldest = min(row.minute for row, _ in rows)
+    histograms: defaultdict[tuple[Any, ...], dict[int, int]] = defaultdict(dict)
+    latencies = session.exec(
+        select(RollupLatency).where(RollupLatency.minute >= oldest, RollupLatency.minute < scope.until)
+    ).all()
+    for latency in latencies:
+        histograms[_key(latency)][latency.bucket] = latency.parts
+    return [MinuteEntry(row, address, percentile_ms(histograms[_key(row)], 0.99)) for row, address in rows]
+
+
+def _in_scope(statement: Any, scope: Scope) -> Any:
+    statement = statement.join(Station, col(Station.id) == col(RollupMinute.station_id)).where(
+        RollupMinute.minute >= scope.since, RollupMinute.minute < scope.until
+    )
+    if scope.station is not None:
+        statement = statement.where(Station.address == scope.station)
+    return statement if scope.product is None else statement.where(RollupMinute.product == scope.product)
+
+
+def _key(row: RollupMinute | RollupLatency) -> tuple[Any, ...]:
+    return row.minute, row.station_id, row.product, row.package_id, row.is_simulated

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings a database to the current shape and tells whether it is there. Used by the command line and at start-up.
+
+The shape itself is in `tables.py` and `learning_tables.py`, its history in `migrations/versions`.
+"""
+
+import importlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData
+
+from central.errors import StoreError
+from central.store.database import Database
+from central.store.tables import METADATA
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_LEARNING_TABLES: Final = "central.store.learning_tables"
+
+
+def full_metadata() -> MetaData:
+    """All tables, those of learning included."""
+    if find_spec(_LEARNING_TABLES) is not None:
+        importlib.import_module(_LEARNING_TABLES)
+    return METADATA
+
+
+def migrate(database: Database) -> None:
+    """Bring the database to the newest revision; one transaction a call where the database can."""
+    config = _config()
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def require_current(database: Database) -> None:
+    """Check that the shape is the one this program was written for.
+
+    Raises:
+        StoreError: older or newer; the message says what to do.
+    """
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    with database.engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != head:
+        raise StoreError(
+            f"database is at revision {current or 'none'}, this program needs {head}; run `sightline-central migrate`"
+        )
+
+
+def drift(database: Database) -> list[Any]:
+    """Differences between the migrated database and the tables in code; empty when they agree."""
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": _ours})
+        return list(compare_metadata(context, full_metadata()))
+
+
+def _ours(_item: Any, name: str | None, kind: str, *_rest: Any) -> bool:
+    return not (kind == "table" and name == "alembic_version")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config

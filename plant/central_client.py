@@ -7,7 +7,6 @@ because a scenario may kill it at any moment. Used by `plant.commissioning`, `pl
 """
 
 import time
-from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -34,7 +33,7 @@ from plant.errors import CentralError
 
 _S = TypeVar("_S", bound=BaseModel)
 _ROOT: Final = "/api/v1"
-_PAGE: Final = 1000
+_PAGE: Final = 500
 
 
 class CentralClient:
@@ -93,15 +92,14 @@ class CentralClient:
         """Verdict counts and rates of the last minutes."""
         return RatesView.model_validate(self._get("quality/rates", minutes=minutes))
 
-    def inspections(self) -> Iterator[InspectionView]:
-        """Every stored inspection, oldest first."""
-        after_id = 0
-        while True:
-            page = InspectionPage.model_validate(self._get("inspections", after_id=after_id, limit=_PAGE))
-            yield from page.items
-            if not page.items:
-                return
-            after_id = page.items[-1].id
+    def inspections_after(self, after_id: int) -> list[InspectionView]:
+        """The next stored inspections, oldest first; empty when there is nothing more for now."""
+        return InspectionPage.model_validate(self._get("inspections", after_id=after_id, limit=_PAGE)).items
+
+    def newest_inspection_id(self) -> int | None:
+        """Id of the newest stored inspection, None when there is none."""
+        items = InspectionPage.model_validate(self._get("inspections", limit=1)).items
+        return items[0].id if items else None
 
     def add_reference_part(
         self, product: str, picture: bytes, *, judgement: Judgement, part_id: str, is_simulated: bool

@@ -42,6 +42,7 @@ def failings(report: Mapping[str, Any], demands: frozenset[Demand]) -> list[str]
             found.append(f"{report[name]} {words} (demanded: 0)")
     if report["parts_captured"] == 0:
         found.append("no part was captured at all")
+    found += [f"a planned fault did not happen: {each}" for each in report.get("faults_missed", [])]
     if demands & {Demand.LOOP_CLOSED, Demand.LOOP_CLOSED_AND_BETTER}:
         found += _loop_failings(report)
     if Demand.LOOP_CLOSED_AND_BETTER in demands:

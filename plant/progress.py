@@ -76,6 +76,12 @@ class Progress:
         with self._lock:
             self._console.print(text, markup=False)
 
+    def plain(self, text: str) -> None:
+        """A line of the final report, without the clock."""
+        with self._lock:
+            self._console.print(text, markup=False)
+            self._stream.flush()
+
     def standing(self, standing: Standing) -> None:
         """Show how it stands; often called, seldom printed."""
         words = standing.words()

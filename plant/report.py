@@ -106,27 +106,29 @@ def true_rates(
     new_kinds: AbstractSet[str],
     packages_before: AbstractSet[str],
     packages_after: AbstractSet[str],
-    products: AbstractSet[str] | None = None,
+    side_after: str | None = None,
 ) -> TrueRates:
     """Join truth and reports, and count escapes and overkills of both groups of packages.
 
-    `products` limits the count to some products (None: all). A part reported twice counts once, as first seen.
+    `side_after`: only parts of this side count for the packages after, because the others may have been learnt
+    from (replayed pictures come again; rendered parts never do). A part reported twice counts once, as first seen.
     """
     by_key = {(part.station, part.trigger_number): part for part in truth}
     pairs: dict[tuple[str, int], tuple[PartTruth, PartReport]] = {}
     for report in reports:
         key = (report.station, report.trigger_number)
         part = by_key.get(key)
-        if part is not None and (products is None or part.product in products):
+        if part is not None:
             pairs.setdefault(key, (part, report))
     joined = list(pairs.values())
     new = [(part, report) for part, report in joined if part.is_defective and part.defect_class in new_kinds]
     since = min((report.captured_at for _, report in new), default=None)
 
     def judged_by(packages: AbstractSet[str]) -> list[tuple[PartTruth, PartReport]]:
-        return [
-            each for each in joined if each[1].package_id in packages and each[1].verdict is not Verdict.NO_DECISION
-        ]
+        side = side_after if packages is packages_after else None
+        judged = [each for each in joined if each[1].package_id in packages]
+        judged = [each for each in judged if each[1].verdict is not Verdict.NO_DECISION]
+        return [each for each in judged if side is None or each[0].side == side]
 
     def escapes(packages: AbstractSet[str]) -> dict[str, Any]:
         defective = [each for each in judged_by(packages) if each[0].is_defective]

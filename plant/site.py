@@ -109,9 +109,9 @@ class Site:
         """Where the dashboard listens."""
         return f"http://{LOOPBACK}:{self.state.dashboard_port}"
 
-    def client(self, role: Role = Role.ADMIN) -> CentralClient:
-        """A client of central with the token of this role."""
-        return CentralClient(self.central_url, self.state.tokens[role.value])
+    def client(self, role: Role = Role.ADMIN, *, patience_s: float = 45.0) -> CentralClient:
+        """A client of central with the token of this role; `patience_s` is how long it waits for central."""
+        return CentralClient(self.central_url, self.state.tokens[role.value], patience_s=patience_s)
 
     def start_broker(self) -> None:
         """Start the broker and wait until it answers."""

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline`: a whole plant on one machine from one command. Reads arguments, prints errors, nothing else.
+
+Exit codes: 0 done and shown, 1 a demo did not show what it had to, 2 wrong options, 3 a process of the plant
+failed, 130 stopped by Ctrl-C. Called as the console command.
+"""
+
+import argparse
+import contextlib
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from plant.broker import choose_broker
+from plant.errors import PlantError, UsageError
+from plant.progress import Progress
+from plant.replay_set import ReplayError
+from plant.scenario import Scenario, ScenarioError, load_scenario, shipped_scenarios
+
+_BROKERS: Final = ("auto", "mosquitto", "amqtt")
+_DEFAULT_FOLDER: Final = Path("plant-data")
+_STOPPED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit code."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if getattr(given, "verbose", False) else logging.ERROR,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    # httpx names every request at INFO.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with _stop_on_sigterm():
+        try:
+            return int(given.run(given))
+        except (ScenarioError, ReplayError) as error:
+            sys.stderr.write(f"sightline: {error}\n")
+            return UsageError.exit_code
+        except PlantError as error:
+            sys.stderr.write(f"sightline: {error}\n")
+            return error.exit_code
+        except KeyboardInterrupt:
+            sys.stderr.write("sightline: stopped\n")
+            return _STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sightline", description="A whole inspection plant on one machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="play a scenario and say what it showed")
+    demo.add_argument("--scenario", default="new-defect", metavar="NAME|FILE", help="shipped name or a .toml file")
+    demo.add_argument("--headless", action="store_true", help="no dashboard")
+    demo.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    demo.add_argument(
+        "--source", type=Path, metavar="DIR", help="replay a folder of real pictures instead of rendering"
+    )
+    demo.add_argument(
+        "--layout", metavar="NAME", help="how that folder is laid out: mvtec, magnetic-tile, bsdata, folder"
+    )
+    demo.add_argument("--new-defect", metavar="KIND", help="the kind that is held back until it comes up")
+    demo.add_argument("--seed", type=int, metavar="N", help="another run of the same story")
+    demo.add_argument("--parts", type=int, metavar="N", help="parts that pass at least (default: the scenario's)")
+    demo.add_argument("--time-limit", type=float, default=460.0, metavar="S", help="end after this many seconds (460)")
+    demo.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: a temporary one)")
+    demo.add_argument("--keep", action="store_true", help="keep the temporary data folder")
+    _add_common(demo)
+    demo.set_defaults(run=_demo)
+
+    up = commands.add_parser("up", help="run a plant for good; Ctrl-C stops it, the next start goes on")
+    up.add_argument("--scenario", default="up", metavar="NAME|FILE", help="the line to run (default: up)")
+    up.add_argument("--data", type=Path, default=_DEFAULT_FOLDER, metavar="DIR", help=f"default: ./{_DEFAULT_FOLDER}")
+    up.add_argument("--stations", type=int, metavar="N", help="number of stations (default: the scenario's)")
+    up.add_argument("--product", metavar="NAME", help="product of all stations (default: the scenario's)")
+    up.add_argument("--no-dashboard", action="store_true", help="no dashboard")
+    up.add_argument("--no-inspector", action="store_true", help="no simulated inspector: you answer the audits")
+    _add_common(up)
+    up.set_defaults(run=_up)
+
+    scenarios = commands.add_parser("scenarios", help="list the scenarios that come with Sightline")
+    scenarios.set_defaults(run=_scenarios)
+
+    status = commands.add_parser("status", help="say how the plant on a data folder stands")
+    status.add_argument(
+        "--data", type=Path, default=_DEFAULT_FOLDER, metavar="DIR", help=f"default: ./{_DEFAULT_FOLDER}"
+    )
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--broker", choices=_BROKERS, default="auto", help="auto: mosquitto when installed, else amqtt")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port of central (default: a free one)")
+    parser.add_argument("--dashboard-port", type=int, default=0, metavar="N", help="default: a free one")
+    parser.add_argument("--broker-port", type=int, default=0, metavar="N", help="default: a free one")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the logs of all processes")
+
+
+def _demo(given: argparse.Namespace) -> int:
+    # Heavy rooms are imported when they are needed: `sightline --help` answers at once.
+    from plant.demo import Demo, DemoOptions  # noqa: PLC0415 - see above
+    from plant.replay import adapt_scenario, load_replay  # noqa: PLC0415 - see above
+
+    scenario = _changed(load_scenario(given.scenario), seed=given.seed, parts=given.parts)
+    if given.source is None and (given.layout or given.new_defect):
+        raise UsageError("--layout and --new-defect go with --source DIR")
+    if given.report is not None and not given.report.resolve().parent.is_dir():
+        msg = f"--report: expected a file in an existing folder, got {given.report}"
+        raise UsageError(msg)
+    if scenario.parts == 0:
+        msg = f"scenario {scenario.name} never ends; give --parts N, or run it with `sightline up --scenario`"
+        raise UsageError(msg)
+    replay = None
+    if given.source is not None:
+        if given.layout is None:
+            raise UsageError("--source needs --layout: mvtec, magnetic-tile, bsdata or folder")
+        replay = load_replay(given.source, given.layout, given.new_defect)
+        scenario = adapt_scenario(scenario, replay)
+    broker = choose_broker(given.broker)
+    with _folder(given.data, keep=given.keep) as folder:
+        progress = Progress()
+        try:
+            options = DemoOptions(
+                scenario=scenario,
+                folder=folder,
+                broker=broker,
+                has_dashboard=not given.headless,
+                report_path=given.report,
+                replay=replay,
+                source=str(given.source) if given.source else None,
+                time_limit_s=given.time_limit,
+                central_port=given.port,
+                dashboard_port=given.dashboard_port,
+                broker_port=given.broker_port,
+                is_verbose=given.verbose,
+            )
+            return Demo(options, progress).run()
+        finally:
+            progress.close()
+
+
+def _up(given: argparse.Namespace) -> int:
+    from plant.up import UpOptions, run_plant  # noqa: PLC0415 - heavy, only when needed
+
+    scenario = _with_line(load_scenario(given.scenario), given.stations, given.product)
+    progress = Progress(interval_s=10.0)
+    try:
+        run_plant(
+            UpOptions(
+                scenario=scenario,
+                folder=given.data,
+                broker=choose_broker(given.broker),
+                has_dashboard=not given.no_dashboard,
+                has_inspector=not given.no_inspector,
+                broker_port=given.broker_port,
+                central_port=given.port,
+                dashboard_port=given.dashboard_port,
+                is_verbose=given.verbose,
+            ),
+            progress,
+        )
+    finally:
+        progress.close()
+    return 0
+
+
+def _scenarios(_given: argparse.Namespace) -> int:
+    for name in shipped_scenarios():
+        scenario = load_scenario(name)
+        sys.stdout.write(f"{name:15} {scenario.title}\n")
+    return 0
+
+
+def _status(given: argparse.Namespace) -> int:
+    from plant.status import status_lines  # noqa: PLC0415 - heavy, only when needed
+
+    lines, code = status_lines(given.data)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return code
+
+
+def _changed(scenario: Scenario, **changes: Any) -> Scenario:
+    """The scenario with other values; validated anew."""
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    if not wanted:
+        return scenario
+    content = scenario.model_dump(by_alias=True, exclude_none=True)
+    # Steps were placed on parts when the file was read; that is where they stay.
+    content["step"] = [{key: value for key, value in step.items() if key != "at_s"} for step in content["step"]]
+    try:
+        return Scenario.model_validate(content | wanted)
+    except ValueError as error:
+        first = str(error).splitlines()[-2].strip() if len(str(error).splitlines()) > 1 else str(error)
+        msg = f"{', '.join(f'--{name} {value}' for name, value in wanted.items())}: {first}"
+        raise UsageError(msg) from error
+
+
+def _with_line(scenario: Scenario, stations: int | None, product: str | None) -> Scenario:
+    from plant.parts.catalogue import PRODUCTS  # noqa: PLC0415 - only for `up`
+
+    if product is not None and product not in PRODUCTS:
+        msg = f"--product: expected one of {', '.join(PRODUCTS)}, got {product!r}"
+        raise UsageError(msg)
+    if stations is None and product is None:
+        return scenario
+    plans = list(scenario.stations)
+    count = len(plans) if stations is None else stations
+    if not 1 <= count <= 16:
+        msg = f"--stations: expected 1 to 16, got {count}"
+        raise UsageError(msg)
+    named = [plans[index].name if index < len(plans) else f"st-{index + 1}" for index in range(count)]
+    made = [product or plans[min(index, len(plans) - 1)].product for index in range(count)]
+    return _changed(scenario, station=[{"name": n, "product": p} for n, p in zip(named, made, strict=True)])
+
+
+@contextlib.contextmanager
+def _folder(wanted: Path | None, *, keep: bool) -> Iterator[Path]:
+    """The data folder: the given one, or a temporary one that is removed in the end."""
+    if wanted is not None:
+        yield wanted
+        return
+    folder = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            sys.stdout.write(f"data kept in {folder}\n")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the plant as Ctrl-C does."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

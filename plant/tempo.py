@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast central goes about its work in a plant that is to be watched, as sections of central.toml.
+
+A real line audits a few parts an hour and learns over days; a demonstration has minutes. What is sped up are
+periods, sample sizes and bake times; the rules are central's own and stay as they are. Used by `plant.demo`
+and `plant.up`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Sections = Mapping[str, Mapping[str, Any]]
+
+
+def demo_tempo() -> Sections:
+    """Minutes instead of days."""
+    return {
+        "audit": {"period_s": 4.0, "accepted_share": 0.2, "tightened_share": 0.7, "lost_after_s": 60.0},
+        "watch": {
+            "period_s": 2.0,
+            "escape_tolerated_share": 0.01,
+            "escape_rejected_share": 0.06,
+            # A line of 15 parts/s with a fifth audited would see a false alarm every hour of audits at this length.
+            "escape_parts_between_false_alarms": 3000.0,
+            "reference_blocks": 10,
+            "block_parts": 20,
+            "silent_after_s": 30.0,
+        },
+        "learning": {
+            "period_s": 1.0,
+            "min_defective_labels": 30,
+            "min_good_labels": 40,
+            "holdout_share": 0.3,
+        },
+        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 15, "max_overkill_increase": 0.03},
+        "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_timeout_s": 90.0, "install_timeout_s": 60.0},
+    }
+
+
+def lasting_tempo() -> Sections:
+    """For a plant that runs for good at an easy pace: still quick enough to be watched."""
+    return {
+        "audit": {"period_s": 10.0, "accepted_share": 0.15, "tightened_share": 0.5},
+        "watch": {"period_s": 5.0, "escape_rejected_share": 0.06, "reference_blocks": 20, "block_parts": 30},
+        "learning": {"min_defective_labels": 30, "min_good_labels": 40},
+        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 15, "max_overkill_increase": 0.03},
+        "rollout": {"canary": 1, "bake_parts": 60},
+    }

@@ -31,7 +31,7 @@ def streamlit_command(port: int, address: str) -> list[str]:
         "global.developmentMode": "false",
         **THEME_OPTIONS,
     }
-    app = Path(__file__).with_name("app.py")
+    app = Path(__file__).parent / "entry" / "script.py"
     return [
         sys.executable,
         "-m",

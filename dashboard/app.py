@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The script that Streamlit runs for every viewer: sign-in, navigation, side bar. The composition root.
+"""The whole screen of one viewer: sign-in, navigation, side bar. The composition root.
 
-Fetches only what says whether central and the token are good; each page fetches its own. Started by
-`__main__`, never imported.
+Fetches only what says whether central and the token are good; each page fetches its own. Called by
+`entry.script`.
 """
 
 from html import escape
@@ -50,7 +50,7 @@ def _only_sign_in(trouble: str) -> None:
 def _navigate() -> None:
     chosen = st.navigation(
         [
-            st.Page(overview.page, title="Overview", icon=":material/dashboard:", url_path="overview", default=True),
+            st.Page(overview.page, title="Overview", icon=":material/dashboard:", default=True),
             st.Page(line.page, title="Live line", icon=":material/monitoring:", url_path="line"),
             st.Page(audit.page, title="Audit", icon=":material/fact_check:", url_path="audit"),
             st.Page(packages.page, title="Packages & rollouts", icon=":material/deployed_code:", url_path="packages"),
@@ -98,7 +98,3 @@ def _sign_in(trouble: str) -> None:
             if st.form_submit_button("Sign in", type="primary") and typed.strip():
                 st.session_state[access.SESSION_SIGN_IN] = typed.strip()
                 st.rerun()
-
-
-if __name__ == "__main__":
-    main()

@@ -90,7 +90,9 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
     _draw_marks(figure, marks, zone)
     figure.update_yaxes(title_text="share of parts, %", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="parts per minute", rangemode="tozero", row=2, col=1)
-    figure.update_layout(barmode="stack", bargap=0.15, legend={"orientation": "h", "y": -0.14, "x": 0})
+    figure.update_layout(
+        barmode="stack", bargap=0.15, legend={"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"}
+    )
     return _style(figure, 380)
 
 
@@ -185,8 +187,8 @@ def control_chart(chart: Chart, zone: tzinfo) -> Any:
 def _style(figure: Any, height: int) -> Any:
     figure.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 38, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 62, "r": 14, "t": 44, "b": 34},
+        paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
         font={"color": palette.INK, "size": 12},
         hovermode="x unified",

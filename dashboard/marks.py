@@ -14,8 +14,8 @@ from contracts.vocabulary import Verdict
 from dashboard import palette, words
 from dashboard.shapes import Inspection, Rate
 
-_STRIP_HEIGHT: Final = 74
-_CELL: Final = 12
+# The strip reaches up to this many times the NG limit.
+_LIMIT_AT: Final = 1.6
 
 
 def badge(text: str, tone: str = "idle", title: str = "") -> str:
@@ -76,12 +76,10 @@ def whisker(rate: Rate, colour: str) -> str:
     """The interval as a bar with the estimate as a tick, on a scale that starts at 0."""
     top = max(0.02, min(1.0, rate.high * 1.25))
     low, high, at = (100 * min(1.0, share / top) for share in (rate.low, rate.high, rate.estimate or 0.0))
+    span = f"left:{low:.2f}%;width:{max(0.8, high - low):.2f}%;background:{colour}"
     return (
-        '<svg class="sl-whisker" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(words.interval(rate))}">'
-        '<rect x="0" y="3.4" width="100" height="1.2" fill="#e6ebf1"/>'
-        f'<rect x="{low:.2f}" y="2" width="{max(0.8, high - low):.2f}" height="4" fill="{colour}" opacity="0.35"/>'
-        f'<rect x="{max(0.0, at - 0.6):.2f}" y="0" width="1.2" height="8" fill="{colour}"/></svg>'
+        f'<div class="sl-whisker" title="{escape(words.interval(rate))}"><i style="{span}"></i>'
+        f'<b style="left:{at:.2f}%;background:{colour}"></b></div>'
     )
 
 
@@ -111,21 +109,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def strip(parts: Sequence[Inspection], zone: tzinfo, cells: int = 60) -> str:
     """The last parts of a station, newest right: height is the score against the NG limit, sign the verdict."""
     shown = list(reversed(parts[:cells]))
-    offset = cells - len(shown)
-    width = cells * _CELL
-    limit_y = _STRIP_HEIGHT * (1 - 1 / 1.6)
-    bars = "".join(_bar(part, (offset + index) * _CELL, zone) for index, part in enumerate(shown))
+    blanks = "<i></i>" * (cells - len(shown))
+    bars = "".join(_bar(part, zone) for part in shown)
+    limit = 100 / _LIMIT_AT
     return (
-        f'<svg class="sl-strip" viewBox="0 0 {width} {_STRIP_HEIGHT + 20}" preserveAspectRatio="none" role="img" '
-        f'aria-label="last {len(shown)} verdicts, newest right">'
-        f'<rect width="{width}" height="{_STRIP_HEIGHT}" fill="#f7f9fb"/>{bars}'
-        f'<line x1="0" x2="{width}" y1="{limit_y:.1f}" y2="{limit_y:.1f}" class="sl-limit"/></svg>'
+        f'<div class="sl-strip" role="img" aria-label="last {len(shown)} verdicts, newest right">'
+        f'<div class="sl-limit" style="bottom:calc({limit:.1f}% * 0.8 + 20%)"></div>{blanks}{bars}</div>'
     )
 
 
-def _bar(part: Inspection, x: float, zone: tzinfo) -> str:
-    colour = palette.VERDICT_COLOUR[part.verdict]
-    height = _STRIP_HEIGHT * _height(part)
+def _bar(part: Inspection, zone: tzinfo) -> str:
     hint = f"{palette.VERDICT_WORD[part.verdict]} · {words.clock_time(part.captured_at, zone)}"
     if part.trigger_number is not None:
         hint += f" · part {part.trigger_number}"
@@ -133,23 +126,19 @@ def _bar(part: Inspection, x: float, zone: tzinfo) -> str:
         hint += f" · score {part.score:.3g}, NG from {part.ng_limit:.3g}"
     if part.verdict is Verdict.NO_DECISION:
         hint += f" · {part.cause.value.replace('_', ' ').lower()}"
-    texture = ' fill-opacity="0.45" stroke-dasharray="2 2"' if part.verdict is Verdict.NO_DECISION else ""
     sign = "" if part.verdict is Verdict.OK else palette.VERDICT_SIGN[part.verdict]
     return (
-        f"<g><title>{escape(hint)}</title>"
-        f'<rect x="{x + 1}" y="{_STRIP_HEIGHT - height:.1f}" width="{_CELL - 2}" height="{height:.1f}" '
-        f'fill="{colour}" stroke="{colour}"{texture}/>'
-        f'<rect x="{x + 1}" y="{_STRIP_HEIGHT + 4}" width="{_CELL - 2}" height="14" rx="2" fill="{colour}"/>'
-        f'<text x="{x + _CELL / 2}" y="{_STRIP_HEIGHT + 14.5}" class="sl-sign">{sign}</text></g>'
+        f'<i class="sl-bar-{part.verdict.value.lower()}" title="{escape(hint)}">'
+        f'<u style="height:{100 * _height(part):.0f}%"></u><s>{sign}</s></i>'
     )
 
 
 def _height(part: Inspection) -> float:
-    """0 … 1, where 1 / 1.6 is the NG limit. A part without a score fills the strip: it must be seen."""
+    """0 … 1, where 1 / `_LIMIT_AT` is the NG limit. A part without a score fills the strip: it must be seen."""
     if part.score is None or part.ng_limit is None:
         return 1.0
     scale = abs(part.ng_limit) or 1.0
-    return min(1.0, max(0.03, (1 + (part.score - part.ng_limit) / scale) / 1.6))
+    return min(1.0, max(0.03, (1 + (part.score - part.ng_limit) / scale) / _LIMIT_AT))
 
 
 def legend() -> str:

@@ -13,7 +13,7 @@ import streamlit as st
 from contracts.vocabulary import Judgement
 from dashboard import access, frame, marks, palette, pictures, words
 from dashboard.access import Viewer, viewer
-from dashboard.client import CentralError, RefusedError
+from dashboard.client import CentralError, RefusedError, UnreachableError
 from dashboard.shapes import AuditRecorded, AuditSummary, AuditTask
 from dashboard.widgets.judge import Answer, judging_desk
 
@@ -31,16 +31,17 @@ def page() -> None:
     view = viewer()
     person = access.person()
     task: AuditTask | None = st.session_state.get(_TASK)
+    trouble = st.session_state.pop(_TROUBLE, None)
+    if task is None and person:
+        task, trouble = _next(view, person, trouble)
     frame.heading("Audit", view, is_simulated=task is not None and task.is_simulated)
     if not person:
         _ask_name()
         return
     summary = view.feed.get("audit-summary", lambda central: central.audit_summary(), 2.0)
     frame.banner(view, (summary,))
-    if trouble := st.session_state.pop(_TROUBLE, None):
+    if trouble:
         st.html(marks.banner(trouble))
-    if task is None:
-        task = _next(view, person)
     desk, side = st.columns([2.2, 1], gap="medium")
     with side:
         _side(view, person, task, summary.value)
@@ -66,14 +67,16 @@ def _ask_name() -> None:
             st.html(marks.banner(f"Expected a name like anna or shift-2, got {name!r}."))
 
 
-def _next(view: Viewer, person: str) -> AuditTask | None:
+def _next(view: Viewer, person: str, trouble: str | None) -> tuple[AuditTask | None, str | None]:
     try:
         task = view.feed.client.next_audit(person)
+    except UnreachableError:
+        # The banner of the summary says so already.
+        return None, trouble
     except CentralError as error:
-        st.html(marks.banner(str(error), "bad"))
-        return None
+        return None, str(error)
     st.session_state[_TASK] = task
-    return task
+    return task, trouble
 
 
 def _nothing_waiting(summary: AuditSummary | None) -> None:

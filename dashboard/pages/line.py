@@ -211,7 +211,7 @@ def _control_charts(view: Viewer, scope: str) -> None:
     for index, chart in enumerate(found[:MAX_CHARTS]):
         with columns[index % 2]:
             name = chart.station.rsplit("/", maxsplit=1)[-1]
-            where = f"{name} · {chart.product or 'all products'} · {chart.phase.lower()}"
+            where = f"{name} · {chart.product or 'all products'} · {chart.phase.replace('_', ' ').lower()}"
             frame.section(chart.name, note=where, is_simulated=chart.is_simulated)
             st.plotly_chart(
                 charts.control_chart(chart, view.zone),

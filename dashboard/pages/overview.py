@@ -55,9 +55,10 @@ def _draw() -> None:
     with left:
         _lines(view, known, rates.value)
         _escapes(rates.value, audits.value, str(st.session_state["overview_period"]))
+        _changes(view, alarms.or_else(()))
     with right:
         _alarms(view, alarms.or_else(()))
-        _changes(view, alarms.or_else(()))
+        _learning(view)
 
 
 def _summary(
@@ -189,15 +190,19 @@ def _alarms(view: Viewer, alarms: tuple[Alarm, ...]) -> None:
         st.caption(f"{MAX_ALARMS} of {len(still_open)} shown; all of them stand on the Alarms page.")
 
 
+def _learning(view: Viewer) -> None:
+    rollouts = view.feed.get("rollouts", lambda central: central.rollouts(), 3.0).or_else(())
+    running = [item for item in rollouts if item.state.value not in _ENDED]
+    if running:
+        frame.section("Rollout under way")
+        st.html(stepper.rollout(running[0], view.zone, view.now))
+
+
 def _changes(view: Viewer, alarms: tuple[Alarm, ...]) -> None:
     feed = view.feed
     trainings = feed.get("trainings", lambda central: central.trainings(), 3.0).or_else(())
     packages = feed.get("packages", lambda central: central.packages(), 5.0).or_else(())
     rollouts = feed.get("rollouts", lambda central: central.rollouts(), 3.0).or_else(())
-    running = [item for item in rollouts if item.state.value not in _ENDED]
-    if running:
-        frame.section("Rollout under way")
-        st.html(stepper.rollout(running[0], view.zone, view.now))
     frame.section("What changed")
     lines = happenings(alarms, trainings, packages, rollouts)[:MAX_HAPPENINGS]
     if not lines:

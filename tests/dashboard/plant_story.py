@@ -1,0 +1,536 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small plant as central would tell it: two stations, an alarm, a training, a rollout, audits.
+
+Every body is built with central's own API models, so that the dashboard is tested against the shapes that
+central really answers with. Used by `stub_central`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from central.api import schemas
+from contracts import manifest as m
+from contracts.ids import StationAddress
+from contracts.jobs import EvaluationReport, VariantMeasured
+from contracts.reports import (
+    ActivePackage,
+    LatencySummary,
+    PackageProgress,
+    PackageStatus,
+    StageLatency,
+    StationReported,
+)
+from contracts.vocabulary import (
+    AlarmKind,
+    AlarmState,
+    AuditState,
+    DetectorKind,
+    Disposition,
+    EvidenceKind,
+    Judgement,
+    PackageState,
+    PromotionOutcome,
+    RolloutState,
+    SignalState,
+    StationState,
+    TrainingState,
+    Variant,
+    Verdict,
+    VerdictCause,
+    WaveState,
+)
+
+STATIONS = ("demo/line-1/st-1", "demo/line-1/st-2")
+OLD = hashlib.sha256(b"old package").hexdigest()
+NEW = hashlib.sha256(b"new package").hexdigest()
+PRODUCT = "ring"
+
+
+def png(array: np.ndarray[Any, Any]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, format="PNG")
+    return out.getvalue()
+
+
+def ring_picture(seed: int, *, with_scratch: bool) -> tuple[bytes, bytes]:
+    """A grey ring, and a heatmap that is hot at the scratch."""
+    noise = np.random.default_rng(seed)
+    y, x = np.mgrid[0:192, 0:192].astype(np.float32)
+    radius = np.hypot(x - 96, y - 96)
+    body = np.where((radius > 42) & (radius < 82), 165.0, 38.0) + noise.normal(0, 5, (192, 192))
+    heat = np.exp(-((x - 140) ** 2 + (y - 70) ** 2) / 300) * (1.0 if with_scratch else 0.2)
+    if with_scratch:
+        body[np.abs((x - 140) + 0.6 * (y - 70)) < 2.2] -= (
+            80 * ((radius > 42) & (radius < 82))[np.abs((x - 140) + 0.6 * (y - 70)) < 2.2]
+        )
+    grey = np.clip(body, 0, 255).astype(np.uint8)
+    return png(np.stack([grey] * 3, axis=-1)), png((heat * 255).astype(np.uint8)[::4, ::4])
+
+
+@dataclass
+class Story:
+    """The whole state of the stub. Tests change it as they like."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 3, 2, 9, 40, tzinfo=UTC))
+    is_simulated: bool = True
+    has_stations: bool = True
+    has_audits_judged: bool = True
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    audits: dict[int, Verdict] = field(default_factory=dict)
+    judged: list[tuple[int, schemas.AuditOutcome]] = field(default_factory=list)
+    alarm_state: AlarmState = AlarmState.RAISED
+    rollout_state: RolloutState = RolloutState.RUNNING
+    actions: list[str] = field(default_factory=list)
+
+    def blob(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        self.blobs[digest] = content
+        return digest
+
+    def stations(self) -> list[schemas.StationView]:
+        if not self.has_stations:
+            return []
+        return [self._station(index, name) for index, name in enumerate(STATIONS)]
+
+    def _station(self, index: int, name: str) -> schemas.StationView:
+        address = StationAddress.parse(name)
+        package = NEW if index == 0 else OLD
+        return schemas.StationView(
+            station=name,
+            sync="IN_SYNC" if index == 0 else "PENDING",
+            last_report_at=self.now,
+            assignment_number=4 - index,
+            assigned={PRODUCT: NEW},
+            inspections=2400,
+            is_simulated=self.is_simulated,
+            status=StationReported(
+                station=address,
+                at=self.now,
+                is_connected=True,
+                state=StationState.INSPECTING,
+                active=[
+                    ActivePackage(
+                        product=PRODUCT, package_id=package, variant=Variant.INT8_U8S8, provider="CPUExecutionProvider"
+                    )
+                ],
+                parts_total=2400,
+                parts_per_minute=212.4 + index,
+                verdict_latency=LatencySummary(count=200, p50_ms=14.2, p99_ms=31.0, max_ms=44.0),
+                reject_latency=LatencySummary(count=200, p50_ms=14.6, p99_ms=31.9, max_ms=46.0),
+                is_simulated=self.is_simulated,
+            ),
+            package_status=PackageStatus(
+                station=address,
+                assignment_number=4 - index,
+                at=self.now,
+                packages=[
+                    PackageProgress(
+                        product=PRODUCT,
+                        package_id=NEW,
+                        state=PackageState.ACTIVE if index == 0 else PackageState.DOWNLOADING,
+                        variant=Variant.INT8_U8S8,
+                        self_test_worst_error=0.0021 if index == 0 else None,
+                        infer_p50_ms=9.8 if index == 0 else None,
+                        at=self.now,
+                    )
+                ],
+            ),
+        )
+
+    def inspections(self, station: str | None, verdict: str | None, limit: int) -> schemas.InspectionPage:
+        if not self.has_stations:
+            return schemas.InspectionPage(items=[])
+        items: list[schemas.InspectionView] = []
+        for offset in range(600):
+            items.append(self._inspection(offset))
+            if station not in {None, items[-1].station} or verdict not in {None, items[-1].verdict}:
+                items.pop()
+            if len(items) >= limit:
+                break
+        return schemas.InspectionPage(items=items)
+
+    def _inspection(self, offset: int) -> schemas.InspectionView:
+        number = 4000 - offset
+        draw = random.Random(number)
+        score = abs(draw.gauss(0.34, 0.11))
+        verdict, cause = Verdict.OK, VerdictCause.SCORE
+        if draw.random() < 0.06:
+            score, verdict = draw.uniform(1.0, 1.5), Verdict.NG
+        elif draw.random() < 0.03:
+            score, verdict = draw.uniform(0.82, 0.99), Verdict.REVIEW
+        elif draw.random() < 0.008:
+            verdict, cause = Verdict.NO_DECISION, VerdictCause.MISSED_FRAME
+        evidence: list[schemas.EvidenceView] = []
+        if verdict is Verdict.NG:
+            crop, heat = ring_picture(number, with_scratch=True)
+            for kind, content in ((EvidenceKind.CROP, crop), (EvidenceKind.HEATMAP, heat)):
+                evidence.append(
+                    schemas.EvidenceView(
+                        kind=kind, sha256=self.blob(content), media_type="image/png", size_bytes=len(content)
+                    )
+                )
+        missed = verdict is Verdict.NO_DECISION
+        at = self.now - timedelta(seconds=0.14 * offset)
+        disposition = {Verdict.OK: Disposition.PASSED, Verdict.NG: Disposition.REJECTED}.get(verdict, Disposition.HELD)
+        return schemas.InspectionView(
+            id=number,
+            station=STATIONS[number % 2],
+            epoch=1_770_000_000_000,
+            sequence=number // 2 + 1,
+            trigger_number=number // 2,
+            part_id=f"p-{number}",
+            product=PRODUCT,
+            captured_at=at,
+            committed_at=at,
+            verdict=verdict,
+            cause=cause,
+            score=None if missed else score,
+            ok_limit=None if missed else 0.8,
+            ng_limit=None if missed else 1.0,
+            defect_class="scratch" if verdict is Verdict.NG else None,
+            package_id=None if missed else NEW,
+            variant=None if missed else Variant.INT8_U8S8,
+            disposition=disposition,
+            signal=SignalState.MISSED if missed else SignalState.SENT,
+            latency=None if missed else StageLatency(verdict_ms=14.0, reject_ms=14.4),
+            is_simulated=self.is_simulated,
+            evidence=evidence,
+        )
+
+    def rates(self, minutes: int) -> schemas.RatesView:
+        rows = [self._rates(name) for name in ("*", *STATIONS)] if self.has_stations else []
+        return schemas.RatesView(since=self.now - timedelta(minutes=minutes), until=self.now, lines=rows)
+
+    def _rates(self, station: str) -> schemas.LineRates:
+        parts = 4800 if station == "*" else 2400
+        ng, review, none = parts * 6 // 100, parts * 3 // 100, parts // 160
+        unknown = schemas.Rate(estimate=None, low=0, high=1, count=0, of=0, method="no audits")
+        escape = schemas.Rate(estimate=0.0121, low=0.0043, high=0.0281, count=4, of=331, method="weighted by inclusion")
+        return schemas.LineRates(
+            station=station,
+            product=PRODUCT,
+            parts=parts,
+            verdicts={
+                Verdict.OK: parts - ng - review - none,
+                Verdict.NG: ng,
+                Verdict.REVIEW: review,
+                Verdict.NO_DECISION: none,
+            },
+            causes={VerdictCause.SCORE: parts - none, VerdictCause.MISSED_FRAME: none},
+            reject_rate=wilson(ng, parts),
+            review_rate=wilson(review, parts),
+            no_decision_rate=wilson(none, parts),
+            escape_share_of_accepted=escape if self.has_audits_judged else unknown,
+            overkill_share_of_rejected=unknown,
+            is_simulated=self.is_simulated,
+        )
+
+    def timeline(self, minutes: int, station: str | None) -> list[schemas.Bucket]:
+        rows: list[schemas.Bucket] = []
+        for back in range(min(minutes, 40) if self.has_stations else 0):
+            for name in STATIONS:
+                draw = random.Random(f"{back}-{name}")
+                ng = draw.randint(4, 16) + (8 if 8 < back < 18 else 0)
+                rows.append(
+                    schemas.Bucket(
+                        minute=self.now.replace(second=0) - timedelta(minutes=back),
+                        station=name,
+                        product=PRODUCT,
+                        package_id=NEW if back < 5 and name == STATIONS[0] else OLD,
+                        parts=210,
+                        ok=210 - ng - 7,
+                        ng=ng,
+                        review=6,
+                        no_decision=1,
+                        mean_score=0.35,
+                        mean_brightness=118.0,
+                        p99_verdict_ms=30.0,
+                        is_simulated=self.is_simulated,
+                    )
+                )
+        return [row for row in rows if station in {None, row.station}]
+
+    def charts(self, station: str | None) -> list[schemas.ChartView]:
+        if not self.has_stations:
+            return []
+        points = [
+            schemas.ChartPoint(
+                at=self.now - timedelta(minutes=40 - i),
+                value=0.05 + 0.012 * math.sin(i) + (0.05 if i == 31 else 0),
+                of=210,
+                rule="beyond the action limit" if i == 31 else None,
+            )
+            for i in range(40)
+        ]
+        return [
+            schemas.ChartView(
+                name="Reject rate",
+                kind="p",
+                station=name,
+                product=PRODUCT,
+                unit="share of parts",
+                phase="PHASE_2",
+                centre_line=0.05,
+                lower_limit=0.01,
+                upper_limit=0.09,
+                points=points,
+                is_simulated=self.is_simulated,
+            )
+            for name in STATIONS
+            if station in {None, name}
+        ]
+
+    def open_audits(self) -> list[schemas.AuditTask]:
+        return [self._audit(number) for number in sorted(self.audits)]
+
+    def _audit(self, number: int) -> schemas.AuditTask:
+        crop, _ = ring_picture(number, with_scratch=number % 2 == 1)
+        return schemas.AuditTask(
+            audit_id=number,
+            product=PRODUCT,
+            station=STATIONS[number % 2],
+            captured_at=self.now - timedelta(minutes=number % 9),
+            epoch=1_770_000_000_000,
+            sequence=number,
+            trigger_number=number,
+            part_id=f"p-{number}",
+            crop_sha256=self.blob(crop),
+            state=AuditState.OPEN,
+            is_simulated=self.is_simulated,
+            waiting=len(self.audits),
+        )
+
+    def audit_summary(self) -> schemas.AuditSummary:
+        counts = dict.fromkeys(Judgement, 0)
+        for _, outcome in self.judged:
+            counts[outcome.judgement] += 1
+        counts[Judgement.GOOD] += 310
+        counts[Judgement.DEFECTIVE] += 21
+        return schemas.AuditSummary(
+            awaiting_evidence=3,
+            open=len(self.audits),
+            judged=331 + len(self.judged),
+            lost=2,
+            by_judgement=counts,
+            known_defect_classes=["crack", "missing_hole", "scratch"],
+        )
+
+    def judge(self, number: int, outcome: schemas.AuditOutcome) -> schemas.AuditRecorded:
+        verdict = self.audits.pop(number)
+        self.judged.append((number, outcome))
+        return schemas.AuditRecorded(
+            audit_id=number,
+            verdict=verdict,
+            score=0.4,
+            judgement=outcome.judgement,
+            is_escape=verdict is Verdict.OK and outcome.judgement is Judgement.DEFECTIVE,
+            waiting=len(self.audits),
+        )
+
+    def alarms(self) -> list[schemas.AlarmView]:
+        if not self.has_stations:
+            return []
+        return [
+            schemas.AlarmView(
+                id=7,
+                kind=AlarmKind.ESCAPES,
+                state=self.alarm_state,
+                station=None,
+                product=PRODUCT,
+                raised_at=self.now - timedelta(minutes=17),
+                message="4 of the last 60 audited accepted parts were judged defective; tolerated is 1 in 200.",
+                remedy="Judge the waiting audits; a training starts by itself once 20 defective parts are known.",
+                evidence={"cusum": 6.21, "limit": 5.0, "tolerated_share": 0.005},
+                is_simulated=self.is_simulated,
+            )
+        ]
+
+    def trainings(self) -> list[schemas.TrainingView]:
+        if not self.has_stations:
+            return []
+        return [
+            schemas.TrainingView(
+                training_id="t-2",
+                product=PRODUCT,
+                detector=DetectorKind.MIXED,
+                reason="alarm 7: escapes above what is tolerated",
+                state=TrainingState.FINISHED,
+                stage="done",
+                fraction=1,
+                created_at=self.now - timedelta(minutes=12),
+                started_at=self.now - timedelta(minutes=12),
+                finished_at=self.now - timedelta(minutes=11),
+                good=420,
+                defective=41,
+                audit_labels=61,
+                package_id=NEW,
+                evaluation=self._evaluation(),
+                is_simulated=self.is_simulated,
+            )
+        ]
+
+    def _evaluation(self) -> EvaluationReport:
+        return EvaluationReport(
+            training_id="t-2",
+            product=PRODUCT,
+            detector=DetectorKind.MIXED,
+            package_id=NEW,
+            candidate_variant=Variant.INT8_U8S8,
+            champion_package_id=OLD,
+            is_simulated=self.is_simulated,
+            train_good=294,
+            train_defective=29,
+            holdout=[],
+            variants=[
+                VariantMeasured(variant=Variant.INT8_U8S8, image_auroc=0.9921, infer_p50_ms=9.8, is_included=True),
+                VariantMeasured(variant=Variant.FP32, image_auroc=0.9927, infer_p50_ms=24.1, is_included=True),
+            ],
+            champion_image_auroc=0.9412,
+            backbone="compact",
+            backbone_weights_source="shipped",
+            training_seconds=48,
+        )
+
+    def packages(self) -> list[schemas.PackageView]:
+        return [self._package(NEW, OLD), self._package(OLD, None)] if self.has_stations else []
+
+    def _package(self, package_id: str, parent: str | None) -> schemas.PackageView:
+        is_new = parent is not None
+        return schemas.PackageView(
+            package_id=package_id,
+            product=PRODUCT,
+            detector=DetectorKind.MIXED if is_new else DetectorKind.MEMORY_BANK,
+            created_at=self.now - timedelta(minutes=11 if is_new else 300),
+            is_champion=is_new,
+            is_simulated=self.is_simulated,
+            size_bytes=5_412_000,
+            manifest=self._manifest(parent),
+            training_id="t-2" if is_new else "t-1",
+            promotion=schemas.PromotionView(
+                package_id=package_id,
+                champion_package_id=parent,
+                outcome=PromotionOutcome.PROMOTED,
+                decided_at=self.now - timedelta(minutes=10 if is_new else 299),
+                checks=[
+                    schemas.GateCheck(
+                        name="fewer_escapes",
+                        is_passed=True,
+                        detail="lets 1 of 12 held-out defective parts through, the champion 9 of 12",
+                    ),
+                    schemas.GateCheck(
+                        name="overkill_within_margin", is_passed=True, detail="2 of 126 against 1 of 126"
+                    ),
+                ],
+            ),
+        )
+
+    def _manifest(self, parent: str | None) -> m.PackageManifest:
+        digest = hashlib.sha256(b"file").hexdigest()
+        return m.PackageManifest(
+            product=PRODUCT,
+            detector=DetectorKind.MIXED if parent else DetectorKind.MEMORY_BANK,
+            created_at=self.now,
+            is_simulated=self.is_simulated,
+            graph=m.GraphSignature(
+                model_height_px=224,
+                model_width_px=224,
+                heatmap_height_px=28,
+                heatmap_width_px=28,
+                embedding_length=64,
+            ),
+            variants=[
+                m.PackageVariant(
+                    variant=Variant.INT8_U8S8, file="int8-u8s8.onnx", image_auroc=0.9921, parity_error=0.018
+                ),
+                m.PackageVariant(variant=Variant.FP32, file="fp32.onnx", image_auroc=0.9927, parity_error=0.0),
+            ],
+            files=[
+                m.PackageFile(name="int8-u8s8.onnx", role=m.FileRole.MODEL, sha256=digest, size_bytes=1_400_000),
+                m.PackageFile(name="golden.npz", role=m.FileRole.GOLDEN, sha256=digest, size_bytes=600_000),
+            ],
+            limits=m.Limits(
+                ok_limit=0.8,
+                ng_limit=1.0,
+                overkill_bound=0.021,
+                confidence=0.9,
+                sound_parts=126,
+                rule="order statistic of held-out sound parts",
+            ),
+            golden=m.GoldenSet(file="golden.npz", images=8, tolerance=0.01),
+            defect_classes=["scratch"],
+            lineage=m.Lineage(
+                training_id="t-2",
+                parent_package_id=parent,
+                dataset_sha256=digest,
+                sound_parts=420,
+                defective_parts=41 if parent else 0,
+                seed=0,
+                backbone="compact",
+                backbone_weights_sha256=digest,
+                backbone_weights_source="shipped",
+                trainer_version="0.1.0",
+                training_seconds=48,
+            ),
+        )
+
+    def rollouts(self) -> list[schemas.RolloutView]:
+        if not self.has_stations:
+            return []
+        began = self.now - timedelta(minutes=6)
+        return [
+            schemas.RolloutView(
+                id=3,
+                package_id=NEW,
+                previous_package_id=OLD,
+                product=PRODUCT,
+                state=self.rollout_state,
+                reason="promoted: fewer escapes on held-out parts",
+                created_at=began,
+                waves=[
+                    self._wave(0, WaveState.FINISHED, STATIONS[0], "ACTIVE", 60),
+                    self._wave(1, WaveState.RUNNING, STATIONS[1], "DOWNLOADING", 0),
+                ],
+                history=[
+                    f"{began:%Y-%m-%dT%H:%M:%SZ} rollout began",
+                    f"{began + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ} canary line-1/st-1 active",
+                ],
+            )
+        ]
+
+    def _wave(self, index: int, state: WaveState, station: str, progress: str, judged: int) -> schemas.WaveView:
+        return schemas.WaveView(
+            index=index,
+            state=state,
+            success_condition="active and 60 parts judged",
+            error_condition="more than 2 % without a decision, or rejects above 3 times the former rate",
+            started_at=self.now - timedelta(minutes=5),
+            stations=[
+                schemas.WaveStation(
+                    station=station,
+                    assignment_number=4,
+                    progress=progress,
+                    detail="",
+                    parts_judged=judged,
+                    reject_rate=wilson(3, 60) if judged else None,
+                    is_done=judged > 0,
+                )
+            ],
+        )
+
+
+def wilson(count: int, of: int) -> schemas.Rate:
+    share = count / of
+    middle = (share + 1.92 / of) / (1 + 3.84 / of)
+    half = 1.96 * math.sqrt(share * (1 - share) / of + 0.96 / of**2) / (1 + 3.84 / of)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return schemas.Rate(estimate=share, low=low, high=high, count=count, of=of, method="Wilson")

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A central of the tests' own: answers the dashboard's questions from a `Story`, over real HTTP.
+
+Knows tokens and roles, can be told to answer badly. `python -m tests.dashboard.stub_central PORT` serves it
+for looking at the pages by hand; its token is `viewer-secret` or `engineer-secret`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel, ValidationError
+
+from central.api import schemas
+from contracts.vocabulary import AlarmState, RolloutState, Verdict
+from tests.dashboard.plant_story import Story
+
+TOKENS = {"viewer-secret": "VIEWER", "engineer-secret": "ENGINEER"}
+_ROLLOUT_STATE = {"pause": RolloutState.PAUSED, "resume": RolloutState.RUNNING, "abort": RolloutState.STOPPED}
+
+
+@dataclass
+class StubCentral:
+    """Answers, and what it was asked. `broken` replaces every answer by a status and a body."""
+
+    story: Story
+    url: str = ""
+    broken: tuple[int, bytes] | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, target: str, role: str, body: bytes) -> tuple[int, object]:
+        split = urlsplit(target)
+        query = {key: values[0] for key, values in parse_qs(split.query).items()}
+        path = split.path.removeprefix("/api/v1")
+        self.asked.append(f"{method} {path}")
+        if method == "GET":
+            return self._get(path, query)
+        return self._post(path, role, body)
+
+    def _get(self, path: str, query: dict[str, str]) -> tuple[int, object]:
+        story = self.story
+        minutes, station = int(query.get("minutes", "60")), query.get("station")
+        fixed: dict[str, Callable[[], object]] = {
+            "/health": lambda: schemas.Health(status="ok", version="0.1.0", database="sqlite", broker="connected"),
+            "/stations": story.stations,
+            "/inspections": lambda: story.inspections(station, query.get("verdict"), int(query.get("limit", "50"))),
+            "/quality/rates": lambda: story.rates(minutes),
+            "/quality/timeline": lambda: story.timeline(minutes, station),
+            "/quality/charts": lambda: story.charts(station),
+            "/audits": story.open_audits,
+            "/audits/summary": story.audit_summary,
+            "/alarms": story.alarms,
+            "/packages": story.packages,
+            "/trainings": story.trainings,
+            "/rollouts": story.rollouts,
+        }
+        if path in fixed:
+            return 200, fixed[path]()
+        if path == "/audits/next":
+            waiting = story.open_audits()
+            return (200, waiting[0]) if waiting else (204, None)
+        blob = story.blobs.get(path.removeprefix("/evidence/"))
+        return (200, blob) if blob is not None else (404, schemas.Problem(error="unknown", detail=path))
+
+    def _post(self, path: str, role: str, body: bytes) -> tuple[int, object]:
+        story = self.story
+        parts = path.strip("/").split("/")
+        if parts[0] == "audits":
+            outcome = schemas.AuditOutcome.model_validate_json(body)
+            if int(parts[1]) not in story.audits:
+                return 409, schemas.Problem(error="already judged", detail="take the next one")
+            return 200, story.judge(int(parts[1]), outcome)
+        schemas.By.model_validate_json(body)
+        if role != "ENGINEER" and parts[0] == "rollouts":
+            return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
+        story.actions.append(path)
+        if parts[0] == "alarms":
+            story.alarm_state = AlarmState.CLOSED if parts[2] == "close" else AlarmState.ACKNOWLEDGED
+            return 200, story.alarms()[0]
+        story.rollout_state = _ROLLOUT_STATE[parts[2]]
+        return 200, story.rollouts()[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    stub: ClassVar[StubCentral]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        role = TOKENS.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+        if self.stub.broken is not None:
+            status, raw = self.stub.broken
+            self._send(status, "text/html", raw)
+            return
+        if role is None and not self.path.endswith("/health"):
+            problem = schemas.Problem(error="unknown token", detail="expected a token that central made")
+            self._send(401, "application/json", problem.model_dump_json().encode())
+            return
+        try:
+            status, answer = self.stub.answer(self.command, self.path, role or "", body)
+        except ValidationError as error:
+            status, answer = 422, schemas.Problem(error="bad body", detail=str(error.errors()[0]["msg"]))
+        if isinstance(answer, bytes):
+            self._send(status, "image/png", answer)
+        else:
+            self._send(status, "application/json", b"" if status == 204 else _json(answer))
+
+    def _send(self, status: int, kind: str, raw: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Stay silent."""
+
+
+def _json(answer: object) -> bytes:
+    def plain(value: object) -> Any:
+        return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+    return json.dumps([plain(item) for item in answer] if isinstance(answer, list) else plain(answer)).encode()
+
+
+@contextmanager
+def stub_central(story: Story, port: int = 0) -> Iterator[StubCentral]:
+    """Serve a story until the block ends."""
+    stub = StubCentral(story)
+    handler = type("Handler", (_Handler,), {"stub": stub})
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server.daemon_threads = True
+    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+if __name__ == "__main__":
+    live = Story(now=datetime.now(UTC), audits=dict.fromkeys(range(1, 30), Verdict.OK))
+    with stub_central(live, int(sys.argv[1])):
+        threading.Event().wait()

@@ -97,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     log.info("settings %s", json.dumps(effective_values(settings)))
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

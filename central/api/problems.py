@@ -10,7 +10,8 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from central.api.schemas import Problem
@@ -34,7 +35,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _requested)
     app.add_exception_handler(DigestError, _digest)
     app.add_exception_handler(StoreError, _store)
-    app.add_exception_handler(SQLAlchemyError, _store)
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(kind, _store)
     app.add_exception_handler(RequestValidationError, _validated)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)

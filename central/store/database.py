@@ -72,6 +72,8 @@ class Database:
             Session(bind=connection, expire_on_commit=False, autoflush=False) as session,
         ):
             yield session
+            # Rows outlive the block: a rollback would empty those that still belong to the session.
+            session.expunge_all()
             session.rollback()
 
     def serialize_ingest(self, session: Session) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from central.api.schemas import (
     AlarmView,
     AuditSummary,
+    CreateToken,
     InspectionPage,
     InspectionView,
     PackageView,
@@ -26,9 +27,10 @@ from central.api.schemas import (
     StartRollout,
     StartTraining,
     StationView,
+    TokenCreated,
     TrainingView,
 )
-from contracts.vocabulary import Judgement
+from contracts.vocabulary import Judgement, Role
 from plant.errors import CentralError
 
 _S = TypeVar("_S", bound=BaseModel)
@@ -123,6 +125,10 @@ class CentralClient:
         """Start a rollout to these stations."""
         body = StartRollout(package_id=package_id, stations=stations, canary=canary, reason=reason)
         return RolloutView.model_validate(self._post("rollouts", body))
+
+    def create_token(self, role: Role, name: str) -> str:
+        """Make a token; the answer is its secret, which central does not keep."""
+        return TokenCreated.model_validate(self._post("admin/tokens", CreateToken(name=name, role=role))).token
 
     def _list(self, shape: type[_S], path: str, **params: Any) -> list[_S]:
         return TypeAdapter(list[shape]).validate_python(self._get(path, **params))  # type: ignore[valid-type]

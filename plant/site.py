@@ -7,6 +7,7 @@ no scenario steps. Used by `plant.demo` and `plant.up`.
 """
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -143,15 +144,16 @@ class Site:
             base[section] = {**base.get(section, {}), **values}
         settings.write_text(toml_text(base), encoding="utf-8")
         self._central("init", "--data", str(folder))
-        for role, name in _TOKENS.items():
-            if role.value not in self.state.tokens:
-                self.state.tokens[role.value] = self._central(
-                    "token", "create", "--settings", str(settings), "--role", role.value, "--name", name
-                )
-        self.state.write(self.folder)
+        if Role.ADMIN.value not in self.state.tokens:
+            created = self._central(
+                "token", "create", "--settings", str(settings), "--role", "ADMIN", "--name", "plant"
+            )
+            self.state.tokens[Role.ADMIN.value] = created
+            self.state.write(self.folder)
         command = (sys.executable, "-m", "central", "run", "--settings", str(settings))
         self.supervisor.start(ChildSpec("central", command, environment=single_threaded()))
         self.wait_for_central()
+        self._create_tokens()
 
     def wait_for_central(self) -> None:
         """Return when central reaches its database and the broker.
@@ -205,6 +207,18 @@ class Site:
             *("--address", LOOPBACK, "--port", str(self.state.dashboard_port)),
         )
         self.supervisor.start(ChildSpec("dashboard", command, environment=single_threaded()))
+
+    def _create_tokens(self) -> None:
+        """One token for each role that a process of the plant has, so that none can do more than it must."""
+        missing = {role: name for role, name in _TOKENS.items() if role.value not in self.state.tokens}
+        if not missing:
+            return
+        client = self.client()
+        # A suffix: an earlier start may have been cut off between the making of a token and the writing down.
+        for role, name in missing.items():
+            self.state.tokens[role.value] = client.create_token(role, f"{name}-{secrets.token_hex(3)}")
+        client.close()
+        self.state.write(self.folder)
 
     def wait_until(self, condition: Any, failure: str, child: str, timeout_s: float = _START_TIMEOUT_S) -> None:
         """Poll a condition.

@@ -288,13 +288,17 @@ class CameraSimulator:
         try:
             message = self._outgoing.get(timeout=0.05)
         except queue.Empty:
-            return station if _is_open(station) else self._lose(station)
+            if _is_open(station):
+                return station
+            self._lose(station)
+            return None
         try:
             station.sendall(struct.pack(">I", len(message)) + message)
         except OSError:
             # A frame cut in the middle cannot be resumed: the station must connect anew.
             self._count("slow")
-            return self._lose(station)
+            self._lose(station)
+            return None
         self._count("sent")
         return station
 

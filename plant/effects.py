@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from plant.parts.catalogue import Pixels
 from plant.scenario import Drift, Scenario, Step
 
-
 Noise = NDArray[np.float32]
 
 
@@ -137,9 +136,9 @@ def soil_map(height_px: int, width_px: int, rng: np.random.Generator) -> Pixels:
     for _ in range(9):
         centre = (int(rng.integers(0, width_px)), int(rng.integers(0, height_px)))
         cv2.circle(soil, centre, int(rng.uniform(0.03, 0.13) * height_px), float(rng.uniform(0.4, 1.0)), -1)
-    soil = cv2.GaussianBlur(soil, (0, 0), height_px / 40)
+    soft = cv2.GaussianBlur(soil, (0, 0), height_px / 40)
     veil = cv2.resize(rng.random((4, 4)).astype(np.float32), (width_px, height_px), interpolation=cv2.INTER_CUBIC)
-    return np.clip(255 * (0.8 * soil + 0.35 * np.clip(veil, 0, 1)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(255 * (0.8 * soft + 0.35 * np.clip(veil, 0, 1)), 0, 255), np.uint8)
 
 
 def noise_field(height_px: int, width_px: int, rng: np.random.Generator) -> Noise:

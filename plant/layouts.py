@@ -25,7 +25,9 @@ def _mvtec(root: Path) -> ReplaySet:
     for needed in ("train/good", "test/good"):
         if not (root / needed).is_dir():
             raise ReplayError(f"{root}: layout mvtec expects {needed}/ below it")
-    commissioning = [ReplayItem(path, f"train-{path.stem}", False) for path in _pictures(root / "train/good")]
+    commissioning = [
+        ReplayItem(path, f"train-{path.stem}", is_defective=False) for path in _pictures(root / "train/good")
+    ]
     stream = []
     for folder in sorted(entry for entry in (root / "test").iterdir() if entry.is_dir()):
         is_good = folder.name == "good"
@@ -35,12 +37,14 @@ def _mvtec(root: Path) -> ReplaySet:
                 ReplayItem(
                     path,
                     f"{folder.name}-{path.stem}",
-                    not is_good,
-                    None if is_good else _name(folder.name),
-                    mask if mask.is_file() else None,
+                    is_defective=not is_good,
+                    defect_class=None if is_good else _name(folder.name),
+                    mask_path=mask if mask.is_file() else None,
                 )
             )
-    return ReplaySet("mvtec", _name(root.name), tuple(commissioning), tuple(divide(stream)), False, {})
+    return ReplaySet(
+        "mvtec", _name(root.name), tuple(commissioning), tuple(divide(stream)), is_ordered=False, left_out={}
+    )
 
 
 def _magnetic_tile(root: Path) -> ReplaySet:
@@ -80,8 +84,8 @@ def _magnetic_tile(root: Path) -> ReplaySet:
         "magnetic-tile",
         commissioning,
         tuple(divide(judged, half)),
-        False,
-        {reason: count for reason, count in left_out.items() if count},
+        is_ordered=False,
+        left_out={reason: count for reason, count in left_out.items() if count},
     )
 
 
@@ -104,24 +108,30 @@ def _bsdata(root: Path) -> ReplaySet:
         viewpoint = f"viewpoint-{fields[2]}-{fields[3]}"
         timed.append((fields[1], ReplayItem(path, viewpoint, is_pitted, "pitting" if is_pitted else None)))
     timed.sort(key=lambda pair: (pair[0], str(pair[1].path)))
-    commissioning, stream, seen = [], [], Counter[str]()
+    commissioning: list[ReplayItem] = []
+    stream: list[ReplayItem] = []
+    seen: Counter[str] = Counter()
     for _, shown in timed:
         seen[shown.part_id] += 1
         is_early = seen[shown.part_id] <= _BSDATA_COMMISSIONING and not shown.is_defective
         (commissioning if is_early else stream).append(shown)
-    return ReplaySet("bsdata", "ball-screw", tuple(commissioning), tuple(divide(stream)), True, dict(left_out))
+    return ReplaySet(
+        "bsdata", "ball-screw", tuple(commissioning), tuple(divide(stream)), is_ordered=True, left_out=dict(left_out)
+    )
 
 
 def _folder(root: Path) -> ReplaySet:
     """Any pictures, in order of their names, without truth. A folder `good/` below it commissions."""
     good = root / "good"
-    commissioning = [ReplayItem(path, f"good-{path.stem}", False) for path in _pictures(good)] if good.is_dir() else []
+    commissioning = (
+        [ReplayItem(path, f"good-{path.stem}", is_defective=False) for path in _pictures(good)] if good.is_dir() else []
+    )
     stream = [
         ReplayItem(path, path.relative_to(root).as_posix()[-120:], None)
         for path in sorted(root.rglob("*"))
         if path.suffix.lower() in _PICTURES and path.is_file() and good not in path.parents
     ]
-    return ReplaySet("folder", _name(root.name), tuple(commissioning), tuple(stream), True, {})
+    return ReplaySet("folder", _name(root.name), tuple(commissioning), tuple(stream), is_ordered=True, left_out={})
 
 
 LAYOUTS: Final[dict[str, Callable[[Path], ReplaySet]]] = {

@@ -54,11 +54,9 @@ class LineSimulator:
         feeds: dict[str, PartFeed] = {}
         cameras = {}
         for index, plan in enumerate(scenario.stations):
-            feed: PartFeed
-            if replay is None:
-                feed = RenderedFeed(scenario, plan.name)
-            else:
-                feed = ReplayFeed(scenario, replay, plan.name)
+            feed: PartFeed = (
+                RenderedFeed(scenario, plan.name) if replay is None else ReplayFeed(scenario, replay, plan.name)
+            )
             feeds[plan.name] = feed
             cameras[plan.name] = CameraSimulator(
                 scenario.address(plan.name),

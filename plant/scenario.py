@@ -270,7 +270,8 @@ def _unknown_words(content: dict[str, object]) -> list[str]:
         if isinstance(product, str) and product not in PRODUCTS:
             faults.append(f"{where}: expected one of {', '.join(PRODUCTS)}, got {product!r}")
     made = [product for _, product in products if isinstance(product, str) and product in PRODUCTS]
-    possible = sorted({kind for product in made for kind in KINDS[product]})
+    # With no product known, any kind may be meant: its faults come when the product is corrected.
+    possible = sorted({kind for product in made or PRODUCTS for kind in KINDS[product]})
     kinds: list[tuple[str, object]] = [("defects", kind) for kind in defects] if isinstance(defects, dict) else []
     new = [(i, step["new_defect"]) for i, step in enumerate(steps) if isinstance(step.get("new_defect"), dict)]
     kinds += [(f"step.{i}.new_defect.kind", wanted.get("kind")) for i, wanted in new]

@@ -98,7 +98,7 @@ class TruthBook:
         Raises:
             sqlite3.IntegrityError: this station has used the trigger number before; a fault of the caller.
         """
-        values = astuple(row)[:-1] + (row.captured_at.isoformat(),)
+        values = (*astuple(row)[:-1], row.captured_at.isoformat())
         with self._lock, self._db:
             self._db.execute(f"INSERT INTO truth VALUES ({','.join('?' * len(values))})", values)  # noqa: S608 - only question marks
 

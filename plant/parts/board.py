@@ -49,7 +49,8 @@ class BoardMaker:
         """A new sound board."""
         size = self._size
         drawn = self._boards[rng.integers(_BOARDS)]
-        matrix = cv2.getRotationMatrix2D(((size - 1) / 2,) * 2, float(rng.normal(0, 0.7)), float(rng.normal(1, 0.004)))
+        turn, scale = float(rng.normal(0, 0.7)), float(rng.normal(1, 0.004))
+        matrix = np.asarray(cv2.getRotationMatrix2D(((size - 1) / 2,) * 2, turn, scale), np.float64)
         matrix[:, 2] += rng.uniform(-0.014, 0.014, 2) * size
         full = _moved(drawn.full, matrix, cv2.BORDER_REPLICATE)
         body = _moved(drawn.body, matrix, cv2.BORDER_CONSTANT)
@@ -110,7 +111,7 @@ class BoardMaker:
         bare = picture.copy()
         for component in COMPONENTS:
             self._place(pen, picture, component, rng)
-        return _Drawn(*(self._finished(p, body, rng) for p in (picture, bare)), _halved(body))
+        return _Drawn(self._finished(picture, body), self._finished(bare, body), _halved(body))
 
     @staticmethod
     def _raise(board: Field, copper: Pixels, colour: Field) -> None:
@@ -148,8 +149,7 @@ class BoardMaker:
             pen.disc(picture, (x0 + 0.022, y0 + 0.022), 0.009, tuple(v * 0.6 for v in tone))
             pen.text(picture, part.marking, (x0 + 0.04, (y0 + y1) / 2 + 0.012), 0.036, (132, 134, 134))
 
-    def _finished(self, picture: Pixels, body: Pixels, rng: np.random.Generator) -> Pixels:
-        del rng
+    def _finished(self, picture: Pixels, body: Pixels) -> Pixels:
         small = _halved(picture).astype(np.float32)
         alpha = _halved(body).astype(np.float32)[..., None] / 255
         shade = cv2.GaussianBlur(_halved(body), (0, 0), self._size / 60).astype(np.float32)[..., None] / 255
@@ -185,7 +185,8 @@ class BoardMaker:
         right, bottom = np.ceil(seen.max(axis=0)).astype(int) + 3
         shape = np.zeros((bottom - top, right - left), np.uint8)
         cv2.fillPoly(shape, [np.round(seen - [left, top]).astype(np.int32)], 255, cv2.LINE_AA)
-        without = cv2.multiply(_moved(drawn.bare, matrix, cv2.BORDER_REPLICATE).astype(np.float32), gains)
+        bare = _moved(drawn.bare, matrix, cv2.BORDER_REPLICATE)
+        without = np.asarray(cv2.multiply(bare.astype(np.float32), gains), np.float32)
         return Feature(int(left), int(top), np.asarray(shape, np.float32) / 255, without[top:bottom, left:right])
 
 
@@ -207,7 +208,8 @@ class _Pen:
 
     def path(self, picture: Pixels, points: object, width: float, colour: object = 255) -> None:
         corners = np.round(np.array(points) * self._side).astype(np.int32)
-        cv2.polylines(picture, [corners], False, colour, self._width(width), cv2.LINE_AA)  # type: ignore[call-overload]  # grey level or BGR
+        thick = self._width(width)
+        cv2.polylines(picture, [corners], isClosed=False, color=colour, thickness=thick, lineType=cv2.LINE_AA)  # type: ignore[call-overload]  # grey level or BGR
 
     def text(
         self, picture: Pixels, text: str, at: tuple[float, float], height: float, colour: tuple[int, int, int]

@@ -6,14 +6,15 @@ Shapes only; drawn by `ring` and `board`, used by `defects`.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plant.parts.catalogue import Pixels
 
-Field = NDArray[np.float32]
+# float32 or float64: drawing code cares about the values, not the width.
+Field = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

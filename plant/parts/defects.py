@@ -87,7 +87,7 @@ def _fixed(x: float, y: float) -> tuple[int, int]:
 
 def _line(shape: Pixels, points: NDArray[np.floating], width: int, level: int = 255) -> None:
     corners = np.round(points * 2**_SUB).astype(np.int32).reshape(-1, 1, 2)
-    cv2.polylines(shape, [corners], False, level, width, cv2.LINE_AA, _SUB)
+    cv2.polylines(shape, [corners], isClosed=False, color=level, thickness=width, lineType=cv2.LINE_AA, shift=_SUB)
 
 
 def _soft(shape: Pixels, sigma: float) -> Pixels:
@@ -165,9 +165,7 @@ def _stain(brush: Brush, rng: np.random.Generator) -> None:
     outline = _blob(place, radius, 0.16, rng)
     whole, rim = brush.blank(), brush.blank()
     _fill(whole, outline)
-    cv2.polylines(
-        rim, [np.round(outline * 2**_SUB).astype(np.int32)], True, 255, max(1, round(2 * s)), cv2.LINE_AA, _SUB
-    )
+    _line(rim, np.vstack([outline, outline[:1]]), max(1, round(2 * s)))
     brush.paint(_soft(whole, 2.2 * s), brush.darker(0.62) * np.array([0.72, 0.92, 1.06], np.float32), 0.9)
     brush.paint(_soft(rim, 1.1 * s), (34, 52, 66), 0.55)
 

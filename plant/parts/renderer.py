@@ -23,7 +23,7 @@ class PartRenderer:
     """Renders parts of one product at one size. Setting up takes about a second; a part a few ms."""
 
     def __init__(self, product: str, size_px: int = 256, seed: int = 0) -> None:
-        makers: dict[str, type[RingMaker] | type[BoardMaker]] = {"ring": RingMaker, "board": BoardMaker}
+        makers: dict[str, type[RingMaker | BoardMaker]] = {"ring": RingMaker, "board": BoardMaker}
         if product not in makers:
             raise ValueError(f"product: expected one of {', '.join(PRODUCTS)}, got {product!r}")
         if not 64 <= size_px <= 1024:

@@ -58,7 +58,7 @@ class RingMaker:
         lit = cv2.multiply(face[..., :3].astype(np.float32), gains)
         alpha = _three(face[..., 3].astype(np.float32) * np.float32(1 / 255))
         shaded = cv2.multiply(ground.astype(np.float32), _three(lamp[..., 1].astype(np.float32) * np.float32(1 / 255)))
-        mixed = shaded + alpha * (lit - shaded)
+        mixed = np.asarray(shaded + alpha * (lit - shaded), np.float32)
         _dust(mixed, rng)
         pixels = cv2.convertScaleAbs(mixed)
         return Canvas(
@@ -170,7 +170,7 @@ def _posed(picture: Pixels, turn: float, scale: float, shift: Field) -> Pixels:
     """Turn, scale and shift about the middle. `turn` is in the direction in which angles grow."""
     size = picture.shape[0]
     middle = (size - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), -turn * 180 / pi, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), -turn * 180 / pi, scale), np.float64)
     matrix[:, 2] += shift
     return np.asarray(cv2.warpAffine(picture, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
@@ -212,7 +212,8 @@ def _hairlines(face: Field, size: int, rng: np.random.Generator) -> None:
         start = float(rng.uniform(0, 360))
         strength = int(rng.uniform(30, 110))
         cv2.ellipse(layer, (middle, middle), (radius, radius), 0, start, start + float(rng.uniform(6, 35)), strength, 1)
-    face += 12 * (cv2.GaussianBlur(layer, (0, 0), 0.7).astype(np.float32) / 100)[..., None]
+    marks = np.asarray(cv2.GaussianBlur(layer, (0, 0), 0.7), np.float32)
+    face += 0.12 * marks[..., None]
 
 
 def _dust(picture: Field, rng: np.random.Generator) -> None:

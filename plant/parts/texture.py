@@ -5,11 +5,13 @@ Arrays out, randomness from the generator passed in. Knows no product. Called by
 boards when they set up their pools.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 
 def cloud(size_px: int, scale_px: float, rng: np.random.Generator) -> Field:
@@ -49,7 +51,7 @@ def belt(size_px: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     weave = np.sin(np.arange(size_px, dtype=np.float32) * (2 * np.pi / 6.3))
     field = 0.8 * weave[None, :] * weave[:, None] + 1.6 * grain(size_px, 0.7, rng) + 2.2 * cloud(size_px, 60, rng)
     base = np.array([44, 41, 38], np.float32)
-    return np.clip(base + field[..., None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(base + field[..., None], 0, 255), np.uint8)
 
 
 def _along(angles: int, radii: int, sigma_angle: float, sigma_radius: float, rng: np.random.Generator) -> Field:

@@ -170,7 +170,9 @@ class MemoryEvidence:
         *,
         upload: bool,
         is_simulated: bool,
+        ng_limit: float | None = None,
     ) -> None:
+        del ng_limit
         if self.failure is not None:
             raise self.failure
         self.story.append(f"evidence {inspection.sequence}")

@@ -97,6 +97,17 @@ def plan_waves(stations: Sequence[str], canary: int) -> tuple[Wave, ...]:
     return tuple(Wave(index, tuple(StationStep(name) for name in part)) for index, part in enumerate(parts))
 
 
+def with_waves(rollout: Rollout, waves: tuple[Wave, ...]) -> Rollout:
+    """A rollout that has not begun, with its stations chosen."""
+    return replace(rollout, waves=waves) if rollout.state is RolloutState.READY else rollout
+
+
+def with_note_once(rollout: Rollout, text: str, now: datetime) -> Rollout:
+    """Say something in the history unless it was the last thing said."""
+    is_said = bool(rollout.history) and rollout.history[-1].endswith(text)
+    return rollout if is_said else _note(rollout, text, now)
+
+
 def step(
     rollout: Rollout, seen: Mapping[str, Seen], policy: BakePolicy, now: datetime
 ) -> tuple[Rollout, tuple[Action, ...]]:

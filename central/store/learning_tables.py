@@ -182,8 +182,9 @@ class RolloutRow(Row, table=True):
     canary: int = 1
     bake_parts: int = 0
     machine: str = Field(sa_type=Text)
-    # station address -> product's package before the rollout touched it (None: it had none).
-    before: dict[str, str | None] = Field(default_factory=dict, sa_type=JSON)
+    # station address -> what it ran before (`package_id`, None: nothing), the `number` of its assignment, and the
+    # last inspection before that (`after_inspection_id`).
+    before: dict[str, dict[str, Any]] = Field(default_factory=dict, sa_type=JSON)
     is_simulated: bool
 
 

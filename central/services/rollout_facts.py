@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of each station in a rollout: its word on the package, its parts, its own past.
+
+Reads rows, gives `Seen`; judges nothing (`domain/rollout_conditions.py` does). Called by `services/rollouts.py` and
+by the rollout routes, so that what is shown is what was decided on.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import case, func, or_
+from sqlalchemy import select as sa_select
+from sqlmodel import Session, col, select
+
+from central.domain.rollout_conditions import Seen
+from central.services.assigning import package_status_of
+from central.services.watching import EscapeEvidence, escape_evidence, share_of
+from central.store.learning_tables import Champion, RolloutRow
+from central.store.tables import Inspection, RollupMinute, Station, columns_of
+from contracts.reports import PackageProgress, PackageStatus, StationReported
+from contracts.vocabulary import PackageState, RefusalReason, Verdict, VerdictCause
+
+PAST_PARTS: Final = 500
+# Audits that say how many parts the new package will rightly divert; fewer say too little to excuse anything.
+_RECENT_AUDITS: Final = 100
+_LEAST_AUDITS: Final = 20
+_JUDGES_WITHIN: Final = timedelta(hours=24)
+_DIVERTED: Final = (Verdict.NG, Verdict.REVIEW)
+# What a package can be guilty of. A bad picture or a frame that never came is not the package's doing.
+_PACKAGE_CAUSES: Final = (
+    VerdictCause.LATE,
+    VerdictCause.INFERENCE_ERROR,
+    VerdictCause.NO_PACKAGE,
+    VerdictCause.SESSION_CRASHED,
+)
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """Parts of one station under one package."""
+
+    judged: int = 0
+    diverted: int = 0
+    no_decision: int = 0
+
+
+def seen_of(session: Session, rollout: RolloutRow, station: Station, extra_high: float) -> Seen:
+    """Facts of one touched station."""
+    touched = rollout.before[station.address]
+    state, refusal = word_of(package_status_of(station), rollout, int(touched["number"]))
+    new = counts_since(session, rollout, station, int(touched["after_inspection_id"]))
+    past = past_counts(session, rollout.product, touched["package_id"], station, int(touched["after_inspection_id"]))
+    return Seen(
+        package_state=state,
+        refusal=refusal,
+        heard_at=heard_at(station),
+        judged=new.judged,
+        diverted=new.diverted,
+        no_decision=new.no_decision,
+        past_judged=past.judged,
+        past_diverted=past.diverted,
+        extra_high=extra_high,
+    )
+
+
+def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> tuple[PackageState | None, str | None]:
+    """The station's state of the package under this assignment (or a later one), and its refusal, if it is one.
+
+    A status that answers an earlier assignment says nothing. UNREACHABLE is retried by the station: no refusal yet.
+    """
+    if status is None or status.assignment_number < number:
+        return None, None
+    if status.refused is not None and status.assignment_number == number:
+        return None, f"assignment {number}: {status.refused} {status.detail}".strip()
+    for progress in status.packages:
+        if progress.product == rollout.product and progress.package_id == rollout.package_id:
+            return _state_of(progress)
+    return None, None
+
+
+def counts_since(session: Session, rollout: RolloutRow, station: Station, after_id: int) -> PartCounts:
+    """Parts from the first one that the new package judged at this station."""
+    c = columns_of(Inspection).c
+    first = session.exec(
+        select(func.min(Inspection.id)).where(
+            Inspection.package_id == rollout.package_id,
+            Inspection.station_id == station.id,
+            Inspection.product == rollout.product,
+            col(Inspection.id) > after_id,
+        )
+    ).one()
+    if first is None:
+        return PartCounts()
+    is_its_fault = c.cause.in_(_PACKAGE_CAUSES) & or_(c.product == rollout.product, c.product.is_(None))
+    is_its_own = c.package_id == rollout.package_id
+    row = (
+        session.connection()
+        .execute(
+            sa_select(
+                _count(is_its_own & (c.verdict != Verdict.NO_DECISION)),
+                _count(is_its_own & c.verdict.in_(_DIVERTED)),
+                _count(is_its_fault),
+            ).where(c.station_id == station.id, c.id >= first)
+        )
+        .one()
+    )
+    return PartCounts(*(int(value or 0) for value in row))
+
+
+def past_counts(session: Session, product: str, package_id: str | None, station: Station, until_id: int) -> PartCounts:
+    """The last parts that the previous package judged at this station."""
+    if package_id is None:
+        return PartCounts()
+    c = columns_of(Inspection).c
+    recent = (
+        sa_select(c.verdict)
+        .where(
+            c.package_id == package_id,
+            c.station_id == station.id,
+            c.product == product,
+            c.id <= until_id,
+            c.verdict != Verdict.NO_DECISION,
+        )
+        .order_by(c.id.desc())
+        .limit(PAST_PARTS)
+    )
+    verdicts = session.connection().execute(recent).scalars().all()
+    return PartCounts(len(verdicts), sum(verdict in _DIVERTED for verdict in verdicts))
+
+
+def rightly_diverted(session: Session, rollout: RolloutRow) -> float:
+    """Upper bound of the share of accepted parts that recent audits found defective under the champion."""
+    champion = session.get(Champion, (rollout.product, rollout.is_simulated))
+    if champion is None:
+        return 0.0
+    parts = escape_evidence(session, champion).parts[-_RECENT_AUDITS:]
+    return share_of(EscapeEvidence(parts)).high if len(parts) >= _LEAST_AUDITS else 0.0
+
+
+def heard_at(station: Station) -> datetime | None:
+    """When anything came from the station. A last will is not a word of the station's."""
+    status = StationReported.model_validate_json(station.status) if station.status else None
+    said_at = station.status_at if status is not None and status.is_connected else None
+    return max((at for at in (said_at, station.last_report_at) if at is not None), default=None)
+
+
+def stations_for(session: Session, rollout: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:
+    """Who gets the package: the stations asked for; else those heard of that judge the product; else all heard of.
+
+    Stations that are silent now are left out: they catch up when they are heard again.
+    """
+    if rollout.asked_stations:
+        return list(rollout.asked_stations)
+    heard = heard_stations(session, lost_after_s, now, is_simulated=rollout.is_simulated)
+    judging = set(
+        session.exec(
+            select(RollupMinute.station_id)
+            .where(
+                RollupMinute.product == rollout.product,
+                RollupMinute.is_simulated == rollout.is_simulated,
+                RollupMinute.minute >= now - _JUDGES_WITHIN,
+            )
+            .distinct()
+        ).all()
+    )
+    chosen = [station.address for station in heard if station.id in judging]
+    return chosen or [station.address for station in heard]
+
+
+def heard_stations(session: Session, lost_after_s: float, now: datetime, *, is_simulated: bool) -> list[Station]:
+    """Stations of one kind that are there, by address."""
+    known = session.exec(select(Station).where(Station.is_simulated == is_simulated).order_by(Station.address)).all()
+    limit = now - timedelta(seconds=lost_after_s)
+    return [station for station in known if (at := heard_at(station)) is not None and at >= limit]
+
+
+def _state_of(progress: PackageProgress) -> tuple[PackageState | None, str | None]:
+    if progress.state is not PackageState.REFUSED:
+        return progress.state, None
+    if progress.reason is RefusalReason.UNREACHABLE:
+        return PackageState.DOWNLOADING, None
+    return progress.state, f"{progress.reason or 'no reason given'} {progress.detail}".strip()
+
+
+def _count(condition: Any) -> Any:
+    return func.sum(case((condition, 1), else_=0))

@@ -19,7 +19,7 @@ from edge_agent.errors import EdgeError, ImageFaultError
 from edge_agent.inference.session import Inference, LoadedPackage
 from edge_agent.inference.slots import PackageSlots
 from edge_agent.recipe import Recipe, Recipes
-from edge_agent.vision.measures import sparse_contrast
+from edge_agent.vision.measures import contrast
 from edge_agent.vision.roi import crop
 
 _log = logging.getLogger(__name__)
@@ -128,9 +128,9 @@ class Judge:
         if frame.pixels is None:
             raise ImageFaultError(frame.fault or "the frame has no picture")
         view = crop(frame.pixels, recipe.roi)
-        contrast = sparse_contrast(view)
-        if contrast < recipe.min_contrast:
-            msg = f"the picture is empty: contrast {contrast:.2f}, expected at least {recipe.min_contrast:g}"
+        found = contrast(view)
+        if found < recipe.min_contrast:
+            msg = f"the picture is empty: contrast {found:.2f}, expected at least {recipe.min_contrast:g}"
             raise ImageFaultError(msg, remedy="check lamp, lens cap and exposure")
         return view
 

@@ -6,12 +6,15 @@ wait: they take the reference of an immutable table. The loop takes its `LoadedP
 that no verdict is mixed from two packages.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from contracts.reports import ActivePackage
 from edge_agent.inference.session import LoadedPackage
+
+_log = logging.getLogger(__name__)
 
 
 class PackageSlots:
@@ -25,6 +28,13 @@ class PackageSlots:
         """Let `loaded` judge its product from the next frame on. The caller has warmed it up."""
         with self._writing:
             self._table = MappingProxyType({**self._table, loaded.manifest.product: loaded})
+        _log.info(
+            "package active product=%s package=%s variant=%s provider=%s",
+            loaded.manifest.product,
+            loaded.package_id,
+            loaded.variant,
+            loaded.session.provider,
+        )
 
     def active(self, product: str) -> LoadedPackage | None:
         """The package that judges `product` now, or None. Take it once per frame."""

@@ -42,7 +42,7 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=64, on_release=lambda feed: feed.client.close())
 def _feed(url: str, token: str, timeout_s: float) -> Feed:
     return Feed(CentralClient(url, token, timeout_s=timeout_s), SystemClock())
 

@@ -5,11 +5,11 @@ Draws with Streamlit, fetches only the health of central. Called by every page.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import streamlit as st
 
@@ -17,6 +17,9 @@ from dashboard import marks, words
 from dashboard.access import Viewer
 from dashboard.client import NotAllowedError, UnexpectedAnswerError, UnreachableError, WrongTokenError
 from dashboard.feed import Reading
+
+_TOLD: Final = "frame_told"
+_TOLD_FOR: Final = timedelta(seconds=20)
 
 
 @cache
@@ -67,6 +70,13 @@ def _away(view: Viewer, text: str) -> str:
     )
 
 
-def recent(at: datetime | None, now: datetime, limit: timedelta) -> bool:
-    """Whether something was heard of within the limit."""
-    return at is not None and now - at <= limit
+def tell(view: Viewer, text: str) -> None:
+    """Say something about what the viewer just did; it stands for a while, through refreshes."""
+    st.session_state[_TOLD] = (text, view.now)
+
+
+def told(view: Viewer) -> None:
+    """Show what was told, as long as it is news."""
+    text, at = st.session_state.get(_TOLD, ("", None))
+    if at is not None and view.now - at < _TOLD_FOR:
+        st.html(marks.banner(text))

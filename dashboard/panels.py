@@ -14,13 +14,17 @@ from dashboard.shapes import Alarm, Evidence, LineRates, Rates, Station
 
 
 def pick_rates(rates: Rates | None, scope: str) -> tuple[LineRates, ...]:
-    """The row of a scope over all products; real and simulated parts stay two rows."""
+    """The rows of a scope, one a product; real before simulated, which never share a row."""
     if rates is None:
         return ()
     station = "*" if scope == "all" else scope
     rows = [row for row in rates.lines if row.station == station]
-    whole = [row for row in rows if row.product is None]
-    return tuple(sorted(whole or rows, key=lambda row: row.is_simulated))
+    return tuple(sorted(rows, key=lambda row: (row.is_simulated, row.product is None, row.product or "")))
+
+
+def product_name(product: str | None) -> str:
+    """A product for people; parts of a station that was told no product have none."""
+    return product or "product not known"
 
 
 def rate_tiles(row: LineRates) -> tuple[str, ...]:

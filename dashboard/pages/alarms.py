@@ -36,8 +36,7 @@ def _draw() -> None:
     still_open = panels.open_alarms(alarms)
     frame.heading("Alarms", view, is_simulated=any(item.is_simulated for item in alarms))
     frame.banner(view, (reading,))
-    if trouble := st.session_state.pop("alarm_trouble", None):
-        st.html(marks.banner(trouble))
+    frame.told(view)
     if not still_open and reading.value is not None:
         st.html(
             marks.empty(
@@ -108,6 +107,6 @@ def _change(view: Viewer, item: Alarm, action: str) -> None:
     try:
         view.feed.client.change_alarm(item.id, action, by=access.person() or "dashboard")
     except CentralError as error:
-        st.session_state["alarm_trouble"] = f"The alarm was not changed: {error}"
+        frame.tell(view, f"The alarm was not changed: {error}")
     view.feed.forget()
-    st.rerun(scope="fragment")
+    st.rerun()

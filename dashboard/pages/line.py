@@ -98,10 +98,9 @@ def _figures(rates: Rates | None, scope: str, stations: tuple[Station, ...]) -> 
     if not rows:
         unknown = marks.figure("Reject rate", words.NOT_KNOWN, below=("No parts in this period.",))
         st.html(marks.tiles((speed, unknown)))
-    for row in rows:
-        if len(rows) > 1 or row.product is not None:
-            frame.section(row.product or "All products", is_simulated=row.is_simulated)
-        st.html(marks.tiles((speed, *panels.rate_tiles(row))))
+    for index, row in enumerate(rows):
+        frame.section(panels.product_name(row.product), is_simulated=row.is_simulated)
+        st.html(marks.tiles((*((speed,) if index == 0 else ()), *panels.rate_tiles(row))))
 
 
 def _strips(view: Viewer, stations: tuple[Station, ...]) -> None:

@@ -18,6 +18,7 @@ from dashboard.pages import stepper
 from dashboard.shapes import Alarm, AuditSummary, LineRates, Rates, Station
 
 MAX_LINES = 8
+MAX_PRODUCTS = 3
 MAX_ALARMS = 4
 MAX_HAPPENINGS = 14
 PERIODS = {"1 h": 60, "8 h": 480, "24 h": 1440}
@@ -81,11 +82,11 @@ def _summary(
             below=("Nothing needs you now." if not still_open else "See the right side.",),
         ),
     ]
-    for row in rows[:2]:
-        extra = " (simulated)" if row.is_simulated else ""
+    for row in rows[:MAX_PRODUCTS]:
+        extra = f"{panels.product_name(row.product)}{', simulated' if row.is_simulated else ''}"
         tiles.append(
             marks.rate_figure(
-                f"Escapes among accepted{extra}",
+                f"Escapes among accepted ({extra})",
                 row.escape_share_of_accepted,
                 "audited parts",
                 unknown="No accepted part was judged by a person yet.",
@@ -94,7 +95,7 @@ def _summary(
         )
         tiles.append(
             marks.rate_figure(
-                f"Reject rate{extra}", row.reject_rate, "parts", unknown="No parts yet.", colour=palette.BAD
+                f"Reject rate ({extra})", row.reject_rate, "parts", unknown="No parts yet.", colour=palette.BAD
             )
         )
     waiting = words.NOT_KNOWN if audits is None else words.count(audits.open)
@@ -136,9 +137,8 @@ def _station_row(view: Viewer, item: Station, rates: Rates | None) -> tuple[str,
 
 def _rate_cell(row: LineRates, which: str) -> str:
     rate = row.reject_rate if which == "reject" else row.no_decision_rate
-    name = f"{escape(row.product)}: " if row.product else ""
     return (
-        f"<div>{name}<b>{escape(words.estimate(rate))}</b>"
+        f"<div>{escape(panels.product_name(row.product))}: <b>{escape(words.estimate(rate))}</b>"
         f'<div class="sl-below">{escape(words.rests_on(rate, "parts"))}<br>{escape(words.interval(rate))}</div></div>'
     )
 
@@ -160,10 +160,11 @@ def _sentence(row: LineRates, audits: AuditSummary | None) -> str:
             "" if audits is None or not audits.open else f" {words.plural(audits.open, 'part')} wait on the Audit page."
         )
         return (
-            f"<b>Not known.</b> {head} No accepted part of this period was judged by a person, so nothing can be said "
-            f"about escapes.{waiting} The absence of complaints is not a figure."
+            f"<b>Not known</b> ({escape(panels.product_name(row.product))}). {head} No accepted part of this period "
+            f"was judged by a person, so nothing can be said about escapes.{waiting} "
+            "The absence of complaints is not a figure."
         )
-    name = escape(row.product) if row.product else "all products"
+    name = escape(panels.product_name(row.product))
     return (
         f"<b>Of 1,000 accepted parts about {_per_mille(rate.estimate)} are defective</b> ({name}). {head}"
         f"{marks.whisker(rate, palette.ACCENT)}"

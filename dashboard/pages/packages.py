@@ -36,8 +36,7 @@ def _draw() -> None:
     simulated = simulated or any(item.is_simulated for item in packages.or_else(()))
     frame.heading("Packages & rollouts", view, is_simulated=simulated)
     frame.banner(view, (stations, packages, rollouts, trainings))
-    if trouble := st.session_state.pop("rollout_trouble", None):
-        st.html(marks.banner(trouble))
+    frame.told(view)
     _fleet(stations.or_else(()), packages.or_else(()))
     _rollouts(view, rollouts.or_else(()))
     _trainings(view, trainings.or_else(()))
@@ -150,9 +149,9 @@ def _change(view: Viewer, item: Rollout, action: str) -> None:
     try:
         view.feed.client.change_rollout(item.id, action, by=access.person() or "dashboard")
     except CentralError as error:
-        st.session_state["rollout_trouble"] = f"The rollout was not changed: {error}"
+        frame.tell(view, f"The rollout was not changed: {error}")
     view.feed.forget()
-    st.rerun(scope="fragment")
+    st.rerun()
 
 
 def _trainings(view: Viewer, trainings: tuple[Training, ...]) -> None:

@@ -13,6 +13,7 @@ import math
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,7 @@ def png(array: np.ndarray[Any, Any]) -> bytes:
     return out.getvalue()
 
 
+@cache
 def ring_picture(seed: int, *, with_scratch: bool) -> tuple[bytes, bytes]:
     """A grey ring, and a heatmap that is hot at the scratch."""
     noise = np.random.default_rng(seed)

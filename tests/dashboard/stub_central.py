@@ -24,7 +24,8 @@ from central.api import schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
 from tests.dashboard.plant_story import Story
 
-TOKENS = {"viewer-secret": "VIEWER", "engineer-secret": "ENGINEER"}
+VIEWER = "viewer-secret"
+TOKENS = {VIEWER: "VIEWER", "engineer-secret": "ENGINEER"}
 _ROLLOUT_STATE = {"pause": RolloutState.PAUSED, "resume": RolloutState.RUNNING, "abort": RolloutState.STOPPED}
 
 
@@ -92,7 +93,6 @@ class StubCentral:
 
 class _Handler(BaseHTTPRequestHandler):
     stub: ClassVar[StubCentral]
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self._serve()

@@ -5,7 +5,7 @@ Reads blocks, computes with `quality/charts.py`, words the signal. Raises nothin
 `services/watching.py` for streams that have grown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,28 +28,34 @@ _LEAST_LOG_SCORE_DEVIATION: Final = 0.01
 
 
 @dataclass(frozen=True)
-class _Measure:
+class Measure:
+    """A value of a block that an EWMA follows. `least_deviation` is in `unit`."""
+
     name: str
     words: str
     unit: str
     least_deviation: float
     remedy: str
+    of: Callable[[ChartBlock], float | None]
 
 
-_BRIGHTNESS: Final = _Measure(
+_BRIGHTNESS: Final = Measure(
     "brightness",
     "The brightness of the pictures",
     "grey levels",
     _LEAST_BRIGHTNESS_DEVIATION,
     "Look at the lamp, the lens and the exposure. If the change is wanted, close this alarm.",
+    lambda block: block.brightness,
 )
-_LOG_SCORE: Final = _Measure(
+_LOG_SCORE: Final = Measure(
     "log-score",
     "The score of accepted parts",
     "ln(score)",
     _LEAST_LOG_SCORE_DEVIATION,
     "Parts look different from before, to the package. Compare new pictures with old ones; audit more.",
+    lambda block: block.log_score,
 )
+MEASURES: Final = (_BRIGHTNESS, _LOG_SCORE)
 
 
 def block_signals(session: Session, stream: Stream, settings: WatchSettings, newest: int) -> list[Signal]:
@@ -59,12 +65,9 @@ def block_signals(session: Session, stream: Stream, settings: WatchSettings, new
     if not watched:
         return []
     signals = _reject_signals(stream, blocks[: settings.reference_blocks], watched[-newest:])
-    for measure, values in (
-        (_BRIGHTNESS, [block.brightness for block in blocks]),
-        (_LOG_SCORE, [block.log_score for block in blocks]),
-    ):
-        known = [value for value in values if value is not None]
-        if len(known) == len(values):
+    for measure in MEASURES:
+        known = [value for block in blocks if (value := measure.of(block)) is not None]
+        if len(known) == len(blocks):
             path = measure_chart(np.array(known), settings, measure.least_deviation)
             signals += _shift_signals(stream, measure, path, watched, newest)
     return signals
@@ -113,7 +116,7 @@ def _reject_signals(stream: Stream, reference: Sequence[ChartBlock], watched: Se
 
 
 def _shift_signals(
-    stream: Stream, measure: _Measure, path: EwmaPath, watched: Sequence[ChartBlock], newest: int
+    stream: Stream, measure: Measure, path: EwmaPath, watched: Sequence[ChartBlock], newest: int
 ) -> list[Signal]:
     new = [index for index in path.signal_at if index >= len(watched) - newest]
     if not new or path.centre is None:

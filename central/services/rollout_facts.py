@@ -7,11 +7,11 @@ by the rollout routes, so that what is shown is what was decided on.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import case, func, or_
+from sqlalchemy import or_
 from sqlalchemy import select as sa_select
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from central.domain.rollout_conditions import Seen
 from central.services.assigning import package_status_of
@@ -22,6 +22,8 @@ from contracts.reports import PackageProgress, PackageStatus, StationReported
 from contracts.vocabulary import PackageState, RefusalReason, Verdict, VerdictCause
 
 PAST_PARTS: Final = 500
+# A rollout is decided long before; this bounds the work of watching one that is left open.
+MOST_PARTS: Final = 5_000
 # Audits that say how many parts the new package will rightly divert; fewer say too little to excuse anything.
 _RECENT_AUDITS: Final = 100
 _LEAST_AUDITS: Final = 20
@@ -80,32 +82,31 @@ def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> t
 
 
 def counts_since(session: Session, rollout: RolloutRow, station: Station, after_id: int) -> PartCounts:
-    """Parts from the first one that the new package judged at this station."""
+    """Parts from the first one that the new package judged at this station, `MOST_PARTS` at most."""
     c = columns_of(Inspection).c
+    is_its_own = c.package_id == rollout.package_id
     first = session.exec(
-        select(func.min(Inspection.id)).where(
-            Inspection.package_id == rollout.package_id,
-            Inspection.station_id == station.id,
-            Inspection.product == rollout.product,
-            col(Inspection.id) > after_id,
-        )
-    ).one()
+        select(Inspection.id)
+        .where(is_its_own, c.station_id == station.id, c.product == rollout.product, c.id > after_id)
+        .order_by(c.id)
+        .limit(1)
+    ).first()
     if first is None:
         return PartCounts()
     is_its_fault = c.cause.in_(_PACKAGE_CAUSES) & or_(c.product == rollout.product, c.product.is_(None))
-    is_its_own = c.package_id == rollout.package_id
-    row = (
-        session.connection()
-        .execute(
-            sa_select(
-                _count(is_its_own & (c.verdict != Verdict.NO_DECISION)),
-                _count(is_its_own & c.verdict.in_(_DIVERTED)),
-                _count(is_its_fault),
-            ).where(c.station_id == station.id, c.id >= first)
+    parts = session.connection().execute(
+        sa_select(c.verdict)
+        .where(
+            c.station_id == station.id,
+            c.id >= first,
+            or_(is_its_own & (c.verdict != Verdict.NO_DECISION), is_its_fault),
         )
-        .one()
+        .order_by(c.id)
+        .limit(MOST_PARTS)
     )
-    return PartCounts(*(int(value or 0) for value in row))
+    verdicts = parts.scalars().all()
+    undecided = sum(verdict is Verdict.NO_DECISION for verdict in verdicts)
+    return PartCounts(len(verdicts) - undecided, sum(verdict in _DIVERTED for verdict in verdicts), undecided)
 
 
 def past_counts(session: Session, product: str, package_id: str | None, station: Station, until_id: int) -> PartCounts:
@@ -181,7 +182,3 @@ def _state_of(progress: PackageProgress) -> tuple[PackageState | None, str | Non
     if progress.reason is RefusalReason.UNREACHABLE:
         return PackageState.DOWNLOADING, None
     return progress.state, f"{progress.reason or 'no reason given'} {progress.detail}".strip()
-
-
-def _count(condition: Any) -> Any:
-    return func.sum(case((condition, 1), else_=0))

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The routers of the learning loop, for `api/server.py`, which looks this module up by name."""
+
+from fastapi import APIRouter
+
+from central.api import alarms, packages, references, rollouts, trainings, tuf
+
+
+def build_routers() -> list[APIRouter]:
+    """All of them; mounted under `/api/v1`."""
+    return [
+        alarms.router,
+        references.router,
+        trainings.router,
+        packages.router,
+        rollouts.router,
+        tuf.router,
+    ]

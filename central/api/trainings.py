@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`/trainings`: what is being learned, from what, and what came of it. Runs nothing itself."""
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, Path, Query
+from sqlmodel import Session, col, select
+
+from central.api.auth import ServicesOf, allow
+from central.api.schemas import StartTraining, TrainingView
+from central.errors import NotFoundError
+from central.foundation import Services
+from central.services.learning_services import Loop
+from central.store.learning_tables import Training
+from contracts.ids import Name
+from contracts.jobs import EvaluationReport
+from contracts.vocabulary import Role, TrainingState
+
+router = APIRouter(prefix="/trainings", tags=["trainings"], dependencies=[Depends(allow(Role.VIEWER))])
+
+TrainingNumber = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+_engineer = [Depends(allow(Role.ENGINEER))]
+
+
+def loop_of(services: Services) -> Loop:
+    """The services of the learning loop."""
+    return cast("Loop", services.loop)
+
+
+@router.get("", summary="Trainings, newest first")
+def list_trainings(
+    services: ServicesOf,
+    product: Name | None = None,
+    state: TrainingState | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> list[TrainingView]:
+    """All of them, or those of one product or state."""
+    wanted = select(Training).order_by(col(Training.created_at).desc()).limit(limit)
+    if product is not None:
+        wanted = wanted.where(Training.product == product)
+    if state is not None:
+        wanted = wanted.where(Training.state == state)
+    with services.database.read() as session:
+        return [_view(row) for row in session.exec(wanted).all()]
+
+
+@router.get("/{training_id}", summary="One training")
+def get_training(services: ServicesOf, training_id: TrainingNumber) -> TrainingView:
+    """With its evaluation once it has finished."""
+    with services.database.read() as session:
+        return _view(_find(session, training_id))
+
+
+@router.post(
+    "",
+    summary="Start a training",
+    status_code=201,
+    dependencies=_engineer,
+    responses={409: {"description": "One is under way, or too few pictures are judged"}},
+)
+def start_training(services: ServicesOf, wanted: StartTraining) -> TrainingView:
+    """Queued now, run as soon as no other runs. Real pictures are used where there are any, else simulated ones."""
+    requests = loop_of(services).learning.requests
+    training_id = requests.request(wanted.product, wanted.detector, wanted.reason, services.clock.now())
+    with services.database.read() as session:
+        return _view(_find(session, training_id))
+
+
+@router.post("/{training_id}/cancel", summary="Cancel", dependencies=_engineer)
+def cancel_training(services: ServicesOf, training_id: TrainingNumber) -> TrainingView:
+    """It ends within seconds; what it made so far is not used."""
+    loop_of(services).learning.requests.cancel(training_id, services.clock.now())
+    with services.database.read() as session:
+        return _view(_find(session, training_id))
+
+
+def _find(session: Session, training_id: str) -> Training:
+    row = session.get(Training, training_id)
+    if row is None:
+        raise NotFoundError(f"training {training_id!r}: no such training")
+    return row
+
+
+def _view(row: Training) -> TrainingView:
+    return TrainingView(
+        training_id=row.training_id,
+        product=row.product,
+        detector=row.detector,
+        reason=row.reason,
+        state=row.state,
+        stage=row.stage,
+        fraction=row.fraction,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        good=row.good,
+        defective=row.defective,
+        audit_labels=row.audit_labels,
+        package_id=row.package_id,
+        error=row.error,
+        evaluation=EvaluationReport.model_validate_json(row.evaluation) if row.evaluation else None,
+        is_simulated=row.is_simulated,
+    )

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the services of the learning loop for one central process, and leaves what routes need of them.
+
+Looked up by name by `central.app` (see `central.foundation`). Holds no rule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from central.api.chart_views import draw_charts
+from central.api.schemas import ChartView
+from central.foundation import Services
+from central.services.assigning import Assigner
+from central.services.auditing import AuditingService
+from central.services.learning import LearningService
+from central.services.promoting import PromotingService
+from central.services.rollouts import RolloutService
+from central.services.watching import WatchingService
+from central.services.worker import Service
+from central.trust.enrolment import KEYS_FOLDER, open_repository
+from central.trust.keys import KeyName, load_signer
+from central.trust.repository import PackageRepository
+
+# A station counts as gone from a rollout after this many times the silence that raises an alarm: a broker that is
+# away for a minute must not send a good package back.
+_LOST_AFTER_SILENCES: Final = 6.0
+_METADATA_PERIOD_S: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What the routes hold on to; at `Services.loop`."""
+
+    learning: LearningService
+    rollouts: RolloutService
+    repository: PackageRepository
+    charts: Callable[[str | None, datetime], list[ChartView]]
+
+
+class MetadataRefresh:
+    """Signs the package metadata anew before it runs out; a station refuses expired metadata."""
+
+    name: Final = "package-metadata"
+    period_s: Final = _METADATA_PERIOD_S
+
+    def __init__(self, repository: PackageRepository) -> None:
+        self._repository = repository
+
+    def tick(self, now: datetime) -> None:
+        """Renew what is due."""
+        self._repository.refresh(now)
+
+
+def build_services(base: Services) -> list[Service]:
+    """The services the worker ticks, in the order of the loop.
+
+    Raises:
+        SigningKeyError: a key is missing or open to others; run `sightline-central init`.
+        ValueError: shares of the escape chart that cannot work together.
+    """
+    settings = base.settings
+    repository = open_repository(settings.trust_dir)
+    signer = load_signer(settings.trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT)
+    assigner = Assigner(base.database, base.gateway, signer, settings.rollout.assignment_valid_days)
+    learning = LearningService(
+        base.database, base.blobs, repository, settings.learning, trainings_dir=settings.trainings_dir
+    )
+    lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
+    rollouts = RolloutService(base.database, assigner, settings.rollout, lost_after_s)
+    base.gateway.on_connected(rollouts.publish_all_again)
+
+    def charts(station: str | None, now: datetime) -> list[ChartView]:
+        with base.database.read() as session:
+            return draw_charts(session, settings.watch, station, now)
+
+    base.loop = Loop(learning, rollouts, repository, charts)
+    return [
+        AuditingService(base.database, base.gateway, settings.audit, base.rng),
+        WatchingService(base.database, settings.watch),
+        learning,
+        PromotingService(base.database, settings.promotion),
+        rollouts,
+        MetadataRefresh(repository),
+    ]

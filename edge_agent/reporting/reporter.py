@@ -68,9 +68,10 @@ class Reporter:
     """See the module.
 
     Args:
-        resend_after_s: silence after which rows in flight are sent again; doubles up to 30 s while no receipt
-            comes, and falls back with the first receipt.
+        resend_after_s: silence after which rows in flight are sent again; doubles while no receipt comes, and
+            falls back with the first receipt.
         max_in_flight: rows sent and without a receipt at most.
+        longest_silence_s: where the doubling ends.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Reporter:
         *,
         clock: Clock | None = None,
         max_in_flight: int = 2000,
+        longest_silence_s: float = _LONGEST_SILENCE_S,
         batch_rows: int = MAX_REPORTS_PER_MESSAGE,
     ) -> None:
         self.counters = ReporterCounters()
@@ -98,7 +100,7 @@ class Reporter:
         self._is_stopping = False
         self._must_start_over = True
         self._silence_s = resend_after_s
-        self._longest_silence_s = max(_LONGEST_SILENCE_S, resend_after_s)
+        self._longest_silence_s = max(longest_silence_s, resend_after_s)
         self._receipt_s = 0.0
         self._in_flight: OrderedDict[_Key, _InFlight] = OrderedDict()
         # Row ids (after, up to] that are older than the live ones and not sent on this connection yet.

@@ -270,3 +270,19 @@ def test_signals_reports_status_and_last_will_go_over_a_real_broker(tmp_path: Pa
         assert process.wait(timeout=60) == 0, line.log()
         wait_until(lambda: central.last_word() == (False, StationState.HALTED), "goodbye")
     central.bus.stop()
+
+
+def test_station_that_cannot_stop_is_ended_anyway(line: Line) -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from edge_agent import app, __main__ as command\n"
+        "class Stuck:\n"
+        "    def __init__(self, settings): pass\n"
+        "    def start(self): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    def stop(self): time.sleep(600)\n"
+        "app.Station = Stuck\n"
+        f"sys.exit(command.main(['run', '--settings', {str(line.settings)!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "ending without waiting" in done.stderr

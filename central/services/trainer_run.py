@@ -141,6 +141,6 @@ class TrainerRun:
 
 def _resolved(command: Sequence[str]) -> list[str]:
     """The program by its full path: a service started without the venv's PATH finds it beside its own Python."""
-    beside = Path(sys.executable).with_name(command[0])
+    beside = Path(sys.executable).parent / command[0]
     program = shutil.which(command[0]) or (str(beside) if beside.is_file() else command[0])
     return [program, *command[1:]]

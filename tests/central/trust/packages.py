@@ -21,7 +21,14 @@ from contracts.vocabulary import DetectorKind, Variant
 CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def make_package(folder: Path, product: str = "ring", training_id: str = "t-1", fill: bytes = b"graph") -> str:
+def make_package(
+    folder: Path,
+    product: str = "ring",
+    training_id: str = "t-1",
+    fill: bytes = b"graph",
+    *,
+    is_simulated: bool = True,
+) -> str:
     """Write a package folder; returns its id."""
     folder.mkdir(parents=True, exist_ok=True)
     contents = {"int8-u8s8.onnx": fill * 50, "fp32.onnx": fill * 200, "golden.npz": b"golden"}
@@ -35,7 +42,7 @@ def make_package(folder: Path, product: str = "ring", training_id: str = "t-1", 
         product=product,
         detector=DetectorKind.MIXED,
         created_at=CREATED_AT,
-        is_simulated=True,
+        is_simulated=is_simulated,
         graph=GraphSignature(
             model_height_px=64, model_width_px=64, heatmap_height_px=8, heatmap_width_px=8, embedding_length=4
         ),

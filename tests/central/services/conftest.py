@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bench, and an end to every training process that a test left running."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from central.services.trainer_run import TrainerRun
+from central.store.database import Database
+from tests.central.conftest import RememberingPublisher, StillClock
+from tests.central.services.bench import Bench
+
+
+@pytest.fixture(name="bench")
+def _bench(
+    sqlite_database: Database, publisher: RememberingPublisher, clock: StillClock, tmp_path: Path
+) -> Iterator[Bench]:
+    bench = Bench(sqlite_database, publisher, clock, tmp_path)
+    yield bench
+    for folder in bench.trainings_dir.glob("*"):
+        run = TrainerRun(folder)
+        progress = run.progress()
+        if run.is_alive() and progress is not None and progress.pid:
+            os.killpg(progress.pid, signal.SIGKILL)
+    for child in bench.learning._children:
+        child.wait()

@@ -148,6 +148,8 @@ class Supervisor:
             child = self._children[name]
             child.is_wanted = True
             child.start_at = time.monotonic()
+            # Not counted: it did not die, it was told to stay away.
+            child.restarts -= 1
 
     def stop(self) -> None:
         """End all children and what they started: SIGTERM, then SIGKILL after the grace. Safe to call twice."""

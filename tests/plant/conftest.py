@@ -11,17 +11,18 @@ import pytest
 from plant.supervisor import ChildSpec, Supervisor, SupervisorSettings
 
 
+def wait_until(condition: Callable[[], object], words: str, within_s: float = 30.0) -> None:
+    """Wait for a condition; a test that waits in vain fails with the words given."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, words
+        time.sleep(0.02)
+
+
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[[Callable[[], object], str], None]:
-    """Wait for a condition; a test that waits in vain fails with the words given."""
-
-    def wait(condition: Callable[[], object], words: str, within_s: float = 30.0) -> None:
-        deadline = time.monotonic() + within_s
-        while not condition():
-            assert time.monotonic() < deadline, words
-            time.sleep(0.02)
-
-    return wait
+    """`wait_until` as a fixture."""
+    return wait_until
 
 
 @pytest.fixture(name="python_child")

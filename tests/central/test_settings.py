@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from central.errors import SettingsError
+from central.settings import effective_values, load_settings, settings_from
+
+
+def _faults(given: dict[str, Any], env: dict[str, str], base: Path) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        settings_from(given, env, base)
+    return caught.value.faults
+
+
+def test_only_a_data_folder_is_needed(tmp_path: Path) -> None:
+    settings = settings_from({"data_dir": "data"}, {}, tmp_path)
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.database_url == f"sqlite:///{tmp_path / 'data' / 'central.db'}"
+    assert settings.blobs == (tmp_path / "data" / "blobs").as_uri()
+
+
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
+    given = {
+        "port": "eighty",
+        "colour": "red",
+        "log_level": 3,
+        "broker": {"url": 7},
+        "audit": {"accepted_share": "many", "unheard": 1},
+        "learning": {"command": "one string", "is_automatic": "perhaps"},
+        "watch": 5,
+    }
+    env = {"SIGHTLINE_CENTRAL_ROLLOUT_CANARY": "1.5", "SIGHTLINE_CENTRAL_NONSENSE": "x", "OTHER": "y"}
+    faults = _faults(given, env, tmp_path)
+    expected = [
+        "port: expected a whole number, got 'eighty'",
+        "colour: unknown option",
+        "log_level: expected text, got 3",
+        "broker.url: expected text, got 7",
+        "audit.accepted_share: expected a number, got 'many'",
+        "audit.unheard: unknown option",
+        "learning.command: expected a list of words, got 'one string'",
+        "learning.is_automatic: expected true or false, got 'perhaps'",
+        "watch: expected a table, got 5",
+        "SIGHTLINE_CENTRAL_ROLLOUT_CANARY: expected a whole number, got '1.5'",
+        "SIGHTLINE_CENTRAL_NONSENSE: unknown option",
+        "data_dir: expected a folder, got nothing",
+    ]
+    assert sorted(faults) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"port": 70_000}, "port: expected 0 … 65535, got 70000"),
+        ({"log_level": "LOUD"}, "log_level: expected"),
+        ({"broker": {"url": "http://x"}}, "broker.url: expected mqtt://"),
+        ({"database_url": "mysql://x"}, "database_url: expected sqlite"),
+        ({"audit": {"accepted_share": 1.5}}, "audit.accepted_share: expected 0 … 1, got 1.5"),
+        ({"audit": {"period_s": 0}}, "audit.period_s: expected more than 0, got 0"),
+        ({"ingest": {"batch_rows": -1}}, "ingest.batch_rows: expected more than 0, got -1"),
+    ],
+)
+def test_value_out_of_bounds_is_named_with_its_bounds(tmp_path: Path, given: dict[str, Any], fault: str) -> None:
+    faults = _faults({"data_dir": "."} | given, {}, tmp_path)
+    assert len(faults) == 1
+    assert faults[0].startswith(fault)
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    env = {
+        "SIGHTLINE_CENTRAL_PORT": "0",
+        "SIGHTLINE_CENTRAL_AUDIT_PERIOD_S": "2.5",
+        "SIGHTLINE_CENTRAL_LEARNING_IS_AUTOMATIC": "no",
+        "SIGHTLINE_CENTRAL_LEARNING_COMMAND": "python -m models run-job",
+    }
+    settings = settings_from({"data_dir": ".", "port": 8000, "audit": {"period_s": 30}}, env, tmp_path)
+    assert (settings.port, settings.audit.period_s, settings.learning.is_automatic) == (0, 2.5, False)
+    assert settings.learning.command == ("python", "-m", "models", "run-job")
+
+
+def test_login_in_the_broker_url_is_used_and_never_shown(tmp_path: Path) -> None:
+    settings = settings_from({"data_dir": ".", "broker": {"url": "mqtts://ann:s%40cret@broker.plant"}}, {}, tmp_path)
+    assert (settings.broker.host, settings.broker.port, settings.broker.is_tls) == ("broker.plant", 8883, True)
+    assert (settings.broker.username, settings.broker.password) == ("ann", "s@cret")
+    shown = str(effective_values(settings))
+    assert "cret" not in shown
+
+
+def test_missing_or_broken_file_is_one_clear_fault(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="init --data DIR"):
+        load_settings(tmp_path / "none.toml", {})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("port = = 3")
+    with pytest.raises(SettingsError, match="not readable as TOML"):
+        load_settings(broken, {})

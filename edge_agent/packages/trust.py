@@ -153,8 +153,8 @@ def read_manifest(content: bytes, *, package_id: str, product: str, max_package_
         msg = f"package {package_id[:12]}: expected at most {max_package_bytes} bytes, got {total}"
         raise PackageRefused(RefusalReason.TOO_LARGE, msg)
     roles = {file.name: file.role for file in manifest.files}
-    wanted = {manifest.golden.file: FileRole.GOLDEN, **{form.file: FileRole.MODEL for form in manifest.variants}}
-    for name, role in wanted.items():
+    wanted = [(manifest.golden.file, FileRole.GOLDEN), *((form.file, FileRole.MODEL) for form in manifest.variants)]
+    for name, role in wanted:
         if roles.get(name) is not role:
             msg = f"manifest: expected {name!r} among its files as {role.value}, got {roles.get(name)}"
             raise PackageRefused(RefusalReason.UNREADABLE, msg)

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from edge_agent.camera.source import Frame
+from edge_agent.log_pace import is_worth_a_line
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +50,10 @@ class FrameQueue:
             is_missed = self._with_pixels >= self._max_frames
             if is_missed:
                 self.missed += 1
-                _log.warning(
-                    "frame given up, queue full trigger_number=%d missed=%d", frame.trigger_number, self.missed
-                )
+                if is_worth_a_line(self.missed):
+                    _log.warning(
+                        "frame given up, queue full trigger_number=%d missed=%d", frame.trigger_number, self.missed
+                    )
                 frame = replace(frame, pixels=None, fault="the queue to the judge was full")
                 if len(self._waiting) - self._with_pixels >= self._max_marks:
                     self.dropped += 1

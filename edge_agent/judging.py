@@ -18,6 +18,7 @@ from edge_agent.decision import Decision, decide, no_decision
 from edge_agent.errors import EdgeError, ImageFaultError
 from edge_agent.inference.session import Inference, LoadedPackage
 from edge_agent.inference.slots import PackageSlots
+from edge_agent.log_pace import is_worth_a_line
 from edge_agent.recipe import Recipe, Recipes
 from edge_agent.vision.measures import contrast
 from edge_agent.vision.roi import crop
@@ -69,6 +70,7 @@ class Judge:
         self._recipes = recipes
         self._clock = clock
         self._default_product = default_product
+        self.failures = 0
 
     def product_of(self, frame: Frame) -> str | None:
         """The frame's own product, else the station's, else the only one that has a package."""
@@ -86,7 +88,7 @@ class Judge:
         try:
             view = self._view_of(frame, recipe)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
-            _log_failure("image fault", frame, error)
+            self._log_failure("image fault", frame, error)
             return self._failed(VerdictCause.IMAGE_FAULT, product)
         prepared_s = self._clock.monotonic()
         prepare_ms = (prepared_s - begun_s) * MS_PER_S
@@ -98,7 +100,7 @@ class Judge:
         try:
             inference = package.session.run(view)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
-            _log_failure("inference failed", frame, error)
+            self._log_failure("inference failed", frame, error)
             return self._failed(VerdictCause.INFERENCE_ERROR, product, package=package, view=view)
         decided_s = self._clock.monotonic()
         decision = decide(
@@ -123,6 +125,14 @@ class Judge:
     def missed(self, frame: Frame) -> Judgement:
         """The judgement on a frame whose pixels were given up before it could be judged."""
         return self._failed(VerdictCause.MISSED_FRAME, self.product_of(frame))
+
+    def _log_failure(self, what: str, frame: Frame, error: Exception) -> None:
+        """Our own errors say all there is to say; a foreign one is worth its traceback."""
+        self.failures += 1
+        if is_worth_a_line(self.failures):
+            trace = None if isinstance(error, EdgeError) else error
+            message = "%s trigger_number=%d failures=%d: %s"
+            _log.warning(message, what, frame.trigger_number, self.failures, error, exc_info=trace)
 
     def _view_of(self, frame: Frame, recipe: Recipe) -> NDArray[np.uint8]:
         if frame.pixels is None:
@@ -158,9 +168,3 @@ def _defect_class(decision: Decision, inference: Inference, package: LoadedPacka
     if decision.verdict not in (Verdict.NG, Verdict.REVIEW) or scores is None or len(scores) != len(classes):
         return None
     return classes[int(np.argmax(scores))][:64] if classes else None
-
-
-def _log_failure(what: str, frame: Frame, error: Exception) -> None:
-    """Our own errors say all there is to say; a foreign one is worth its traceback."""
-    trace = None if isinstance(error, EdgeError) else error
-    _log.warning("%s trigger_number=%d: %s", what, frame.trigger_number, error, exc_info=trace)

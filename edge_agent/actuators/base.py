@@ -15,7 +15,7 @@ class RejectOutput(Protocol):
     """Something that takes the station's word on a part."""
 
     def send(self, signal: RejectSignal) -> SignalState:
-        """Hand the word over without waiting. Never raises.
+        """Hand the word over without waiting. Should not raise; if it does, the loop takes it as FAILED.
 
         Returns SENT when the output took it, FAILED when it did not (the gate then holds the part), MISSED when
         this station has no output at all.

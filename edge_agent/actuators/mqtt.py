@@ -10,6 +10,7 @@ import logging
 from contracts.codec import encode
 from contracts.commands import RejectSignal
 from contracts.vocabulary import SignalState
+from edge_agent.log_pace import is_worth_a_line
 from edge_agent.reporting.bus import MessageBus
 
 _log = logging.getLogger(__name__)
@@ -30,13 +31,10 @@ class MqttRejectOutput:
 
     def send(self, signal: RejectSignal) -> SignalState:
         """Publish the signal; FAILED when the bus would not take it now."""
-        try:
-            is_taken = self._bus.publish(self._topic, encode(signal), qos=0)
-        except Exception:  # noqa: BLE001 - whatever it was, the part must be recorded as held
-            _log.exception("reject signal raised trigger_number=%s", signal.trigger_number)
-            is_taken = False
+        is_taken = self._bus.publish(self._topic, encode(signal), qos=0)
         if is_taken:
             return SignalState.SENT
         self.failed += 1
-        _log.warning("reject signal failed trigger_number=%s failed=%d", signal.trigger_number, self.failed)
+        if is_worth_a_line(self.failed):
+            _log.warning("reject signal failed trigger_number=%s failed=%d", signal.trigger_number, self.failed)
         return SignalState.FAILED

@@ -20,6 +20,7 @@ from edge_agent.camera.decoding import decode_picture, frame_from_packed
 from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
 from edge_agent.errors import DeviceError
+from edge_agent.log_pace import is_worth_a_line
 from edge_agent.reporting.bus import MessageBus
 
 _log = logging.getLogger(__name__)
@@ -121,7 +122,8 @@ class MqttSource:
             if len(self._arrived) >= self._capacity:
                 # Lossy on purpose: memory is bounded. The gap in the numbers reports the part.
                 self.dropped += 1
-                _log.warning("frame dropped topic=%s dropped=%d", self._topic, self.dropped)
+                if is_worth_a_line(self.dropped):
+                    _log.warning("frame dropped topic=%s dropped=%d", self._topic, self.dropped)
                 return
             self._arrived.append(arrival)
             self._changed.notify()
@@ -148,4 +150,5 @@ class MqttSource:
 
     def _count_unreadable(self, why: str) -> None:
         self.unreadable += 1
-        _log.warning("frame ignored topic=%s unreadable=%d: %s", self._topic, self.unreadable, why)
+        if is_worth_a_line(self.unreadable):
+            _log.warning("frame ignored topic=%s unreadable=%d: %s", self._topic, self.unreadable, why)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tests.browser.screenshots`: write docs/images from a running plant, in the machine's Chromium.
+
+Without `--url` it plays `sightline demo` itself and takes the pictures once the line runs and parts wait to
+be judged. Not a test; run by `make screenshots`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import httpx
+from PIL import Image
+
+from plant.broker import free_port
+from tests.browser.chromium import Tab, browser_tab
+
+IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
+MAX_BYTES: Final = 300_000
+MAX_HEIGHT_PX: Final = 1500
+START_TIMEOUT_S: Final = 600.0
+PAGES: Final = {
+    "overview": ("Overview", "Overview"),
+    "line": ("Live line", "Live line"),
+    "audit": ("Audit", "Audit"),
+    "packages": ("Packages & rollouts", "Packages & rollouts"),
+}
+# What must be on a page before its picture is worth taking.
+READY: Final = {
+    "overview": ".sl-log li",
+    "line": ".sl-pictures img[alt=heatmap]",
+    "audit": ".stage",
+    "packages": ".sl-step",
+}
+
+
+def take(tab: Tab, url: str, token: str | None, pages: Sequence[str], *, patience_s: float) -> None:
+    """Take the pictures of these pages; each waits until it has something to show."""
+    tab.page.goto(url, wait_until="domcontentloaded", timeout=60_000)
+    tab.page.wait_for_selector(".sl-head h1", timeout=120_000)
+    if token is not None and tab.page.get_by_label("Access token").count():
+        tab.page.get_by_label("Access token").fill(token)
+        tab.page.get_by_role("button", name="Sign in").click()
+    for name in pages:
+        link, heading = PAGES[name]
+        tab.go(link, heading)
+        if tab.page.get_by_label("Your name").count():
+            tab.page.get_by_label("Your name").fill("anna")
+            tab.page.get_by_role("button", name="Begin judging").click()
+        tab.page.wait_for_selector(READY[name], timeout=patience_s * 1000)
+        tab.settle()
+        tab.page.wait_for_timeout(1500)
+        shoot(tab, IMAGES / f"{name}.png")
+
+
+def shoot(tab: Tab, file: Path) -> None:
+    """Write the whole page, as high as it is within reason, as a PNG small enough for a repository."""
+    width = 1440
+    high = int(tab.page.evaluate("document.querySelector('.stMainBlockContainer').scrollHeight"))
+    tab.page.set_viewport_size({"width": width, "height": min(MAX_HEIGHT_PX, max(900, high))})
+    tab.page.wait_for_timeout(1500)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tab.page.screenshot(path=str(file))
+    tab.page.set_viewport_size({"width": width, "height": 900})
+    if file.stat().st_size > MAX_BYTES:
+        # A screen has few colours: 256 of them lose nothing that one would see.
+        with Image.open(file) as picture:
+            picture.convert("RGB").quantize(256).save(file, optimize=True)
+    sys.stdout.write(f"{file.name}: {file.stat().st_size / 1000:.0f} kB\n")
+
+
+def _play_demo(pages: Sequence[str]) -> int:
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "plant.cli", "demo", "--dashboard-port", str(port), "--data", folder]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
+            try:
+                _wait_for(f"http://127.0.0.1:{port}/_stcore/health", demo)
+                with browser_tab() as tab:
+                    take(tab, f"http://127.0.0.1:{port}", None, pages, patience_s=START_TIMEOUT_S)
+            finally:
+                demo.send_signal(signal.SIGINT)
+                demo.wait(timeout=30)
+    return 0
+
+
+def _wait_for(url: str, demo: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            httpx.get(url, timeout=2, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            if demo.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"the demo's dashboard did not answer at {url}") from error
+            time.sleep(0.5)
+        else:
+            return
+
+
+def main() -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__)
+    parser.add_argument("--url", help="address of a running dashboard; without it a demo is played")
+    parser.add_argument("--token", help="access token, when that dashboard asks for one")
+    parser.add_argument("pages", nargs="*", choices=[*PAGES, []], default=list(PAGES), help="which (default: all)")
+    given = parser.parse_args()
+    pages = given.pages or list(PAGES)
+    if given.url is None:
+        return _play_demo(pages)
+    with browser_tab() as tab:
+        take(tab, given.url, given.token, pages, patience_s=60)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

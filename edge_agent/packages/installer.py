@@ -264,7 +264,8 @@ class PackageInstaller:
             try:
                 stored = self._store.load(product, current, variants=self._runtime.variants())
                 if stored is not None:
-                    self._switch(stored)
+                    # Not even a newer assignment calls this off: its download may take hours.
+                    self._switch(stored, is_called_off=lambda: self._is_stopping)
             except (PackageRefused, OSError) as error:
                 # Never the previous one instead: going back is a signed assignment.
                 _log.error("current package is not usable product=%s package=%s: %s", product, current, error)
@@ -310,7 +311,7 @@ class PackageInstaller:
 
     def _install(self, product: str, package_id: str) -> None:
         stored = self._from_disk(product, package_id) or self._download(product, package_id)
-        self._switch(stored)
+        self._switch(stored, is_called_off=self._is_called_off)
 
     def _from_disk(self, product: str, package_id: str) -> StoredPackage | None:
         """Going back to the previous package needs no network."""
@@ -335,8 +336,8 @@ class PackageInstaller:
             raise PackageRefused(RefusalReason.DISK, f"package {package_id[:12]} vanished from the disk")
         return stored
 
-    def _switch(self, stored: StoredPackage) -> None:
-        prepared = prepare(stored, self._runtime, self._clock, self._is_called_off)
+    def _switch(self, stored: StoredPackage, *, is_called_off: Callable[[], bool]) -> None:
+        prepared = prepare(stored, self._runtime, self._clock, is_called_off)
         if prepared is None:
             raise Interrupted
         loaded, tested = prepared

@@ -32,6 +32,7 @@ from edge_agent.reporting.uploader import EvidenceUploader, UploadRefused
 _log = logging.getLogger(__name__)
 
 _MAX_WAITING: Final = 64
+_MAX_WAITING_BYTES: Final = 256 * 1024 * 1024
 _MAX_REQUESTS: Final = 200
 _MISSING_PER_MESSAGE: Final = 500
 _MAX_FAILED: Final = 100
@@ -76,6 +77,7 @@ class EvidenceRecorder:
         max_bytes: of the ring.
         max_pending: automatic uploads that may wait; the oldest is given up first.
         max_waiting: pictures waiting to be encoded; when full, one that nobody wants uploaded goes first.
+        max_waiting_bytes: the same in bytes of pixels, for cameras with large fields of view.
         may_upload: asked before each upload; False lets reports go first.
 
     Raises:
@@ -93,6 +95,7 @@ class EvidenceRecorder:
         max_bytes: int = 2 * 1024**3,
         max_pending: int = 1000,
         max_waiting: int = _MAX_WAITING,
+        max_waiting_bytes: int = _MAX_WAITING_BYTES,
         retry_first_s: float = 1.0,
         retry_longest_s: float = 30.0,
         may_upload: Callable[[], bool] = lambda: True,
@@ -103,6 +106,8 @@ class EvidenceRecorder:
         self._faults = FaultBook(clock)
         self._ring = EvidenceRing(folder, max_inspections=max_inspections, max_bytes=max_bytes, max_pending=max_pending)
         self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
+        self._waiting_bytes = 0
         self._retry_first_s = retry_first_s
         self._retry_longest_s = retry_longest_s
         self._may_upload = may_upload
@@ -180,11 +185,12 @@ class EvidenceRecorder:
         with self._state:
             if self._stopping.is_set():
                 return
-            if len(self._waiting) >= self._max_waiting:
-                self._drop_one_for(raw)
-            if len(self._waiting) < self._max_waiting:
-                self._waiting.append(raw)
-                self._state.notify_all()
+            while self._waiting and self._is_full_for(raw):
+                if not self._drop_one_for(raw):
+                    return
+            self._waiting.append(raw)
+            self._waiting_bytes += raw.crop.nbytes
+            self._state.notify_all()
 
     def request(self, keys: Sequence[InspectionKey]) -> None:
         """Central wants these pictures. Uploads what is there, says of the rest that it is gone. Does not wait."""
@@ -203,16 +209,22 @@ class EvidenceRecorder:
                 lambda: not self._waiting and not self._requests and not self._is_busy, timeout_s
             )
 
-    def _drop_one_for(self, raw: _Raw) -> None:
-        """Make room, or not: a picture that is to be uploaded is worth more than one that is only kept."""
+    def _is_full_for(self, raw: _Raw) -> bool:
+        is_over = self._waiting_bytes + raw.crop.nbytes > self._max_waiting_bytes
+        return is_over or len(self._waiting) >= self._max_waiting
+
+    def _drop_one_for(self, raw: _Raw) -> bool:
+        """Make room: a picture that is to be uploaded is worth more than one that is only kept.
+
+        Returns False when `raw` itself is the one to go.
+        """
         self.counters.queue_dropped += 1
         if not raw.upload:
-            return
-        for index, waiting in enumerate(self._waiting):
-            if not waiting.upload:
-                del self._waiting[index]
-                return
-        self._waiting.popleft()
+            return False
+        index = next((index for index, waiting in enumerate(self._waiting) if not waiting.upload), 0)
+        self._waiting_bytes -= self._waiting[index].crop.nbytes
+        del self._waiting[index]
+        return True
 
     def _encode_for_ever(self) -> None:
         while True:
@@ -226,6 +238,7 @@ class EvidenceRecorder:
                 # Pictures first: a request that follows its inspection at once must find it.
                 raw = self._waiting.popleft() if self._waiting else None
                 keys = self._requests.popleft() if raw is None else ()
+                self._waiting_bytes -= raw.crop.nbytes if raw is not None else 0
             try:
                 if raw is not None:
                     self._store(raw)

@@ -37,6 +37,15 @@ CREATE TABLE IF NOT EXISTS picture (
 CREATE INDEX IF NOT EXISTS picture_wish ON picture (wish, id) WHERE wish > 0;
 CREATE TABLE IF NOT EXISTS missing (epoch INTEGER, sequence INTEGER, PRIMARY KEY (epoch, sequence)) WITHOUT ROWID;
 """
+# The oldest inspection of which nothing is to be uploaded.
+_OLDEST_FREE: Final = """
+SELECT epoch, sequence FROM picture AS one
+WHERE wish = 0 AND NOT EXISTS (
+    SELECT 1 FROM picture AS other
+    WHERE other.epoch = one.epoch AND other.sequence = one.sequence AND other.wish > 0
+)
+ORDER BY id LIMIT 1
+"""
 _INDEX: Final = "index.db"
 _MAX_MISSING: Final = 10_000
 
@@ -235,13 +244,14 @@ class EvidenceRing:
                 break
             self.dropped += given_up
         while self._inspections > self._max_inspections or self._bytes > self._max_bytes:
-            row = self._db.execute(
-                "SELECT epoch, sequence, MAX(wish) AS wish FROM picture GROUP BY epoch, sequence"
-                " ORDER BY wish > 0, MIN(id) LIMIT 1"
-            ).fetchone()
+            is_promised = False
+            row = self._db.execute(_OLDEST_FREE).fetchone()
+            if row is None:
+                is_promised = True
+                row = self._db.execute("SELECT epoch, sequence FROM picture ORDER BY id LIMIT 1").fetchone()
             if row is None:
                 return
-            self._evict(InspectionKey(epoch=row[0], sequence=row[1]), is_promised=row[2] > 0)
+            self._evict(InspectionKey(epoch=row[0], sequence=row[1]), is_promised=is_promised)
 
     def _evict(self, key: InspectionKey, *, is_promised: bool) -> None:
         rows = self._db.execute(

@@ -108,6 +108,21 @@ def test_restart_loads_the_current_package_without_network(bench: Bench) -> None
     assert len(bench.server.requests) == asked
 
 
+def test_package_on_disk_judges_while_a_newer_one_cannot_be_reached(bench: Bench) -> None:
+    first, second = bench.built("first"), bench.built("second", scale=2.0)
+    bench.start()
+    bench.assign(1, {"ring": first.package_id})
+    bench.wait_active(first)
+    bench.stop()
+    bench.server.is_reachable = False
+    bench.assign(2, {"ring": second.package_id})
+    bench.start()
+    bench.wait(lambda: (row := bench.progress()) is not None and row.reason is REASON.UNREACHABLE)
+    loaded = bench.slots.active("ring")
+    assert loaded is not None
+    assert loaded.package_id == first.package_id
+
+
 def test_file_altered_on_disk_is_not_loaded_but_downloaded_again(bench: Bench) -> None:
     package = bench.built("first")
     bench.start()

@@ -256,6 +256,16 @@ def test_full_queue_gives_up_kept_pictures_before_wanted_ones(world: World) -> N
     wait_until(lambda: {key for key, _ in world.uploaded()} == {5, 6, 7})
 
 
+def test_waiting_pictures_are_bounded_in_bytes(world: World) -> None:
+    one = crop(1).nbytes
+    recorder = world.start(is_running=False, max_waiting_bytes=3 * one + 1)
+    for sequence in range(1, 8):
+        world.record(sequence, upload=True)
+    assert recorder.counters.queue_dropped == 4
+    recorder.start()
+    wait_until(lambda: {key for key, _ in world.uploaded()} == {5, 6, 7})
+
+
 def test_recorded_crop_is_a_copy(world: World) -> None:
     recorder = world.start(is_running=False)
     image = crop(1)

@@ -42,7 +42,7 @@ OPERATION = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(OPERATION, max_size=12))
 def test_outbox_holds_exactly_what_has_no_receipt_in_order(operations: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

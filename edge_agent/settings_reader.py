@@ -74,7 +74,7 @@ class SettingsReader:
         elif isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             self._fault(key, f"expected a number {low:g} … {high:g}, got {value!r}")
             value = default
-        self._note(key, f"{value:g}", origin)
+        self._note(key, str(int(value) if value == int(value) else value), origin)
         return float(value)
 
     def integer(self, key: str, default: int, *, low: int, high: int) -> int:

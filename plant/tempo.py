@@ -7,23 +7,26 @@ and `plant.up`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
+_WIDE_LIMIT_SIGMAS: Final = 8.0
 Sections = Mapping[str, Mapping[str, Any]]
 
 
 def demo_tempo() -> Sections:
     """Minutes instead of days."""
     return {
-        "audit": {"period_s": 4.0, "accepted_share": 0.2, "tightened_share": 0.7, "lost_after_s": 60.0},
+        "audit": {"period_s": 4.0, "accepted_share": 0.2, "tightened_share": 0.5, "lost_after_s": 60.0},
         "watch": {
             "period_s": 2.0,
-            "escape_tolerated_share": 0.01,
+            "escape_tolerated_share": 0.015,
             "escape_rejected_share": 0.06,
             # A line of 15 parts/s with a fifth audited would see a false alarm every hour of audits at this length.
             "escape_parts_between_false_alarms": 3000.0,
             "reference_blocks": 10,
             "block_parts": 20,
+            # The reference is a few seconds of a day whose light goes up and down: within that is no news.
+            "limit_sigmas": _WIDE_LIMIT_SIGMAS,
             "silent_after_s": 30.0,
         },
         "learning": {
@@ -41,7 +44,14 @@ def lasting_tempo() -> Sections:
     """For a plant that runs for good at an easy pace: still quick enough to be watched."""
     return {
         "audit": {"period_s": 10.0, "accepted_share": 0.15, "tightened_share": 0.5},
-        "watch": {"period_s": 5.0, "escape_rejected_share": 0.06, "reference_blocks": 20, "block_parts": 30},
+        "watch": {
+            "period_s": 5.0,
+            "escape_tolerated_share": 0.015,
+            "escape_rejected_share": 0.06,
+            "reference_blocks": 20,
+            "block_parts": 30,
+            "limit_sigmas": _WIDE_LIMIT_SIGMAS,
+        },
         "learning": {"min_defective_labels": 30, "min_good_labels": 40},
         "promotion": {"min_holdout_defective": 5, "min_holdout_good": 15, "max_overkill_increase": 0.03},
         "rollout": {"canary": 1, "bake_parts": 60},

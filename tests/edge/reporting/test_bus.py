@@ -9,8 +9,9 @@ from typing import Protocol
 import pytest
 
 from edge_agent.reporting.bus import BrokerAddress, BusCounters, MessageBus, PahoBus
+from tests.fakes.brokers import MOSQUITTO, Amqtt, Mosquitto, RealBroker
 from tests.fakes.bus import FakeBroker, FakeBus
-from tests.fakes.mosquitto import BINARY, Mosquitto
+from tests.fakes.certificates import make_certificates
 from tests.fakes.waiting import wait_until
 
 
@@ -56,13 +57,15 @@ class FakeWorld:
 
 
 class PahoWorld:
-    def __init__(self, folder: Path) -> None:
-        self._broker = Mosquitto(folder)
+    def __init__(self, broker: RealBroker) -> None:
+        self._broker = broker
         self._broker.start()
         self._buses: list[PahoBus] = []
 
     def bus(self, name: str, last_will: tuple[str, bytes] | None = None) -> CountingBus:
-        self._buses.append(PahoBus(self._broker.url, name, last_will=last_will, keepalive_s=5))
+        broker = self._broker
+        bus = PahoBus(broker.url, name, broker.username, broker.password, last_will=last_will, keepalive_s=5)
+        self._buses.append(bus)
         return self._buses[-1]
 
     def stop_broker(self) -> None:
@@ -83,11 +86,22 @@ class PahoWorld:
         self._broker.kill()
 
 
-@pytest.fixture(params=["fake", pytest.param("mosquitto", marks=pytest.mark.broker)])
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("mosquitto", marks=pytest.mark.broker),
+        # Starts a Python process for each test.
+        pytest.param("amqtt", marks=pytest.mark.slow),
+    ]
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    if request.param == "mosquitto" and BINARY is None:
+    if request.param == "mosquitto" and MOSQUITTO is None:
         pytest.skip("mosquitto is not installed")
-    made: World = FakeWorld() if request.param == "fake" else PahoWorld(tmp_path)
+    made: World
+    if request.param == "fake":
+        made = FakeWorld()
+    else:
+        made = PahoWorld(Amqtt(tmp_path) if request.param == "amqtt" else Mosquitto(tmp_path))
     yield made
     made.close()
 
@@ -249,7 +263,7 @@ def test_handler_may_publish_and_subscribe(world: World) -> None:
 
 @pytest.mark.broker
 def test_paho_bus_refuses_beyond_its_bound_of_pending_messages(tmp_path: Path) -> None:
-    if BINARY is None:
+    if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed")
     broker = Mosquitto(tmp_path)
     broker.start()
@@ -272,6 +286,52 @@ def test_paho_bus_refuses_beyond_its_bound_of_pending_messages(tmp_path: Path) -
         wait_until(lambda: bus.publish("a", b"x", qos=1))
     finally:
         release.set()
+        bus.stop()
+        broker.kill()
+
+
+@pytest.mark.broker
+def test_paho_bus_speaks_tls_with_a_private_authority_and_a_client_certificate(tmp_path: Path) -> None:
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed")
+    files = make_certificates(tmp_path)
+    broker = Mosquitto(
+        tmp_path,
+        f"cafile {files.authority}",
+        f"certfile {files.server}",
+        f"keyfile {files.server_key}",
+        "require_certificate true",
+    )
+    broker.start()
+    url = f"mqtts://127.0.0.1:{broker.port}"
+    bus = PahoBus(url, "tls", ca_file=files.authority, cert_file=files.client, key_file=files.client_key)
+    stranger = PahoBus(url, "stranger", ca_file=files.authority)
+    ear = Ear()
+    try:
+        stranger.start()
+        bus.subscribe("a", ear)
+        bus.start()
+        wait_until(lambda: bus.publish("a", b"1", qos=1) and bool(ear.heard))
+        assert not stranger.is_connected
+    finally:
+        bus.stop()
+        stranger.stop()
+        broker.kill()
+
+
+@pytest.mark.broker
+def test_paho_bus_with_a_wrong_password_stays_disconnected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed")
+    broker = Mosquitto(tmp_path, anonymous=False)
+    broker.start()
+    bus = PahoBus(broker.url, "stranger", "somebody", "wrong")
+    try:
+        bus.start()
+        wait_until(lambda: "broker refused us" in caplog.text)
+        assert not bus.is_connected
+        assert not bus.publish("a", b"1", qos=1)
+    finally:
         bus.stop()
         broker.kill()
 

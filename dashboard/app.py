@@ -66,12 +66,17 @@ def _navigate() -> None:
 def _side_foot() -> None:
     view = access.viewer()
     health = view.feed.get("health", lambda central: central.health(), 4.0)
-    away = health.error is not None or health.value is None
-    dot = f'<span class="sl-dot" style="background:{palette.BAD if away else "#3ecfa5"}"></span>'
-    lines = [f"{dot}<b>{'Central is away' if away else 'Connected to central'}</b>", escape(view.settings.central_url)]
-    if health.value is not None:
-        known = health.value
-        rest = [f"{name} {word}" for name, word in (("database", known.database), ("broker", known.broker)) if word]
+    known = health.value
+    if health.error is not None or known is None:
+        colour, word = palette.BAD, "Central is away"
+    elif known.status == "ok":
+        colour, word = "#3ecfa5", "Connected to central"
+    else:
+        colour, word = palette.WARN, "Central is not ready"
+    dot = f'<span class="sl-dot" style="background:{colour}"></span>'
+    lines = [f"{dot}<b>{word}</b>", escape(view.settings.central_url)]
+    if known is not None:
+        rest = [f"{name} {text}" for name, text in (("database", known.database), ("broker", known.broker)) if text]
         lines += [f"version {escape(known.version)}", escape(" · ".join(rest))]
     lines.append(f"Times in {escape(words.zone_name(view.zone, view.now))}")
     st.html(f'<div class="sl-side">{"<br>".join(line for line in lines if line)}</div>')

@@ -8,7 +8,7 @@ names its unit, every title says when the parts are simulated. Called by the pag
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -19,7 +19,22 @@ from dashboard import palette, words
 from dashboard.shapes import Bucket, Chart
 
 _ORDER: Final = (Verdict.OK, Verdict.REVIEW, Verdict.NG, Verdict.NO_DECISION)
+_CHART_WORDS: Final = {
+    "log-score": "Score of sound-looking parts (logarithm)",
+    "brightness": "Brightness of the picture",
+}
+_PHASE_WORDS: Final = dict.fromkeys(("I", "1"), "phase I: learning its limits") | dict.fromkeys(
+    ("II", "2"), "phase II: watching"
+)
 _MAX_MARKS: Final = 12
+_MINUTE_MS: Final = 60_000
+# The least span of the timeline, so that three minutes of data do not look like a trend.
+_LEAST_SPAN: Final = timedelta(minutes=15)
+_TICKS: Final = [
+    {"dtickrange": [None, 59_000], "value": "%H:%M:%S"},
+    {"dtickrange": [60_000, 86_000_000], "value": "%H:%M"},
+    {"dtickrange": [86_400_000, None], "value": "%d %b"},
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
     """Shares per minute above, parts per minute below, package changes and alarms across both."""
     minutes = per_minute(buckets)
     times = [at.astimezone(zone) for at in minutes]
+    middles = [at + timedelta(seconds=30) for at in times]
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.09)
     for word, get in (
         (Verdict.NG, [m.ng for m in minutes.values()]),
@@ -83,7 +99,7 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
     ):
         shares = [100 * n / m.parts if m.parts else None for n, m in zip(get, minutes.values(), strict=True)]
         hover = [f"{n} of {m.parts} parts" for n, m in zip(get, minutes.values(), strict=True)]
-        figure.add_trace(_line(word, times, shares, hover), row=1, col=1)
+        figure.add_trace(_line(word, middles, shares, hover), row=1, col=1)
     for word in _ORDER:
         heights = [getattr(m, word.value.lower()) for m in minutes.values()]
         figure.add_trace(_bars(word, times, heights), row=2, col=1)
@@ -114,6 +130,8 @@ def _bars(word: Verdict, times: list[datetime], heights: list[int]) -> Any:
     return go.Bar(
         x=times,
         y=heights,
+        width=0.88 * _MINUTE_MS,
+        offset=0.06 * _MINUTE_MS,
         name=palette.VERDICT_WORD[word],
         marker={
             "color": palette.VERDICT_COLOUR[word],
@@ -139,6 +157,16 @@ def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo) -> None:
             font={"size": 11, "color": colour},
             xanchor="left",
         )
+
+
+def chart_title(chart: Chart) -> str:
+    """What a chart watches, in words."""
+    return _CHART_WORDS.get(chart.name, chart.name.replace("-", " ").replace("_", " ").capitalize())
+
+
+def chart_phase(chart: Chart) -> str:
+    """What a chart's phase means."""
+    return _PHASE_WORDS.get(chart.phase.upper().removeprefix("PHASE_"), chart.phase)
 
 
 def control_chart(chart: Chart, zone: tzinfo) -> Any:
@@ -177,9 +205,10 @@ def control_chart(chart: Chart, zone: tzinfo) -> Any:
             figure.add_hline(
                 y=value,
                 line={"color": colour, "width": 1, "dash": dash},
-                annotation={"text": name, "font": {"size": 10, "color": colour}, "xanchor": "right"},
+                annotation={"text": name, "font": {"size": 10, "color": colour}},
+                annotation_position="top left",
             )
-    figure.update_yaxes(title_text=chart.unit)
+    figure.update_yaxes(title_text=chart.unit.replace(" (", "<br>("))
     figure.update_layout(showlegend=False)
     return _style(figure, 230)
 
@@ -194,6 +223,6 @@ def _style(figure: Any, height: int) -> Any:
         hovermode="x unified",
         uirevision="keep",
     )
-    figure.update_xaxes(gridcolor=palette.RULE, zeroline=False, tickformat="%H:%M")
+    figure.update_xaxes(gridcolor=palette.RULE, zeroline=False, tickformatstops=_TICKS)
     figure.update_yaxes(gridcolor=palette.RULE, zeroline=False, title_font={"size": 11})
     return figure

@@ -102,6 +102,12 @@ def day_time(at: datetime, zone: tzinfo) -> str:
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def when(at: datetime, now: datetime, zone: tzinfo) -> str:
+    """Time of day for today, date and time for other days."""
+    is_today = at.astimezone(zone).date() == now.astimezone(zone).date()
+    return clock_time(at, zone) if is_today else at.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
 def zone_name(zone: tzinfo, at: datetime) -> str:
     """`Europe/Berlin (CET, UTC+1)`: which clock the screen shows."""
     local = at.astimezone(zone)

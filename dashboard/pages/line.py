@@ -67,20 +67,17 @@ def _draw() -> None:
 
 
 def _controls(stations: tuple[Station, ...]) -> str:
-    left, right = st.columns([3, 1.4])
-    with left:
-        options = ["all", *[item.station for item in stations]]
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
         names = {"all": "All stations", **{item.station: item.name for item in stations}}
         scope = st.segmented_control(
             "Station",
-            options,
+            list(names),
             default="all",
             format_func=lambda option: names.get(option, option),
             key="line_scope",
             required=True,
             label_visibility="collapsed",
         )
-    with right:
         st.segmented_control("Period", list(PERIODS), key="line_period", required=True, label_visibility="collapsed")
     return scope or "all"
 
@@ -210,8 +207,8 @@ def _control_charts(view: Viewer, scope: str) -> None:
     for index, chart in enumerate(found[:MAX_CHARTS]):
         with columns[index % 2]:
             name = chart.station.rsplit("/", maxsplit=1)[-1]
-            where = f"{name} · {chart.product or 'all products'} · {chart.phase.replace('_', ' ').lower()}"
-            frame.section(chart.name, note=where, is_simulated=chart.is_simulated)
+            where = f"{name} · {chart.product or 'all products'} · {charts.chart_phase(chart)}"
+            frame.section(charts.chart_title(chart), note=where, is_simulated=chart.is_simulated)
             st.plotly_chart(
                 charts.control_chart(chart, view.zone),
                 key=f"chart-{chart.name}-{chart.station}-{chart.product}-{chart.is_simulated}",

@@ -52,7 +52,7 @@ def _draw() -> None:
         return
     st.segmented_control("Period", list(PERIODS), key="overview_period", required=True, label_visibility="collapsed")
     st.html(marks.tiles(_summary(known, rates.value, alarms.or_else(()), audits.value)))
-    left, right = st.columns([1.25, 1], gap="medium")
+    left, right = st.columns([1.4, 1], gap="medium")
     with left:
         _lines(view, known, rates.value)
         _escapes(rates.value, audits.value, str(st.session_state["overview_period"]))
@@ -210,7 +210,9 @@ def _changes(view: Viewer, alarms: tuple[Alarm, ...]) -> None:
         st.html(marks.empty("Nothing has changed yet", "Alarms, trainings, promotions and rollouts are listed here."))
         return
     rows = "".join(
-        f'<li><time title="{escape(words.day_time(line.at, view.zone))}">{escape(words.ago(line.at, view.now))}</time>'
+        "<li><time>"
+        f"{escape(words.ago(line.at, view.now))}"
+        f"<small>{escape(words.when(line.at, view.now, view.zone))}</small></time>"
         f"<span>{marks.badge(line.kind, line.tone)} {escape(line.text)}</span></li>"
         for line in lines
     )

@@ -91,7 +91,10 @@ def _why(item: Station, product: str) -> str:
     """In one sentence, why this package runs here."""
     report = item.package_status
     if report is None:
-        return "Nothing assigned yet: no part of it can be judged." if not item.assigned else "Not reported yet."
+        if item.assigned:
+            return "Not reported yet."
+        runs = item.status is not None and item.status.active
+        return "Not assigned by this central." if runs else "Nothing assigned yet: its parts get no decision."
     if report.refused is not None:
         return f"Assignment refused ({report.refused.value.lower()}): {report.detail}"
     step = next((entry for entry in report.packages if entry.product == product), None)

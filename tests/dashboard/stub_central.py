@@ -51,7 +51,7 @@ class StubCentral:
         story = self.story
         minutes, station = int(query.get("minutes", "60")), query.get("station")
         fixed: dict[str, Callable[[], object]] = {
-            "/health": lambda: schemas.Health(status="ok", version="0.1.0", database="sqlite", broker="connected"),
+            "/ready": lambda: schemas.Health(status="ok", version="0.1.0", database="sqlite", broker="connected"),
             "/stations": story.stations,
             "/inspections": lambda: story.inspections(station, query.get("verdict"), int(query.get("limit", "50"))),
             "/quality/rates": lambda: story.rates(minutes),
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, raw = self.stub.broken
             self._send(status, "text/html", raw)
             return
-        if role is None and not self.path.endswith("/health"):
+        if role is None and not self.path.endswith("/ready"):
             problem = schemas.Problem(error="unknown token", detail="expected a token that central made")
             self._send(401, "application/json", problem.model_dump_json().encode())
             return

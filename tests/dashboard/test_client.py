@@ -126,6 +126,20 @@ def test_silence_is_unreachable(error: type[httpx.TransportError]) -> None:
         client.stations()
 
 
+def test_central_without_its_broker_is_not_ready_but_there() -> None:
+    body = {"status": "not ready", "version": "0.1.0", "database": "ok", "broker": "unreachable"}
+    with _answering(lambda _request: httpx.Response(503, json=body)) as client:
+        assert client.health().broker == "unreachable"
+
+
+def test_proxy_that_cannot_reach_central_is_unreachable() -> None:
+    with (
+        _answering(lambda _request: httpx.Response(503, content=b"<html>")) as client,
+        pytest.raises(UnreachableError, match="HTTP 503"),
+    ):
+        client.health()
+
+
 def test_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1000)
     with (

@@ -8,8 +8,6 @@ frame is lost and the trigger still counts, as at a real line. Judges nothing. D
 
 import logging
 import queue
-import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +17,11 @@ from datetime import UTC, datetime
 from contracts.frames import FrameHeader, PictureEncoding, pack_frame
 from contracts.ids import StationAddress
 from plant.feed import LinePart, PartFeed
+from plant.frame_server import FrameServer
 from plant.truth import PartTruth, TruthBook
 
 _log = logging.getLogger(__name__)
 _RENDER_AHEAD = 8
-# Two raw frames of 256 px: more would let a slow station fall seconds behind instead of losing frames.
-_SEND_BUFFER_BYTES = 512 * 1024
-_SEND_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,10 @@ class CameraCounters:
 
 
 class CameraSimulator:
-    """One camera of the line. Threads: one renders ahead, one is the clock, one accepts and sends."""
+    """One camera of the line. Threads: one renders ahead, one is the clock, one sends.
+
+    `fault` says why the line stands still for good, when a part cannot be made; None otherwise.
+    """
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class CameraSimulator:
         phase_shift_s: float = 0.0,
         host: str = "127.0.0.1",
         port: int = 0,
-        queue_frames: int = 2,
+        queue_frames: int = 4,
         limit_parts: int | None = None,
         on_trigger: Callable[[StationAddress, int], None] | None = None,
     ) -> None:
@@ -69,16 +68,16 @@ class CameraSimulator:
         self._phase, self._side, self._side_from = "line", "A", self._next_trigger
         self._generation = 0
         self._lock = threading.Lock()
-        self._stopping, self._running = threading.Event(), threading.Event()
+        self._stopping, self._running, self._is_held = threading.Event(), threading.Event(), threading.Event()
+        self._is_held.set()
         self._ahead: queue.Queue[tuple[int, int, LinePart]] = queue.Queue(_RENDER_AHEAD)
-        self._outgoing: queue.Queue[bytes] = queue.Queue(queue_frames)
-        self._is_connected = threading.Event()
-        self._counts = dict.fromkeys(("sent", "no_station", "slow", "camera", "slips", "connections"), 0)
-        self._listener = socket.create_server((host, port))
-        self._host, self.port = host, int(self._listener.getsockname()[1])
-        targets = (self._render_ahead, self._tick, self._serve)
+        self._counts = {"camera": 0, "slips": 0}
+        self._server = FrameServer(str(address), host, port, queue_frames)
+        self._host, self.port = host, self._server.port
+        self.fault: str | None = None
         self._threads = [
-            threading.Thread(target=t, name=f"{address.station}{t.__name__}", daemon=True) for t in targets
+            threading.Thread(target=target, name=f"{address.station}{target.__name__}", daemon=True)
+            for target in (self._render_ahead, self._tick)
         ]
 
     @property
@@ -96,6 +95,11 @@ class CameraSimulator:
     def is_finished(self) -> bool:
         """The limit of parts is reached; the line stands still."""
         return self._limit is not None and self.parts_passed >= self._limit
+
+    @property
+    def is_held(self) -> bool:
+        """Stopped, and the part under way has passed."""
+        return self._is_held.is_set()
 
     @property
     def phase(self) -> str:
@@ -117,20 +121,27 @@ class CameraSimulator:
 
     def counters(self) -> CameraCounters:
         """Numbers since `start`."""
+        wire = self._server.counts()
         with self._lock:
-            c = self._counts
-            passed = self._next_trigger - 1 - self._already_passed
             return CameraCounters(
-                passed, c["sent"], c["no_station"], c["slow"], c["camera"], c["slips"], c["connections"]
+                parts_passed=self._next_trigger - 1 - self._already_passed,
+                frames_sent=wire["sent"],
+                lost_no_station=wire["no_station"],
+                lost_slow_station=wire["slow"],
+                lost_in_camera=self._counts["camera"],
+                slips=self._counts["slips"],
+                connections=wire["connections"],
             )
 
     def start(self) -> None:
         """Listen and render ahead. No part passes before `start_line`."""
+        self._server.start()
         for thread in self._threads:
             thread.start()
 
     def start_line(self) -> None:
         """Let parts pass, one each takt."""
+        self._is_held.clear()
         self._running.set()
 
     def stop_line(self) -> None:
@@ -141,10 +152,10 @@ class CameraSimulator:
         """End all threads and close the socket. The camera cannot be started again."""
         self._stopping.set()
         self._running.set()
-        self._listener.close()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=10)
+        self._server.stop()
 
     # -- rendering -----------------------------------------------------------------------------------
 
@@ -155,7 +166,12 @@ class CameraSimulator:
                 if self._generation != generation:
                     generation, trigger = self._generation, self._next_trigger
                 side, side_from = self._side, self._side_from
-            part = self._feed.part(trigger, side, trigger - side_from)
+            try:
+                part = self._feed.part(trigger, side, trigger - side_from)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the line must stop and say so
+                self.fault = f"part {trigger}: {error}"
+                _log.error("line stands still station=%s %s", self.address, self.fault)
+                return
             while not self._stopping.is_set():
                 with self._lock:
                     if self._generation != generation:
@@ -186,8 +202,10 @@ class CameraSimulator:
         while not self._stopping.is_set():
             if not self._running.is_set() or self.is_finished:
                 due = None
+                self._is_held.set()
                 self._stopping.wait(0.02)
                 continue
+            self._is_held.clear()
             now = time.monotonic()
             due = now + self._phase_shift_s if due is None else due
             if now < due:
@@ -233,89 +251,13 @@ class CameraSimulator:
             self._on_trigger(self.address, trigger)
         if part.is_dropped:
             self._count("camera")
-        elif not self._is_connected.is_set():
-            self._count("no_station")
         else:
-            self._offer(pack_line_part(part, trigger, captured_at))
+            self._server.offer(pack_line_part(part, trigger, captured_at))
         return True
 
-    def _offer(self, message: bytes) -> None:
-        try:
-            self._outgoing.put_nowait(message)
-        except queue.Full:
-            self._count("slow")
-
-    def _count(self, name: str, by: int = 1) -> None:
+    def _count(self, name: str) -> None:
         with self._lock:
-            self._counts[name] += by
-
-    # -- the wire ------------------------------------------------------------------------------------
-
-    def _serve(self) -> None:
-        """Serve one station at a time; the newest connection wins, for a killed station's may linger."""
-        self._listener.settimeout(0.1)
-        station: socket.socket | None = None
-        while not self._stopping.is_set():
-            station = self._accept(station)
-            if station is not None:
-                station = self._send_next(station)
-        if station is not None:
-            station.close()
-        self._is_connected.clear()
-
-    def _accept(self, station: socket.socket | None) -> socket.socket | None:
-        # With a station connected only a glance: frames must not wait for strangers.
-        self._listener.settimeout(0.0 if station else 0.1)
-        try:
-            newcomer, _ = self._listener.accept()
-        except (BlockingIOError, TimeoutError):
-            return station
-        except OSError:
-            # Closed by `stop`.
-            return station
-        if station is not None:
-            station.close()
-        newcomer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        newcomer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        newcomer.settimeout(_SEND_TIMEOUT_S)
-        self._forget_outgoing()
-        self._is_connected.set()
-        self._count("connections")
-        _log.info("station connected station=%s", self.address)
-        return newcomer
-
-    def _send_next(self, station: socket.socket) -> socket.socket | None:
-        try:
-            message = self._outgoing.get(timeout=0.05)
-        except queue.Empty:
-            if _is_open(station):
-                return station
-            self._lose(station)
-            return None
-        try:
-            station.sendall(struct.pack(">I", len(message)) + message)
-        except OSError:
-            # A frame cut in the middle cannot be resumed: the station must connect anew.
-            self._count("slow")
-            self._lose(station)
-            return None
-        self._count("sent")
-        return station
-
-    def _lose(self, station: socket.socket) -> None:
-        self._is_connected.clear()
-        self._forget_outgoing()
-        station.close()
-        _log.info("station gone station=%s", self.address)
-
-    def _forget_outgoing(self) -> None:
-        """Frames meant for a station that left are lost, and counted so."""
-        while True:
-            try:
-                self._outgoing.get_nowait()
-            except queue.Empty:
-                return
-            self._count("no_station")
+            self._counts[name] += 1
 
 
 def pack_line_part(part: LinePart, trigger_number: int, captured_at: datetime) -> bytes:
@@ -333,17 +275,3 @@ def pack_line_part(part: LinePart, trigger_number: int, captured_at: datetime) -
         is_simulated=True,
     )
     return pack_frame(header, part.pixels.tobytes())
-
-
-def _is_open(station: socket.socket) -> bool:
-    """Whether the other end still holds the connection; stations send nothing, so readable means closed."""
-    try:
-        station.settimeout(0.0)
-        return station.recv(1) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        if station.fileno() >= 0:
-            station.settimeout(_SEND_TIMEOUT_S)

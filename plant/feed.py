@@ -14,7 +14,7 @@ import numpy as np
 
 from plant.effects import EffectTimeline, Optics
 from plant.parts.catalogue import KINDS, DefectSpec, Pixels
-from plant.parts.renderer import PartRenderer
+from plant.parts.renderer import shared_renderer
 from plant.scenario import NewDefect, Scenario
 
 # Streams of random numbers, apart so that an effect more never changes which part is defective.
@@ -96,7 +96,7 @@ class RenderedFeed:
         self._scenario = scenario
         self._plan = DefectPlan(scenario, station, scenario.stations[self._index].product)
         self._timeline = EffectTimeline.of(scenario, station)
-        self._renderers = {name: PartRenderer(name, scenario.size_px, scenario.seed) for name in scenario.products}
+        self._renderers = {name: shared_renderer(name, scenario.size_px, scenario.seed) for name in scenario.products}
         size = scenario.size_px
         # One lens for each station: dirt sits elsewhere on another camera.
         self._optics = Optics(size, size, np.random.default_rng([scenario.seed, _LENS, self._index]))

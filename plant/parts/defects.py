@@ -111,13 +111,13 @@ def _scratch(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.face(rng, 10 * s)
     # Across the grain, where a scratch is a scratch and not a groove.
     heading = place.angle + float(rng.uniform(0.5, 2.6))
-    length, bend = float(rng.uniform(24, 58)) * s, float(rng.normal(0, 0.12))
+    length, bend = float(rng.uniform(30, 64)) * s, float(rng.normal(0, 0.12))
     along = np.linspace(-0.5, 0.5, 14)
     turn = heading + bend * along * 2
     points = np.stack([place.x + along * length * np.cos(turn), place.y + along * length * np.sin(turn)], axis=1)
     groove, burr = brush.blank(), brush.blank()
-    _line(groove, points, max(1, round(1.4 * s)))
-    _line(burr, points + np.array([cos(heading + pi / 2), sin(heading + pi / 2)]) * 1.5 * s, max(1, round(s)))
+    _line(groove, points, max(1, round(1.9 * s)))
+    _line(burr, points + np.array([cos(heading + pi / 2), sin(heading + pi / 2)]) * 1.9 * s, max(1, round(1.2 * s)))
     brush.paint(_soft(burr, 0.4 * s), (245, 246, 246), 0.75)
     brush.paint(_soft(groove, 0.35 * s), (40, 40, 42), 0.85)
 
@@ -166,7 +166,7 @@ def _stain(brush: Brush, rng: np.random.Generator) -> None:
     whole, rim = brush.blank(), brush.blank()
     _fill(whole, outline)
     _line(rim, np.vstack([outline, outline[:1]]), max(1, round(2 * s)))
-    brush.paint(_soft(whole, 2.2 * s), brush.darker(0.62) * np.array([0.72, 0.92, 1.06], np.float32), 0.9)
+    brush.paint(_soft(whole, 2.2 * s), brush.darker(0.52) * np.array([0.62, 0.92, 1.12], np.float32), 0.95)
     brush.paint(_soft(rim, 1.1 * s), (34, 52, 66), 0.55)
 
 
@@ -211,9 +211,9 @@ def _burr(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.edge(rng)
     across = place.angle + pi / 2
     shape, dark = brush.blank(), brush.blank()
-    width = float(rng.uniform(5, 10)) * s
+    width = float(rng.uniform(7, 12)) * s
     teeth = np.linspace(-width, width, 11)
-    heights = np.abs(rng.normal(3.0, 1.6, 11)) * s * np.clip(1.2 - np.abs(teeth) / width, 0, 1)
+    heights = np.abs(rng.normal(4.6, 2.0, 11)) * s * np.clip(1.2 - np.abs(teeth) / width, 0, 1)
     tips = [
         (place.x + t * cos(across) + h * cos(place.angle), place.y + t * sin(across) + h * sin(place.angle))
         for t, h in zip(teeth, heights, strict=True)
@@ -258,7 +258,7 @@ def _discolouration(brush: Brush, rng: np.random.Generator) -> None:
 
 
 def _chatter(brush: Brush, rng: np.random.Generator) -> None:
-    """Marks of a vibrating tool: regular ripples across the grooves, over a sector of the face.
+    """Marks of a vibrating tool: regular ripples across the grooves, over much of the face.
 
     Weak everywhere and strong nowhere: the ripple is no stronger than the grain that it crosses.
     """
@@ -269,7 +269,7 @@ def _chatter(brush: Brush, rng: np.random.Generator) -> None:
     axis = np.arange(size, dtype=np.float32)
     x, y = np.meshgrid(axis - np.float32(centre_x), axis - np.float32(centre_y))
     angle, radius = np.arctan2(y, x), np.hypot(x, y) / size
-    start, half_width = float(rng.uniform(-pi, pi)), float(rng.uniform(0.75, 1.15))
+    start, half_width = float(rng.uniform(-pi, pi)), float(rng.uniform(1.7, 3.4))
     away = np.abs(np.angle(np.exp(1j * (angle - start))))
     sector = (
         np.clip((half_width - away) / 0.25, 0, 1)

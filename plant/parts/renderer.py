@@ -44,7 +44,8 @@ class PartRenderer:
 
 
 @lru_cache(maxsize=4)
-def _renderer(product: str, size_px: int, seed: int) -> PartRenderer:
+def shared_renderer(product: str, size_px: int, seed: int) -> PartRenderer:
+    """One renderer for all who want the same parts: its textures are read only, so threads may share it."""
     return PartRenderer(product, size_px, seed)
 
 
@@ -52,4 +53,4 @@ def render_part(
     product: str, seed: int, part_number: int, defect: DefectSpec | None = None, size_px: int = 256
 ) -> RenderedPart:
     """Draw one part without keeping a renderer; the last few are kept."""
-    return _renderer(product, size_px, seed).render(part_number, defect)
+    return shared_renderer(product, size_px, seed).render(part_number, defect)

@@ -76,8 +76,8 @@ class RingMaker:
         The strength has a long tail: a few sound parts are quite blotchy, and that is what hides faint stains.
         """
         size = self._size
-        strength = 0.012 * float(rng.lognormal(0.0, 0.55))
-        tint = 0.010 * float(rng.lognormal(0.0, 0.5))
+        strength = 0.011 * float(rng.lognormal(0.0, 0.4))
+        tint = 0.007 * float(rng.lognormal(0.0, 0.4))
         top, left, up, over = (int(v) for v in rng.integers(0, 64, 4))
         film = self._clouds[rng.integers(_CLOUDS)][top : top + size, left : left + size]
         veil = self._veils[rng.integers(_CLOUDS)][up : up + size, over : over + size]

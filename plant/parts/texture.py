@@ -42,7 +42,9 @@ def turned(angles: int, radii: int, rng: np.random.Generator) -> Field:
     medium = _along(angles, radii, angles / 40, 0.9, rng)
     crossing = _along(angles, radii, 1.6, 2.2, rng)
     zone = np.clip(_along(angles, radii, angles / 24, radii / 5, rng), 0, None)
-    mixed = 0.55 * groove + 0.75 * fine + 0.45 * medium + float(rng.gamma(2.0, 0.22)) * crossing * zone
+    mixed = (
+        0.55 * groove + 0.75 * fine + 0.45 * medium + float(rng.uniform(0.10, 0.42)) * crossing * np.minimum(zone, 1.5)
+    )
     return _standard(mixed)
 
 

@@ -149,6 +149,7 @@ def test_station_judges_without_broker_and_central_and_keeps_every_report_over_s
     assert {report.package_id for report in reports} == {line.package_id, None}
 
 
+@pytest.mark.slow
 def test_part_lost_to_sigkill_is_reported_at_the_next_start_and_no_part_twice(line: Line) -> None:
     process = line.start()
     send(line, *((number, OK) for number in range(1, 11)))
@@ -167,6 +168,7 @@ def test_part_lost_to_sigkill_is_reported_at_the_next_start_and_no_part_twice(li
     assert {report.verdict for report in missed} == {Verdict.NO_DECISION}
 
 
+@pytest.mark.slow
 def test_second_process_on_the_same_folder_is_refused_in_words(line: Line) -> None:
     line.start()
     second = subprocess.run(
@@ -272,6 +274,7 @@ def test_signals_reports_status_and_last_will_go_over_a_real_broker(tmp_path: Pa
     central.bus.stop()
 
 
+@pytest.mark.slow
 def test_station_that_cannot_stop_is_ended_anyway(line: Line) -> None:
     program = (
         "import os, signal, sys, time\n"

@@ -9,7 +9,7 @@ that a start that was interrupted, or a plant that was commissioned long ago, go
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -25,16 +25,6 @@ _UPLOAD_BATCH: Final = 32
 _ENDED_TRAININGS: Final = {TrainingState.FINISHED, TrainingState.FAILED, TrainingState.CANCELLED}
 _GOING_ROLLOUTS: Final = {RolloutState.READY, RolloutState.RUNNING}
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Commissioned:
-    """What came of it."""
-
-    product: str
-    package_id: str
-    reference_parts: int
-    training_seconds: float | None
 
 
 class Commissioner:
@@ -115,6 +105,21 @@ class Commissioner:
             current = next((each for each in self._client.rollouts() if each.id == rollout.id), rollout)
             _refuse_failed(current)
         return package.package_id
+
+    def wait_for_stations(self, stations: Iterable[StationAddress], since: datetime) -> None:
+        """Wait until stations that were started after `since` judge with the packages they had.
+
+        Raises:
+            ChildError: one did not within the time.
+        """
+        waiting = {str(address) for address in stations}
+        while waiting:
+            self._wait(f"start of {', '.join(sorted(waiting))}")
+            for view in self._client.stations():
+                status = view.status
+                is_new = status is not None and status.started_at is not None and status.started_at >= since
+                if status is not None and is_new and status.is_connected and status.active:
+                    waiting.discard(view.station)
 
     def _wait(self, what: str) -> None:
         self._check()

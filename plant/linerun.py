@@ -8,10 +8,12 @@ nothing and raises no alarm: that is central's work, and what is being shown. Us
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from contracts.vocabulary import TrainingState, Verdict
+from plant.errors import ChildError
 from plant.faults import FaultPlayer
 from plant.follower import Follower
 from plant.line import LineSimulator
@@ -29,6 +31,20 @@ _TICK_S: Final = 0.1
 # A last frame that the camera lost is only seen by the one after it: then a few more parts pass.
 _CLOSING_PARTS: Final = 3
 _PATIENCE_BEFORE_CLOSING_S: Final = 8.0
+
+
+def wait_for_cameras(line: LineSimulator, check: Callable[[], None], timeout_s: float = 30.0) -> None:
+    """Wait until a station listens to each camera: parts that pass before it could only be held.
+
+    Raises:
+        ChildError: nobody connected in time, or a process was given up.
+    """
+    deadline = time.monotonic() + timeout_s
+    while silent := [name for name, counters in line.counters().items() if not counters.connections]:
+        check()
+        if time.monotonic() > deadline:
+            raise ChildError(f"no station connected to the camera of {', '.join(silent)} within {timeout_s:.0f} s")
+        time.sleep(_TICK_S)
 
 
 @dataclass
@@ -60,6 +76,7 @@ class LineRun:
             ChildError: a process kept dying and was given up.
         """
         self.follower.on_report = self._count
+        wait_for_cameras(self.line, self.site.check)
         began, next_poll = time.monotonic(), 0.0
         self.line.start_line()
         while not self._is_enough():

@@ -7,10 +7,11 @@ folder. There is no time limit and no report: the dashboard shows how it goes. C
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from contracts.vocabulary import Judgement, Role
+from contracts.vocabulary import AlarmState, Judgement, Role
 from plant.broker import BrokerKind
 from plant.commissioning import Commissioner
 from plant.errors import UsageError
@@ -18,6 +19,7 @@ from plant.faults import FaultPlayer
 from plant.follower import Follower
 from plant.inspector import SimulatedInspector
 from plant.line import LineSimulator
+from plant.linerun import wait_for_cameras
 from plant.progress import Progress
 from plant.scenario import Scenario
 from plant.site import Site, SiteOptions
@@ -69,8 +71,9 @@ def run_plant(options: UpOptions, progress: Progress) -> None:
         _remember_scenario(site, options.scenario)
         line = LineSimulator.build(options.scenario, truth)
         line.start()
+        started_at = datetime.now(UTC)
         _start_processes(site, line, options, progress)
-        _commission(site, line, options.scenario, progress)
+        _commission(site, line, options.scenario, progress, started_at)
         if options.has_inspector:
             token = site.state.tokens[Role.INSPECTOR.value]
             inspector = SimulatedInspector(
@@ -79,6 +82,9 @@ def run_plant(options: UpOptions, progress: Progress) -> None:
             inspector.start()
         _watch(site, line, progress)
     finally:
+        if line is not None:
+            # First of all: parts that pass while the stations end could only be reported as missed.
+            line.stop_line()
         site.supervisor.stop()
         if line is not None:
             line.stop()
@@ -119,7 +125,7 @@ def _start_processes(site: Site, line: LineSimulator, options: UpOptions, progre
         progress.note(f"dashboard on {site.dashboard_url} (token {site.state.tokens[Role.ENGINEER.value]})")
 
 
-def _commission(site: Site, line: LineSimulator, scenario: Scenario, progress: Progress) -> None:
+def _commission(site: Site, line: LineSimulator, scenario: Scenario, progress: Progress, started_at: datetime) -> None:
     client = site.client()
     stations = [scenario.address(name) for name in line.cameras]
     deadline = time.monotonic() + _COMMISSIONING_LIMIT_S
@@ -134,6 +140,8 @@ def _commission(site: Site, line: LineSimulator, scenario: Scenario, progress: P
         work.train(product)
         work.roll_out(product, stations)
         progress.note(f"{product}: active at all stations")
+    work.wait_for_stations(stations, started_at)
+    wait_for_cameras(line, site.check)
     client.close()
 
 
@@ -144,7 +152,7 @@ def _watch(site: Site, line: LineSimulator, progress: Progress) -> None:
     follower = Follower(site.client(patience_s=2.0), keeps_reports=False)
     follower.skip_to_now()
     line.start_line()
-    began, next_poll, told = time.monotonic(), 0.0, set[str]()
+    began, next_poll, told = time.monotonic(), 0.0, set[int]()
     while True:
         site.check()
         faults.play(line.take_due_steps())
@@ -152,9 +160,9 @@ def _watch(site: Site, line: LineSimulator, progress: Progress) -> None:
             next_poll = time.monotonic() + _POLL_S
             follower.poll()
             for alarm in reversed(follower.alarms):
-                if f"{alarm.id}" not in told:
-                    told.add(f"{alarm.id}")
-                    progress.note(f"ALARM {alarm.kind} ({alarm.state}): {alarm.message}")
+                if alarm.id not in told and alarm.state is not AlarmState.CLOSED:
+                    told.add(alarm.id)
+                    progress.note(f"ALARM {alarm.kind} ({alarm.state.lower()}): {alarm.message}")
             passed = line.parts_passed
             progress.standing(follower.standing(passed, None, passed / (time.monotonic() - began)))
         time.sleep(0.1)

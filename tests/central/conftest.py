@@ -80,6 +80,14 @@ def make_report(sequence: int, verdict: Verdict = Verdict.OK, **changes: object)
     return report.model_copy(update=changes)
 
 
+def one_file(database: Database) -> None:
+    """Close a SQLite database so that its file alone can be copied: nothing may be left in the log."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
+    database.close()
+
+
 @pytest.fixture(name="clock")
 def _clock() -> StillClock:
     return StillClock()
@@ -101,11 +109,7 @@ def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "central.db"
     database = Database(f"sqlite:///{path}")
     migrate(database)
-    # One file again: the copy must not miss what is still in the log.
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("PRAGMA journal_mode = DELETE")
-    database.close()
+    one_file(database)
     return path
 
 

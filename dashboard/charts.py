@@ -20,7 +20,9 @@ from dashboard.shapes import Bucket, Chart
 
 _ORDER: Final = (Verdict.OK, Verdict.REVIEW, Verdict.NG, Verdict.NO_DECISION)
 _CHART_WORDS: Final = {
-    "log-score": "Score of sound-looking parts (logarithm)",
+    "escapes": "Escapes found by audits (CUSUM)",
+    "reject-rate": "Share judged NG or REVIEW",
+    "log-score": "Score (logarithm)",
     "brightness": "Brightness of the picture",
 }
 _PHASE_WORDS: Final = dict.fromkeys(("I", "1"), "phase I: learning its limits") | dict.fromkeys(
@@ -105,10 +107,12 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
         figure.add_trace(_bars(word, times, heights), row=2, col=1)
     _draw_marks(figure, marks, zone)
     figure.update_yaxes(title_text="share of parts, %", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="parts per minute", rangemode="tozero", row=2, col=1)
-    figure.update_layout(
-        barmode="stack", bargap=0.15, legend={"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"}
-    )
+    figure.update_yaxes(title_text="parts in the minute", rangemode="tozero", row=2, col=1)
+    if times:
+        end = times[-1] + timedelta(minutes=1)
+        figure.update_xaxes(range=[min(times[0], end - _LEAST_SPAN), end])
+    legend = {"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"}
+    figure.update_layout(barmode="stack", legend=legend)
     return _style(figure, 380)
 
 

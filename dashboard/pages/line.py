@@ -17,7 +17,7 @@ from dashboard.shapes import Alarm, Bucket, Chart, Inspection, Rates, Station
 
 MAX_STATIONS = 8
 STRIP_CELLS = 60
-MAX_CHARTS = 6
+MAX_CHARTS = 8
 PERIODS = {"15 min": 15, "1 h": 60, "8 h": 480, "24 h": 1440}
 
 
@@ -194,7 +194,8 @@ def _control_charts(view: Viewer, scope: str) -> None:
     reading: Reading[tuple[Chart, ...]] = view.feed.get(
         ("charts", station), lambda central: central.charts(station), 5.0
     )
-    found = reading.or_else(())
+    # What people found comes first: the other charts watch for causes.
+    found = sorted(reading.or_else(()), key=lambda chart: chart.name != "escapes")
     frame.section("Control charts", note="✕ marks a signal: look for its cause")
     if not found:
         st.html(
@@ -206,7 +207,7 @@ def _control_charts(view: Viewer, scope: str) -> None:
     columns = st.columns(2, gap="medium")
     for index, chart in enumerate(found[:MAX_CHARTS]):
         with columns[index % 2]:
-            name = chart.station.rsplit("/", maxsplit=1)[-1]
+            name = "all stations" if chart.station == "*" else chart.station.rsplit("/", maxsplit=1)[-1]
             where = f"{name} · {chart.product or 'all products'} · {charts.chart_phase(chart)}"
             frame.section(charts.chart_title(chart), note=where, is_simulated=chart.is_simulated)
             st.plotly_chart(

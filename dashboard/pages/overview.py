@@ -79,7 +79,7 @@ def _summary(
             "Open alarms",
             str(len(still_open)),
             tone="bad" if still_open else "good",
-            below=("Nothing needs you now." if not still_open else "See the right side.",),
+            below=("Nothing needs you now." if not still_open else "Listed under Open alarms.",),
         ),
     ]
     for row in rows[:MAX_PRODUCTS]:

@@ -8,12 +8,12 @@ from html import escape
 
 import streamlit as st
 
-from contracts.vocabulary import RolloutState, TrainingState, Variant
-from dashboard import access, frame, marks, palette, panels, words
+from contracts.vocabulary import RolloutState, TrainingState
+from dashboard import access, frame, marks, palette, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError
-from dashboard.lifecycle import Package, Rollout, Training, VariantMeasured
-from dashboard.pages import stepper
+from dashboard.lifecycle import Package, Rollout, Training
+from dashboard.pages import package_card, stepper
 from dashboard.shapes import Station
 
 MAX_ROLLOUTS = 6
@@ -132,20 +132,30 @@ _ACTIONS = {
     RolloutState.PAUSED: ("resume", "abort"),
     RolloutState.WAITING_FOR_APPROVAL: ("resume", "abort"),
 }
-_ICONS = {"pause": ":material/pause:", "resume": ":material/play_arrow:", "abort": ":material/undo:"}
+_ICONS = {"pause": ":material/pause:", "resume": ":material/play_arrow:"}
 _HELP = {
     "pause": "No further station changes. Needs an engineer's token.",
     "resume": "Go on with the next station. Needs an engineer's token.",
-    "abort": "Every touched station gets a new signed assignment of the previous package. Needs an engineer's token.",
 }
 
 
 def _buttons(view: Viewer, item: Rollout) -> None:
     with st.container(horizontal=True):
         for action in _ACTIONS.get(item.state, ()):
-            key = f"rollout-{item.id}-{action}"
-            if st.button(action.capitalize(), key=key, icon=_ICONS[action], help=_HELP[action]):
+            if action == "abort":
+                _abort(view, item)
+            elif st.button(
+                action.capitalize(), key=f"rollout-{item.id}-{action}", icon=_ICONS[action], help=_HELP[action]
+            ):
                 _change(view, item, action)
+
+
+def _abort(view: Viewer, item: Rollout) -> None:
+    with st.popover("Abort", icon=":material/undo:"):
+        back = f"package {words.short(item.previous_package_id)}" if item.previous_package_id else "no package"
+        st.markdown(f"Every station that this rollout touched is assigned {back} again. Needs an engineer's token.")
+        if st.button("Abort this rollout", key=f"rollout-{item.id}-abort", type="primary"):
+            _change(view, item, "abort")
 
 
 def _change(view: Viewer, item: Rollout, action: str) -> None:
@@ -198,54 +208,4 @@ def _packages(view: Viewer, packages: tuple[Package, ...], trainings: dict[str, 
         st.html(marks.empty("No package yet", "The first one comes from the first training."))
         return
     for item in packages[:MAX_PACKAGES]:
-        st.html(_package(view, item, trainings.get(item.package_id)))
-
-
-def _package(view: Viewer, item: Package, training: Training | None) -> str:
-    crown = marks.badge("champion", "good", "judges the parts of this product") if item.is_champion else ""
-    evaluation = training.evaluation if training else None
-    measured = {entry.variant: entry for entry in (evaluation.variants if evaluation else ())}
-    rows = [
-        _variant_row(v.variant, v.image_auroc, v.parity_error, measured.get(v.variant)) for v in item.manifest.variants
-    ]
-    lineage = item.manifest.lineage
-    made = (
-        f"{item.detector}, backbone {lineage.backbone} ({lineage.backbone_weights_source}), learnt from "
-        f"{words.count(lineage.sound_parts)} sound and {words.count(lineage.defective_parts)} defective parts in "
-        f"{words.seconds(lineage.training_seconds)}; {words.size(item.size_bytes)}"
-    )
-    return (
-        f'<div class="sl-card"><div class="sl-station"><b>{escape(item.product)}</b>{marks.package(item.package_id)}'
-        f"{crown}{marks.simulated(item.is_simulated)}"
-        f'<span class="sl-right">made {escape(words.day_time(item.created_at, view.zone))}</span></div>'
-        f'<div class="sl-below">{escape(made)}<br>{escape(panels.promise(item.manifest.limits))}</div>'
-        f"{marks.table(('Variant', 'AUROC', 'INT8 against FP32', 'Time a part'), rows)}{_gate(item)}</div>"
-    )
-
-
-def _variant_row(
-    variant: Variant, auroc: float | None, parity: float | None, measured: VariantMeasured | None
-) -> tuple[str, ...]:
-    speed = None if measured is None else measured.infer_p50_ms
-    against = "reference" if variant is Variant.FP32 else words.NOT_KNOWN
-    if parity is not None and variant is not Variant.FP32:
-        against = f"score differs by at most {words.percent(parity)} of the margin"
-    known = auroc if auroc is not None else (measured.image_auroc if measured else None)
-    return (escape(variant.value), words.figure(known, 4), escape(against), words.milliseconds(speed))
-
-
-def _gate(item: Package) -> str:
-    decision = item.promotion
-    if decision is None:
-        return '<div class="sl-below" style="margin-top:.4rem">The promotion gate has not decided yet.</div>'
-    passed, failed = '<i class="sl-v-ok">✓</i>', '<i class="sl-v-ng">✕</i>'
-    checks = "".join(
-        f'<div class="sl-check">{passed if check.is_passed else failed}'
-        f"<span><b>{escape(check.name.replace('_', ' '))}</b> {escape(check.detail)}</span></div>"
-        for check in decision.checks
-    )
-    against = f" against {marks.package(decision.champion_package_id)}" if decision.champion_package_id else ""
-    return (
-        f'<div style="margin-top:.55rem">{marks.state(decision.outcome)} <span class="sl-muted">by the promotion gate'
-        f"{against}</span></div>{checks}"
-    )
+        st.html(package_card.package(item, trainings.get(item.package_id), view.zone))

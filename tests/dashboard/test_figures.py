@@ -132,7 +132,7 @@ def test_minute_of_two_stations_adds_up() -> None:
 def test_timeline_names_its_units_and_draws_all_verdicts() -> None:
     figure = charts.timeline([_bucket(0, OLD), _bucket(1, NEW)], [charts.Mark(AT, "alarm", is_alarm=True)], UTC)
     titles = [figure.layout.yaxis.title.text, figure.layout.yaxis2.title.text]
-    assert titles == ["share of parts, %", "parts per minute"]
+    assert titles == ["share of parts, %", "parts in the minute"]
     assert {trace.name for trace in figure.data} == set(palette.VERDICT_WORD.values())
 
 

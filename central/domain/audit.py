@@ -8,12 +8,7 @@ services, the watch and the API.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from contracts.vocabulary import Judgement, Verdict, VerdictCause
-
-
-def is_drawable(verdict: Verdict, cause: VerdictCause) -> bool:
-    """Only parts that the machine accepted by their score are audited for escapes."""
-    return verdict is Verdict.OK and cause is VerdictCause.SCORE
+from contracts.vocabulary import Judgement, Verdict
 
 
 def is_escape(verdict: Verdict, judgement: Judgement) -> bool:

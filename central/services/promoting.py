@@ -12,13 +12,14 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
+from central.domain.audit import is_firm
 from central.domain.promotion import Check, Decision, GatePolicy, HeldOutPicture, decide
 from central.services.package_registry import champion_of
 from central.settings import PromotionSettings
 from central.store.database import Database
 from central.store.learning_tables import Alarm, Package, Promotion, Training
 from contracts.jobs import EvaluationReport
-from contracts.vocabulary import AlarmKind, Judgement, PromotionOutcome
+from contracts.vocabulary import AlarmKind, PromotionOutcome
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class PromotingService:
         pictures = [
             HeldOutPicture(item.group, item.judgement, item.candidate_verdict, item.champion_verdict)
             for item in report.holdout
-            if item.judgement is not Judgement.UNSURE
+            if is_firm(item.judgement)
         ]
         auroc = next((v.image_auroc for v in report.variants if v.variant is report.candidate_variant), None)
         return decide(

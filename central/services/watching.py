@@ -17,7 +17,7 @@ import numpy as np
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, select
 
-from central.domain.audit import AuditedPart
+from central.domain.audit import AuditedPart, is_escape
 from central.quality.charts import follow_cusum, plan_cusum
 from central.quality.rates import Interval, escape_share
 from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
@@ -186,7 +186,7 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     if since is not None:
         wanted = wanted.where(inspection.captured_at > since)
     rows = session.connection().execute(wanted).all()
-    parts = [AuditedPart(row[0], row[1], row[2] is Judgement.DEFECTIVE, row[3]) for row in reversed(rows)]
+    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3]) for row in reversed(rows)]
     return EscapeEvidence(tuple(parts))
 
 

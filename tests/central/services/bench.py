@@ -4,6 +4,7 @@
 import hashlib
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -86,6 +87,8 @@ class Bench:
         self.assignment_key = load_signer(self.trust_dir / "keys", KeyName.ASSIGNMENT)
         self.stations: dict[str, FakeStation] = {}
         self._read = 0
+        # Services that were replaced ("restarted"): their processes are still ours to wait for.
+        self.learning_services: list[LearningService] = []
         self.build()
 
     def build(
@@ -111,6 +114,7 @@ class Bench:
         self.learning = LearningService(
             self.database, self.blobs, self.repository, self.learning_settings, self.trainings_dir
         )
+        self.learning_services.append(self.learning)
         self.promoting = PromotingService(self.database, PromotionSettings(min_holdout_good=2, min_holdout_defective=2))
         self.rollouts = RolloutService(self.database, assigner, self.rollout_settings, lost_after_s=120.0)
 
@@ -255,7 +259,7 @@ class Bench:
                         state=AuditState.JUDGED,
                         judgement=judgement,
                         judged_at=self.clock.now(),
-                        is_simulated=True,
+                        is_simulated=inspection.is_simulated,
                     )
                 )
         for inspection_id in inspection_ids:
@@ -272,12 +276,14 @@ class Bench:
         self.tick_until(lambda: self.champion() is not None)
         return added
 
-    def register(self, number: int, folder: Path, *, champion: str | None) -> str:
+    def register(self, number: int, folder: Path, *, champion: str | None, is_simulated: bool = True) -> str:
         """A promoted package without the training that made it."""
         from tests.central.trust.packages import make_package  # noqa: PLC0415 - used here alone
 
         package_dir = folder / f"package-{number}"
-        package_id = make_package(package_dir, PRODUCT, f"t-made-{number}", fill=f"graph {number}".encode())
+        package_id = make_package(
+            package_dir, PRODUCT, f"t-made-{number}", fill=f"graph {number}".encode(), is_simulated=is_simulated
+        )
         self.repository.publish(package_dir, package_id, self.clock.now())
         now = self.clock.now()
         with self.database.begin() as session:
@@ -290,7 +296,7 @@ class Bench:
                     registered_at=now,
                     size_bytes=1,
                     manifest=(package_dir / "manifest.json").read_text(),
-                    is_simulated=True,
+                    is_simulated=is_simulated,
                 )
             )
             session.flush()
@@ -348,6 +354,11 @@ class Bench:
     def job(self, training_id: str) -> dict[str, object]:
         content: dict[str, object] = json.loads((self.trainings_dir / training_id / "job.json").read_text())
         return content
+
+    @property
+    def children(self) -> list[subprocess.Popen[bytes]]:
+        """Every training process that is still to be waited for."""
+        return [child for service in self.learning_services for child in service._children]
 
     def later(self, **delta: float) -> None:
         self.clock.at += timedelta(**delta)

@@ -25,5 +25,5 @@ def _bench(
         progress = run.progress()
         if run.is_alive() and progress is not None and progress.pid:
             os.killpg(progress.pid, signal.SIGKILL)
-    for child in bench.learning._children:
+    for child in bench.children:
         child.wait()

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from central.services.alarms import Signal, raise_alarm
+from central.services.auditing import MOST_AUDITS_A_STRATUM
+from central.settings import AuditSettings
+from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
+from tests.central.services.bench import PRODUCT, Bench
+
+OK, NG = Verdict.OK, Verdict.NG
+
+
+def a_station(bench: Bench, name: str = "st-1") -> None:
+    station = bench.add_station(name)
+    station.running = {PRODUCT: "a" * 64}
+
+
+def test_only_accepted_parts_are_drawn_with_their_chance_written_down(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    accepted = set(bench.report(station, [OK] * 40))
+    bench.report(station, [NG] * 40 + [Verdict.REVIEW] * 10 + [Verdict.NO_DECISION] * 10)
+    assert bench.auditing.draw(bench.clock.now()) == 2
+    for audit in bench.audit_rows():
+        assert audit.inspection_id in accepted
+        assert audit.inclusion_probability == pytest.approx(2 / 40)
+        assert audit.stratum_size == 40
+        assert audit.is_simulated
+
+
+def test_each_part_is_drawn_from_once(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.report(station, [OK] * 20)
+    assert bench.auditing.draw(bench.clock.now()) == 1
+    assert bench.auditing.draw(bench.clock.now()) == 0
+    bench.build()
+    assert bench.auditing.draw(bench.clock.now()) == 0
+    bench.report(station, [OK])
+    assert bench.auditing.draw(bench.clock.now()) == 1
+
+
+def test_each_station_and_product_has_its_own_draw(bench: Bench) -> None:
+    a_station(bench, "st-1")
+    a_station(bench, "st-2")
+    first, second = bench.stations.values()
+    bench.report(first, [OK] * 20)
+    bench.report(first, [OK] * 20, product="board")
+    bench.report(second, [OK] * 3)
+    assert bench.auditing.draw(bench.clock.now()) == 3
+    assert len({audit.stratum for audit in bench.audit_rows()}) == 3
+
+
+def test_an_open_escapes_alarm_tightens_the_audit_of_its_product_only(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    with bench.database.begin() as session:
+        signal = Signal(AlarmKind.ESCAPES, "made up", "none", is_simulated=True, product=PRODUCT)
+        raise_alarm(session, signal, bench.clock.now())
+    bench.report(station, [OK] * 40)
+    bench.report(station, [OK] * 40, product="board")
+    assert bench.auditing.draw(bench.clock.now()) == 10 + 2
+
+
+def test_a_draw_never_asks_for_more_than_people_can_judge(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.build(audit=AuditSettings(accepted_share=1.0))
+    bench.report(station, [OK] * (MOST_AUDITS_A_STRATUM + 50))
+    assert bench.auditing.draw(bench.clock.now()) == MOST_AUDITS_A_STRATUM
+
+
+def test_a_draw_waits_for_its_period(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.report(station, [OK] * 40)
+    bench.auditing.tick(bench.clock.now())
+    assert bench.audit_rows() == []
+    bench.later(seconds=31)
+    bench.auditing.tick(bench.clock.now())
+    assert len(bench.audit_rows()) == 2
+
+
+def test_pictures_are_asked_for_until_they_come_or_count_as_lost(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.report(station, [OK] * 10)
+    bench.auditing.draw(bench.clock.now())
+    bench.auditing.tick(bench.clock.now())
+    (first,) = bench.requested()
+    bench.auditing.tick(bench.clock.now())
+    assert bench.requested() == [first]
+    bench.later(seconds=31)
+    bench.auditing.tick(bench.clock.now())
+    assert bench.requested() == [first, first]
+    bench.later(seconds=100)
+    bench.auditing.tick(bench.clock.now())
+    assert [audit.state for audit in bench.audit_rows()] == [AuditState.LOST]
+    assert bench.requested() == [first, first]
+
+
+def test_a_request_that_the_broker_did_not_take_is_sent_again(bench: Bench) -> None:
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.report(station, [OK] * 10)
+    bench.auditing.draw(bench.clock.now())
+    bench.publisher.is_full = True
+    bench.auditing.tick(bench.clock.now())
+    bench.publisher.is_full = False
+    bench.auditing.tick(bench.clock.now())
+    assert len(bench.requested()) == 1
+
+
+def test_an_unsure_judgement_is_no_label_and_no_outcome(bench: Bench) -> None:
+    bench.commission("st-1")
+    (station,) = bench.stations.values()
+    bench.audit(bench.report(station, [OK] * 30), Judgement.UNSURE)
+    bench.tick(2)
+    assert bench.alarms() == []

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+
+from central.api.chart_views import draw_charts
+from central.services.alarms import close, find_alarm
+from contracts.reports import ImageMeasures
+from contracts.vocabulary import AlarmKind, AlarmState, Judgement, Verdict
+from tests.central.services.bench import PRODUCT, Bench, FakeStation
+
+OK, NG = Verdict.OK, Verdict.NG
+
+
+def champion_station(bench: Bench, folder_number: int = 1) -> FakeStation:
+    """A station running a champion that no training made; quick."""
+    station = bench.add_station("st-1")
+    bench.register(folder_number, bench.trainings_dir.parent, champion=None)
+    bench.tick(4)
+    assert bench.champion() is not None
+    return station
+
+
+def kinds(bench: Bench, state: AlarmState = AlarmState.RAISED) -> list[AlarmKind]:
+    return [alarm.kind for alarm in bench.alarms() if alarm.state is state]
+
+
+def test_escapes_alarm_says_figures_interval_and_remedy(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 30), Judgement.GOOD)
+    bench.audit(bench.report(station, [OK] * 4), Judgement.DEFECTIVE)
+    bench.report(station, [OK] * 11)
+    bench.tick()
+    (alarm,) = bench.alarms()
+    assert alarm.kind is AlarmKind.ESCAPES
+    assert "4 of 34 audited accepted parts were defective" in alarm.message
+    assert alarm.raised_at_inspection_id == 45
+    assert alarm.evidence["signal_at_inspection_id"] <= 34
+    assert 0 < alarm.evidence["escape_share_low"] < alarm.evidence["escape_share"] < alarm.evidence["escape_share_high"]
+    assert alarm.remedy
+
+
+def test_the_same_signal_folds_into_the_open_alarm(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 5), Judgement.DEFECTIVE)
+    bench.tick(3)
+    (alarm,) = bench.alarms()
+    assert alarm.repeats == 2
+
+
+def test_outcomes_before_an_alarm_was_closed_do_not_raise_it_again(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 5), Judgement.DEFECTIVE)
+    bench.tick()
+    with bench.database.begin() as session:
+        close(find_alarm(session, 1), "anna", bench.clock.now())
+    bench.tick(2)
+    assert kinds(bench) == []
+    bench.later(seconds=5)
+    bench.audit(bench.report(station, [OK] * 5), Judgement.DEFECTIVE)
+    bench.tick()
+    assert kinds(bench) == [AlarmKind.ESCAPES]
+
+
+def test_outcomes_of_an_earlier_package_are_not_pooled(bench: Bench) -> None:
+    station = champion_station(bench)
+    old = bench.report(station, [OK] * 5, package_id="b" * 64)
+    bench.audit(old, Judgement.DEFECTIVE)
+    bench.tick(2)
+    assert bench.alarms() == []
+
+
+def test_rejected_parts_found_defective_are_no_escapes(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [NG] * 6), Judgement.DEFECTIVE)
+    bench.tick(2)
+    assert bench.alarms() == []
+
+
+def test_a_few_defects_among_many_audits_raise_nothing(bench: Bench) -> None:
+    station = champion_station(bench)
+    numbers = bench.report(station, [OK] * 120)
+    bench.audit(numbers[::2], Judgement.GOOD)
+    bench.audit(numbers[1:2], Judgement.DEFECTIVE)
+    bench.tick(2)
+    assert bench.alarms() == []
+
+
+def test_a_reject_rate_outside_its_limits_alarms_and_a_usual_one_does_not(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.report(station, ([OK] * 9 + [NG]) * 5)
+    bench.report(station, ([OK] * 8 + [NG] * 2) * 2)
+    bench.tick()
+    assert bench.alarms() == []
+    bench.report(station, [NG] * 8 + [OK] * 2)
+    bench.tick()
+    assert AlarmKind.REJECT_RATE in kinds(bench)
+    alarm = next(alarm for alarm in bench.alarms() if alarm.kind is AlarmKind.REJECT_RATE)
+    assert "8 of 10" in alarm.message
+    assert "usual is 5 of 50" in alarm.message
+
+
+def brightness(bench: Bench, station: FakeStation, level: float, parts: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for _ in range(parts // 10):
+        image = ImageMeasures(brightness=level + float(rng.normal(0, 1)), contrast=30.0, blur=400.0, colour=2.0)
+        bench.report(station, [OK] * 10, image=image)
+
+
+def test_a_lamp_that_fades_alarms_as_an_image_shift(bench: Bench) -> None:
+    station = champion_station(bench)
+    brightness(bench, station, 120.0, 80, seed=1)
+    bench.tick()
+    assert bench.alarms() == []
+    brightness(bench, station, 112.0, 40, seed=2)
+    bench.tick()
+    assert kinds(bench) == [AlarmKind.IMAGE_SHIFT]
+    assert "brightness" in bench.alarms()[0].message
+
+
+def test_blocks_go_on_where_they_stopped_after_a_restart(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.report(station, [OK] * 25)
+    bench.tick()
+    bench.build()
+    bench.report(station, [OK] * 30)
+    bench.tick()
+    with bench.database.read() as session:
+        charts = draw_charts(session, bench.watch_settings, None, bench.clock.now())
+    chart = next(chart for chart in charts if chart.name == "reject-rate")
+    assert [point.of for point in chart.points] == [10] * 5
+    assert {chart.name for chart in charts} == {"reject-rate", "brightness", "log-score", "escapes"}
+
+
+def test_a_silent_station_alarms_and_the_alarm_closes_when_it_is_heard_again(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+    bench.heartbeat(station)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    assert kinds(bench, AlarmState.CLOSED) == [AlarmKind.STATION_SILENT]
+
+
+def test_a_last_will_makes_a_station_silent_at_once(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.heartbeat(station, is_connected=False)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+
+
+def test_simulated_and_real_outcomes_never_mix(bench: Bench) -> None:
+    station = champion_station(bench)
+    real = bench.report(station, [OK] * 6, is_simulated=False)
+    bench.audit(real, Judgement.DEFECTIVE)
+    bench.tick(2)
+    assert [alarm for alarm in bench.alarms() if alarm.product == PRODUCT and alarm.is_simulated] == []

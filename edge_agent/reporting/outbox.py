@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _GROUP_ROWS: Final = 1000
 _MAX_WAITING_RECEIPTS: Final = 1000
+_FEW: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _CLOSE_TIMEOUT_S: Final = 10.0
@@ -220,18 +221,20 @@ class Outbox:
         while True:
             with self._state:
                 if pause_s:
-                    self._state.wait_for(lambda: self._is_closing, pause_s)
+                    # A receipt ends the pause: what it removes makes room.
+                    known = self._receipts_total
+                    self._state.wait_for(lambda: self._is_closing or self._receipts_total > known, pause_s)  # noqa: B023 - waits here
                 self._state.wait_for(lambda: self._is_closing or self._has_work())
                 is_last_round = self._is_closing and (bool(pause_s) or not self._has_work())
                 rows = list(islice(self._rows, max(0, min(_GROUP_ROWS, self._max_rows - self._file.rows))))
-                receipts = list(self._receipts)
+                # After a failure few at a time: a small transaction may fit where a large one does not.
+                receipts = list(islice(self._receipts, _FEW if pause_s else None))
                 aside = list(self._set_aside)
             if is_last_round:
                 self._count_lost()
                 return
-            pause_s = (
-                0.0 if self._write(rows, receipts, aside) else min(max(_FIRST_PAUSE_S, pause_s * 2), _LONGEST_PAUSE_S)
-            )
+            is_done = self._write(rows, receipts, aside)
+            pause_s = 0.0 if is_done else min(max(_FIRST_PAUSE_S, pause_s * 2), _LONGEST_PAUSE_S)
 
     def _has_work(self) -> bool:
         is_full = self._file.rows >= self._max_rows
@@ -255,6 +258,9 @@ class Outbox:
             if aside:
                 self._file.set_aside(aside)
                 self._settle(aside=len(aside))
+            if rows and not self._file.may_insert(rows):
+                self._note_full_disk("no room left but for acting on receipts")
+                return False
             if rows:
                 new = self._file.insert(rows)
                 self.counters.commits += 1
@@ -263,15 +269,19 @@ class Outbox:
                 self._settle(rows=len(rows))
         except sqlite3.Error as error:
             self.counters.write_failures += 1
-            message = f"the disk does not take reports: {error}; {len(self._rows)} wait in memory"
-            if self._faults.add("outbox-disk", message, "free disk space; if it stays, restart the station"):
-                _log.error("outbox cannot write error=%s waiting=%d", error, len(self._rows))
+            self._file.disk_refused()
+            self._note_full_disk(str(error))
             return False
         self._faults.clear("outbox-disk")
         if rows:
             for callback in self._on_commit:
                 callback()
         return True
+
+    def _note_full_disk(self, why: str) -> None:
+        message = f"the disk does not take reports: {why}; {len(self._rows)} wait in memory"
+        if self._faults.add("outbox-disk", message, "free disk space; if it stays, restart the station"):
+            _log.error("outbox cannot write reason=%s waiting=%d", why, len(self._rows))
 
     def _settle(self, *, rows: int = 0, receipts: int = 0, aside: int = 0) -> None:
         with self._state:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from contracts.commands import SequenceRange
 from contracts.reports import InspectionReported
 from edge_agent.errors import DeviceError
+from edge_agent.reporting.reserve import DiskReserve
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ CREATE TABLE IF NOT EXISTS unreadable (epoch INTEGER, sequence INTEGER, body BLO
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 _PAGE_BYTES: Final = 4096
+# Twice what SQLite's log grows to before it is folded back (1000 pages).
+_RESERVE_BYTES: Final = 8 * 1024 * 1024
 _EPOCH: Final = "epoch"
 _LAST_TRIGGER: Final = "last_trigger_number"
 _KEPT_DAMAGED_FILES: Final = 3
@@ -88,6 +91,7 @@ class OutboxFile:
         self.damage = ""
         self.rows = 0
         self.last_row_id = 0
+        self._reserve = DiskReserve(path.with_name(path.name + ".reserve"), _RESERVE_BYTES)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _lock(path)
@@ -95,7 +99,10 @@ class OutboxFile:
             msg = f"outbox {path}: cannot be opened ({error.strerror})"
             raise DeviceError(msg, remedy="check the folder, its disk and its rights", code="outbox-open") from error
         try:
+            # A station must start on a full disk too.
+            self._reserve.give_up()
             self._open(unix_ms, max_bytes)
+            self._reserve.take()
         except (sqlite3.Error, OSError) as error:
             self._lock_file.close()
             msg = f"outbox {path}: cannot be opened ({error})"
@@ -177,6 +184,19 @@ class OutboxFile:
                 ).rowcount
         self.rows -= gone
         return gone
+
+    def may_insert(self, reports: Sequence[NewReport]) -> bool:
+        """False on a full disk while there are no free pages: the little room left is for acting on receipts."""
+        if self._reserve.take():
+            return True
+        free = int(self._writer.execute("PRAGMA freelist_count").fetchone()[0]) * _PAGE_BYTES
+        return free > 2 * sum(len(report.body) for report in reports)
+
+    def disk_refused(self) -> None:
+        """A write failed: make room for the next receipts."""
+        self._reserve.give_up()
+        with contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def set_aside(self, row_ids: Sequence[int]) -> None:
         """Move rows that cannot be read as reports out of the way, for a person to look at."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outbox loses nothing, keeps the order, repeats no id, and says so when the disk does not play along."""
 
+import errno
+import os
 import sqlite3
 import tempfile
 import threading
@@ -163,8 +165,8 @@ def test_closed_outbox_takes_nothing(tmp_path: Path) -> None:
 def test_full_disk_raises_a_fault_loses_nothing_and_recovers_by_receipts(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.db", FakeClock(), max_bytes=256 * 1024)
     put(outbox, 2000)
-    wait_until(lambda: outbox.counters.write_failures > 0)
-    assert "outbox-disk" in [fault.code for fault in outbox.faults()]
+    wait_until(lambda: "outbox-disk" in [fault.code for fault in outbox.faults()])
+    assert outbox.counters.write_failures > 0
     seen: set[int] = set()
     while len(seen) < 2000:
         wait_until(lambda: outbox.row_count == 0 or bool(outbox.committed_after(0, 1)) or len(seen) == 2000)
@@ -179,6 +181,29 @@ def test_full_disk_raises_a_fault_loses_nothing_and_recovers_by_receipts(tmp_pat
     assert outbox.row_count == 0
     outbox.close()
     assert outbox.counters.lost_at_close == 0
+
+
+def test_last_room_on_the_disk_is_kept_for_receipts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(_handle: int, _start: int, _length: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    outbox = Outbox(tmp_path / "outbox.db", FakeClock())
+    put(outbox, 100)
+    assert outbox.flush()
+    outbox._file._reserve.give_up()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", no_room)
+        put(outbox, 10)
+        wait_until(lambda: [fault.code for fault in outbox.faults()] == ["outbox-disk"])
+        assert len(ids(outbox)) == 100
+        # What a receipt removes makes room for what waits.
+        outbox.apply_receipt(receipt(outbox.epoch, range(1, 101)))
+        assert outbox.flush(60)
+    assert [sequence for _, sequence in ids(outbox)] == list(range(101, 111))
+    put(outbox, 1)
+    assert outbox.flush(60)
+    assert outbox.faults() == []
+    outbox.close()
 
 
 def test_row_bound_holds_rows_in_memory_until_a_receipt(tmp_path: Path) -> None:

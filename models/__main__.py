@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-models`: run-job, train, evaluate, inspect, distil.
+
+Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
+Heavy imports happen in the commands, so that `--help` is quick.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from models.errors import CancelledError, InputError
+
+_EXIT_CRASH = 1
+_EXIT_INPUT = 2
+_EXIT_STOPPED = 143
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING if arguments.quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    # A flag would be seen late inside long native calls; an exception between them is seen at once.
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    try:
+        command(arguments)
+    except InputError as error:
+        print(f"sightline-models: {error}", file=sys.stderr)
+        return _EXIT_INPUT
+    except CancelledError:
+        print("sightline-models: stopped; nothing half-written is left", file=sys.stderr)
+        return _EXIT_STOPPED
+    except Exception:
+        logging.getLogger(__name__).exception("crash")
+        return _EXIT_CRASH
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    # Once is enough: a second signal must not interrupt the sweeping.
+    signal.signal(number, signal.SIG_IGN)
+    raise CancelledError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sightline-models", description="Train, measure and package detectors.")
+    parser.add_argument("--quiet", action="store_true", help="warnings only")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run-job", help="run a training job file (contracts.jobs.TrainingJob)")
+    run.add_argument("job", type=Path)
+    run.set_defaults(command=_run_job)
+
+    train = commands.add_parser("train", help="train on a folder of pictures")
+    train.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    train.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
+    train.add_argument("--half", type=int, help="magnetic-tile: which half of the defective tiles trains (default none)")
+    train.add_argument("--product", required=True, help="name of the product")
+    train.add_argument("--detector", default="auto", help="auto (default), memory-bank or mixed")
+    train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
+    train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
+    train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a package on a folder of pictures")
+    evaluate.add_argument("--package", type=Path, required=True)
+    evaluate.add_argument("--images", type=Path, required=True)
+    evaluate.add_argument("--layout", default="folder")
+    evaluate.add_argument("--half", type=int)
+    evaluate.add_argument("--variant", default="all", help="all (default) or one of the package's variants")
+    evaluate.add_argument("--threads", type=int, default=1)
+    evaluate.add_argument("--json", type=Path, help="write the figures there instead of printing them")
+    evaluate.set_defaults(command=_evaluate)
+
+    inspect = commands.add_parser("inspect", help="check a package's digests and say what it is")
+    inspect.add_argument("package", type=Path)
+    inspect.set_defaults(command=_inspect)
+
+    distil = commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)")
+    distil.add_argument("--teacher", type=Path, required=True, help="ONNX with outputs stride8 and stride16")
+    distil.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    distil.add_argument("--start-from", type=Path, help="weights to go on from")
+    distil.add_argument("--minutes", type=float, default=15.0)
+    distil.add_argument("--threads", type=int, default=2)
+    distil.add_argument("--seed", type=int, default=0)
+    distil.set_defaults(command=_distil)
+    return parser
+
+
+def _run_job(arguments: argparse.Namespace) -> None:
+    from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
+    from contracts.jobs import TrainingJob  # noqa: PLC0415
+    from models.clock import SystemClock  # noqa: PLC0415
+    from models.settings import read_settings  # noqa: PLC0415
+    from models.training import run_job  # noqa: PLC0415
+
+    path: Path = arguments.job
+    try:
+        job = decode(TrainingJob, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"job {path}: cannot be read ({error.strerror})") from error
+    except CodecError as error:
+        raise InputError(f"job {path}: {error}") from error
+    run_job(job, read_settings(), SystemClock())
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from models.commands import train  # noqa: PLC0415 -- each command imports what it needs
+
+    train(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from models.commands import evaluate  # noqa: PLC0415 -- each command imports what it needs
+
+    text = json.dumps(evaluate(arguments), indent=1)
+    if arguments.json is None:
+        print(text)
+    else:
+        arguments.json.write_text(text + "\n")
+
+
+def _inspect(arguments: argparse.Namespace) -> None:
+    from models.evaluation import open_package  # noqa: PLC0415 -- each command imports what it needs
+
+    package = open_package(arguments.package)
+    print(f"package {package.package_id}")
+    print(package.manifest.model_dump_json(indent=1, exclude_none=True))
+
+
+def _distil(arguments: argparse.Namespace) -> None:
+    from models.distil import DistilSettings, distil, save_half  # noqa: PLC0415 -- torch
+
+    for path in (arguments.teacher, arguments.start_from):
+        if path is not None and not path.is_file():
+            raise InputError(f"distil: no file at {path}")
+    student, measured = distil(
+        DistilSettings(
+            teacher=arguments.teacher, start_from=arguments.start_from, keep_at=arguments.out,
+            budget_s=60 * arguments.minutes, threads=arguments.threads, seed=arguments.seed,
+        )
+    )  # fmt: skip
+    save_half(student, arguments.out)
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group-disjoint splits: the pictures of one physical part never stand on two sides.
+
+Pure; the same groups and seed give the same split on every machine. Called by `training`, `detectors`, `layouts`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _rank(group: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def group_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold number of each row: whole groups, dealt largest first to the smallest fold.
+
+    Fewer groups than folds give fewer folds; one group gives one fold, all zeros.
+    """
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    order = sorted(sizes, key=lambda group: (-sizes[group], _rank(group, seed)))
+    loads = [0] * max(1, min(folds, len(order)))
+    fold_of: dict[str, int] = {}
+    for group in order:
+        smallest = loads.index(min(loads))
+        fold_of[group] = smallest
+        loads[smallest] += sizes[group]
+    return np.array([fold_of[group] for group in groups], np.int64)
+
+
+def is_held_out(group: str, share: float, seed: int) -> bool:
+    """Whether a group falls on the held-out side; by its name alone, so it never changes sides."""
+    return int(_rank(group, seed)[:8], 16) / 2**32 < share

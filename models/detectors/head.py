@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mixed detector's head: three small convolutions on grid features, trained in torch in seconds.
+
+Learns from image labels by the mean of its highest cells, from masks, and from synthetic anomalies (noise added to
+sound features in blobs). Runs without torch: `head_logits` is numpy, `write_head` is ONNX. Called by `mixed` only.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import Features, Floats, TrainingSet
+from models.graph import GraphWriter
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Size and schedule of the head."""
+
+    width: int = 32
+    steps: int = 160
+    batch: int = 32
+    rate: float = 3e-3
+    top_cells: int = 5
+    threads: int = 1
+    # From this many labelled defects on, synthetic anomalies are hardly needed.
+    enough_labels: int = 60
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """Standardisation of the features, then 1 × 1, 3 × 3 and 1 × 1 convolutions."""
+
+    centre: Floats
+    spread: Floats
+    kernels: tuple[Floats, Floats, Floats]
+    biases: tuple[Floats, Floats, Floats]
+
+
+def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSettings, *, seed: int) -> HeadWeights:
+    """Train on the given rows (and the extra looks of those rows) only."""
+    import torch  # noqa: PLC0415 -- seconds of import, only for training
+    from torch import nn  # noqa: PLC0415
+
+    torch.set_num_threads(settings.threads)
+    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    features, masks, sound, defective = _gathered(training, rows)
+    part = features[sound[:: max(1, len(sound) // 100)]].astype(np.float32)
+    centre = part.mean((0, 2, 3), keepdims=True)
+    spread = part.std((0, 2, 3), keepdims=True) + np.float32(1e-6)
+    channels = features.shape[1]
+    net = nn.Sequential(
+        nn.Conv2d(channels, settings.width, 1), nn.ReLU(),
+        nn.Conv2d(settings.width, settings.width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(settings.width, 1, 1),
+    )  # fmt: skip
+    _initialise(net, generator)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=0.02)
+    labelled = len({int(row) for row in rows if training.is_defective[row]})
+    synthetic = max(0.1, 1 - labelled / settings.enough_labels)
+    half = settings.batch // 2
+    for step in range(settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-5
+        good = rng.choice(sound, half)
+        bad = rng.choice(defective, half)
+        batch = torch.from_numpy((features[np.concatenate([good, bad])].astype(np.float32) - centre) / spread)
+        loss = _loss(net, batch, [masks.get(int(row)) for row in bad], settings)
+        loss = loss + synthetic * _synthetic_loss(net, batch[:half], rng)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    convs = [layer for layer in net if isinstance(layer, nn.Conv2d)]
+    kernels = [conv.weight.detach().numpy().copy() for conv in convs]
+    biases = [conv.bias.detach().numpy().copy() for conv in convs if conv.bias is not None]
+    return HeadWeights(
+        centre.reshape(-1), spread.reshape(-1), (kernels[0], kernels[1], kernels[2]), (biases[0], biases[1], biases[2])
+    )
+
+
+def _gathered(
+    training: TrainingSet, rows: NDArray[np.int64]
+) -> tuple[Features, dict[int, Floats], NDArray[np.int64], NDArray[np.int64]]:
+    """Features of the rows and of their extra looks in one array, with masks, sound and defective indices."""
+    parts, judged = [training.features[rows]], [training.is_defective[rows]]
+    masks = {place: training.masks[int(row)] for place, row in enumerate(rows) if int(row) in training.masks}
+    if training.extra_features is not None:
+        mine = np.flatnonzero(np.isin(training.extra_rows, rows))
+        parts.append(training.extra_features[mine])
+        judged.append(training.is_defective[training.extra_rows[mine]])
+        masks |= {
+            len(rows) + place: training.extra_masks[int(extra)]
+            for place, extra in enumerate(mine)
+            if int(extra) in training.extra_masks
+        }
+    is_defective = np.concatenate(judged)
+    return np.concatenate(parts), masks, np.flatnonzero(~is_defective), np.flatnonzero(is_defective)
+
+
+def _initialise(net: "nn.Sequential", generator: "object") -> None:
+    """He's initialisation from a passed generator: no global random state."""
+    import torch  # noqa: PLC0415 -- see above
+    from torch import nn  # noqa: PLC0415
+
+    assert isinstance(generator, torch.Generator)  # noqa: S101 -- made by the caller above
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                fan_in = layer.weight[0].numel()
+                layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * math.sqrt(2 / fan_in))
+                layer.bias.zero_()
+        # Start by saying "sound" everywhere: most cells are.
+        last = net[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None  # noqa: S101, PT018
+        last.weight.mul_(0.1)
+        last.bias.fill_(-2.0)
+
+
+def _loss(net: "nn.Sequential", batch: "Tensor", masks: list[Floats | None], settings: HeadSettings) -> "Tensor":
+    """Image label by the highest cells, class-balanced; every cell of a sound part; cells of masked defects."""
+    import torch  # noqa: PLC0415 -- see above
+    from torch.nn import functional  # noqa: PLC0415
+
+    half = len(batch) // 2
+    logits = net(batch)[:, 0]
+    flat = logits.flatten(1)
+    image = flat.topk(settings.top_cells, dim=1).values.mean(1)
+    labels = torch.cat([torch.zeros(half), torch.ones(len(batch) - half)])
+    loss = functional.binary_cross_entropy_with_logits(image, labels)
+    loss = loss + 0.5 * functional.softplus(flat[:half]).mean()
+    for place, mask in enumerate(masks):
+        if mask is not None:
+            goal = torch.from_numpy(mask)
+            balance = 1 + 9 * goal
+            cell = functional.binary_cross_entropy_with_logits(logits[half + place], goal, weight=balance)
+            loss = loss + cell / len(masks)
+    return loss
+
+
+def _synthetic_loss(net: "nn.Sequential", sound: "Tensor", rng: np.random.Generator) -> "Tensor":
+    """Sound features with noise in a random blob: the head must find the blob."""
+    import torch  # noqa: PLC0415 -- see above
+    from torch.nn import functional  # noqa: PLC0415
+
+    count, channels, height, width = sound.shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    centres = rng.uniform(0, 1, (count, 2)) * (height, width)
+    radii = rng.uniform(0.8, height / 6, (count, 2))
+    blob = (
+        ((rows - centres[:, :1, None]) / radii[:, :1, None]) ** 2
+        + ((columns - centres[:, 1:, None]) / radii[:, 1:, None]) ** 2
+    ) < 1
+    goal = torch.from_numpy(blob.astype(np.float32))
+    # One direction for the whole blob, as a real change of material has, and some noise of each cell's own.
+    direction = rng.normal(0, rng.uniform(0.5, 1.5), (count, channels, 1, 1))
+    noise = direction + rng.normal(0, 0.5, (count, channels, height, width))
+    changed = sound + torch.from_numpy(noise.astype(np.float32)) * goal[:, None]
+    return functional.binary_cross_entropy_with_logits(net(changed)[:, 0], goal, weight=1 + 9 * goal)
+
+
+def head_logits(head: HeadWeights, features: Features) -> Floats:
+    """Logits of each grid cell, [n, g, g]."""
+    first, second, last = head.kernels
+    chunks = []
+    for start in range(0, len(features), 32):
+        x = features[start : start + 32].astype(np.float32)
+        x = (x - head.centre[:, None, None]) / head.spread[:, None, None]
+        x = np.maximum(np.einsum("oc,nchw->nohw", first[:, :, 0, 0], x, optimize=True) + head.biases[0][:, None, None], 0)
+        height, width = x.shape[2:]
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        y = sum(
+            np.einsum("oc,nchw->nohw", second[:, :, i, j], padded[:, :, i : i + height, j : j + width], optimize=True)
+            for i in range(3)
+            for j in range(3)
+        )
+        y = np.maximum(y + head.biases[1][:, None, None], 0)
+        chunks.append(np.einsum("c,nchw->nhw", last[0, :, 0, 0], y, optimize=True) + head.biases[2])
+    return np.concatenate(chunks).astype(np.float32)
+
+
+def write_head(writer: GraphWriter, head: HeadWeights, features: str) -> str:
+    """The same in the graph, [n, 1, g, g]; the standardisation folds into the first convolution."""
+    first = head.kernels[0] / head.spread[None, :, None, None]
+    bias = head.biases[0] - (first[:, :, 0, 0] @ head.centre)
+    x = writer.op("Relu", [writer.conv(features, first.astype(np.float32), bias.astype(np.float32))])
+    x = writer.op("Relu", [writer.conv(x, head.kernels[1], head.biases[1])])
+    return writer.conv(x, head.kernels[2], head.biases[2])

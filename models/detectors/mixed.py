@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed: the memory bank plus a light convolutional head that learns from labelled defects.
+
+The head sees image labels (the mean of its highest cells must say it), masks where there are any, and synthetic
+anomalies in feature space, the more the fewer labels. Its evidence can only raise the bank's score, never veto it.
+How much it counts is decided by scores from folds that had not seen the part's group; without a gain there it
+counts nothing, so the detector is never worse than the bank on what it was given. Called by `training`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.vocabulary import DetectorKind
+from models.data.splits import group_folds
+from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
+from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
+from models.detectors.memory_bank import MemoryBank
+from models.errors import InputError
+from models.graph import GraphWriter
+
+# With fewer, nothing can be checked on groups that the head has not seen.
+MIN_DEFECTIVE_PARTS: Final = 8
+HEAD_TOP_CELLS: Final = 5
+_FOLDS: Final = 3
+_WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+_LEAST_GAIN: Final = 0.005
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Puts logits on a common scale: 0 where sound parts end, 1 a sound spread further."""
+
+    offset: float = 0.0
+    spread: float = 1.0
+
+    def evidence(self, logits: Floats) -> Floats:
+        return np.logaddexp(0, (logits - self.offset) / self.spread).astype(np.float32)
+
+
+class Mixed:
+    """See the module."""
+
+    kind: Final = DetectorKind.MIXED
+
+    def __init__(
+        self, bank: MemoryBank | None = None, settings: HeadSettings | None = None, *, threads: int = 1
+    ) -> None:
+        self._bank = bank or MemoryBank()
+        self._settings = settings or HeadSettings(threads=threads)
+        self._head: HeadWeights | None = None
+        self._scale = _Scale()
+        self.head_weight = 0.0
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """Rows and columns of the maps: the head's grid, twice the bank's."""
+        height, width = self._bank.map_shape
+        return 2 * height, 2 * width
+
+    def fit(self, training: TrainingSet, *, seed: int, check: Check) -> Fitted:
+        """Bank first, then the head on folds, then how much it counts, then the head on everything."""
+        defective = int(training.is_defective.sum())
+        if defective < MIN_DEFECTIVE_PARTS:
+            raise InputError(
+                f"defective training parts: mixed expects at least {MIN_DEFECTIVE_PARTS}, got {defective}; "
+                "label more, or use memory-bank"
+            )
+        bank = self._bank.fit(training, seed=seed, check=lambda share: check(0.3 * share))
+        notes = list(bank.notes)
+        folds = _folds(training, seed)
+        logits = np.zeros(len(training.groups), np.float32)
+        rounds = int(folds.max()) + 1
+        for fold in range(rounds):
+            seen = np.flatnonzero(folds != fold)
+            head = train_head(training, seen, self._settings, seed=seed + fold)
+            unseen = np.flatnonzero(folds == fold)
+            logits[unseen] = self._image_logits(head, training.features[unseen])
+            check(0.3 + 0.5 * (fold + 1) / rounds)
+        self._scale = _sound_scale(logits[~training.is_defective])
+        evidence = self._scale.evidence(logits)
+        self.head_weight, gains = _choose_weight(bank.cross_fitted_scores, evidence, training.is_defective)
+        told = ", ".join(f"{weight:g}: {quality:.3f}" for weight, quality in gains.items())
+        notes.append(f"head counts {self.head_weight:g} (quality on unseen groups by weight: {told})")
+        if self.head_weight > 0:
+            everything = np.arange(len(training.groups))
+            self._head = train_head(training, everything, self._settings, seed=seed)
+        check(1.0)
+        return Fitted(bank.cross_fitted_scores + np.float32(self.head_weight) * evidence, notes)
+
+    def _image_logits(self, head: HeadWeights, features: Features) -> Floats:
+        return top_mean(head_logits(head, features), HEAD_TOP_CELLS)
+
+    def score(self, features: Features) -> tuple[Floats, Floats]:
+        """Scores [n] and maps [n, g, g]."""
+        scores, maps = self._bank.score(features)
+        factor = features.shape[2] // maps.shape[1]
+        maps = np.repeat(np.repeat(maps, factor, axis=1), factor, axis=2)
+        if self._head is None:
+            return scores, maps
+        weight = np.float32(self.head_weight)
+        logits = head_logits(self._head, features)
+        scores = scores + weight * self._scale.evidence(top_mean(logits, HEAD_TOP_CELLS))
+        return scores, maps + weight * self._scale.evidence(logits)
+
+    def write(self, writer: GraphWriter, features: str) -> tuple[str, str]:
+        """Bank and head side by side on the same features."""
+        score, maps = self._bank.write(writer, features)
+        writer.scope = "mixed/"
+        (height, width), (grid_h, grid_w) = self._bank.map_shape, self.map_shape
+        planes = writer.op("Reshape", [maps, writer.constant([-1, 1, height, width])])
+        large = writer.op(
+            "Resize", [planes, "", writer.constant(np.array([1, 1, 2, 2], np.float32))],
+            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+        maps = writer.op("Reshape", [large, writer.constant([-1, grid_h, grid_w])])
+        if self._head is None:
+            return score, maps
+        logits = write_head(writer, self._head, features)
+        logits = writer.op("Reshape", [logits, writer.constant([-1, grid_h, grid_w])])
+        best = write_top_mean(writer, logits, grid_h * grid_w, HEAD_TOP_CELLS)
+        raised = writer.op("Add", [score, self._write_evidence(writer, best)])
+        return raised, writer.op("Add", [maps, self._write_evidence(writer, logits)])
+
+    def _write_evidence(self, writer: GraphWriter, logits: str) -> str:
+        centred = writer.op("Sub", [logits, writer.constant(self._scale.offset)])
+        scaled = writer.op("Mul", [centred, writer.constant(1 / self._scale.spread)])
+        return writer.op("Mul", [writer.op("Softplus", [scaled]), writer.constant(self.head_weight)])
+
+
+def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Folds by group, dealt for defective and sound rows apart, so that each fold has both.
+
+    A group with both kinds follows its defective rows.
+    """
+    defective_groups = {
+        group for group, is_defective in zip(training.groups, training.is_defective, strict=True) if is_defective
+    }
+    folds = np.zeros(len(training.groups), np.int64)
+    is_theirs = np.array([group in defective_groups for group in training.groups])
+    for side in (is_theirs, ~is_theirs):
+        rows = np.flatnonzero(side)
+        if len(rows):
+            folds[rows] = group_folds([training.groups[row] for row in rows], _FOLDS, seed)
+    return folds
+
+
+def _sound_scale(logits: Floats) -> _Scale:
+    middle, high = np.quantile(logits, [0.5, 0.98])
+    return _Scale(float(high), float(max(high - middle, 1e-3)) / 2)
+
+
+def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
+    """Half AUROC, half the mean recall over overkill 0 … 5 %: what counts at the line is the low-overkill end."""
+    sound = np.sort(scores[~is_defective])
+    caught = scores[is_defective]
+    below = np.searchsorted(sound, caught, side="left") + np.searchsorted(sound, caught, side="right")
+    auroc = float(below.mean()) / (2 * len(sound))
+    limits = np.quantile(sound, np.linspace(0.95, 1.0, 11))
+    recall = float(np.mean([(caught > limit).mean() for limit in limits]))
+    return 0.5 * auroc + 0.5 * recall
+
+
+def _choose_weight(bank: Floats, evidence: Floats, is_defective: NDArray[np.bool_]) -> tuple[float, dict[float, float]]:
+    """The smallest weight that is nearly as good as the best; 0 unless the gain is worth naming."""
+    quality = {weight: separation(bank + np.float32(weight) * evidence, is_defective) for weight in _WEIGHTS}
+    best = max(quality.values())
+    if best < quality[0.0] + _LEAST_GAIN:
+        return 0.0, quality
+    return min(weight for weight, value in quality.items() if value >= best - _LEAST_GAIN / 2), quality

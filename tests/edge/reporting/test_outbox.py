@@ -44,8 +44,8 @@ OPERATION = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(OPERATION, max_size=12))
+@settings(max_examples=20, deadline=None)
+@given(st.lists(OPERATION, max_size=10))
 def test_outbox_holds_exactly_what_has_no_receipt_in_order(operations: list[tuple[str, object]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         clock = FakeClock()
@@ -63,8 +63,11 @@ def test_outbox_holds_exactly_what_has_no_receipt_in_order(operations: list[tupl
                 outbox.flush()
                 expected = [row for row in expected if not (row[0] == outbox.epoch and row[1] in value)]
                 assert outbox.apply_receipt(last_receipt)
-            elif kind == "again" and last_receipt is not None and last_receipt.epoch != outbox.epoch:
-                # A repeated receipt of an earlier epoch must not touch the present one.
+            elif kind == "again" and last_receipt is not None:
+                # Brokers repeat; a receipt of an earlier epoch must not touch the present one.
+                outbox.flush()
+                named = {(last_receipt.epoch, span.first) for span in last_receipt.ranges}
+                expected = [row for row in expected if row not in named]
                 assert outbox.apply_receipt(last_receipt)
             elif kind == "reopen":
                 outbox.close()

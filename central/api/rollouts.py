@@ -56,7 +56,12 @@ def get_rollout(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutView:
 
 @router.post("", summary="Start a rollout", status_code=201, dependencies=_engineer, responses=_CONFLICT)
 def start_rollout(services: ServicesOf, wanted: StartRollout) -> RolloutView:
-    """Of a promoted package; going back to an older one is a rollout like any other."""
+    """Of a promoted package; going back to an older one is a rollout like any other.
+
+    A rollout of this very package that is under way already is given back instead of a second one.
+    """
+    # The gate is asked right now about a package that was trained a moment ago.
+    loop_of(services).promoting.tick(services.clock.now())
     rollout_id = loop_of(services).rollouts.start(
         wanted.package_id,
         stations=wanted.stations,

@@ -34,6 +34,7 @@ class Loop:
     """What the routes hold on to; at `Services.loop`."""
 
     learning: LearningService
+    promoting: PromotingService
     rollouts: RolloutService
     repository: PackageRepository
     charts: Callable[[str | None, datetime], list[ChartView]]
@@ -75,12 +76,13 @@ def build_services(base: Services) -> list[Service]:
         with base.database.read() as session:
             return draw_charts(session, settings.watch, station, now)
 
-    base.loop = Loop(learning, rollouts, repository, charts)
+    promoting = PromotingService(base.database, settings.promotion)
+    base.loop = Loop(learning, promoting, rollouts, repository, charts)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         WatchingService(base.database, settings.watch),
         learning,
-        PromotingService(base.database, settings.promotion),
+        promoting,
         rollouts,
         MetadataRefresh(repository),
     ]

@@ -55,6 +55,8 @@ class PromotingService:
 
     def _decide(self, package_id: str, now: datetime) -> None:
         with self._database.begin() as session:
+            if session.get(Promotion, package_id) is not None:
+                return  # a route and the worker may ask at the same time
             package = session.get_one(Package, package_id)
             training = session.get_one(Training, package.training_id)
             champion = champion_of(session, package.product, is_simulated=package.is_simulated)

@@ -79,7 +79,7 @@ class RolloutService:
         """Begin a rollout by hand.
 
         Returns:
-            Its number.
+            Its number; of the one under way when this very package is on its way already.
 
         Raises:
             NotFoundError: no such package or station.
@@ -97,6 +97,9 @@ class RolloutService:
             if promotion is None or promotion.outcome is not PromotionOutcome.PROMOTED:
                 said = promotion.outcome.value if promotion else "nothing yet"
                 raise ConflictError(f"package {package_id[:12]}: expected a promoted one, the gate said {said}")
+            under_way = self._open_for(session, package)
+            if under_way is not None and session.get_one(RolloutRow, under_way).package_id == package_id:
+                return under_way
             return self._add(session, package, reason, now, stations=stations, canary=canary)
 
     def pause(self, rollout_id: int, by: str, now: datetime) -> None:

@@ -277,6 +277,14 @@ def test_two_rollouts_of_a_product_are_never_open_together(bench: Bench, tmp_pat
         bench.rollouts.start(champion, [], 1, "by hand", bench.clock.now())
 
 
+def test_a_package_on_its_way_is_not_started_a_second_time(bench: Bench, tmp_path: Path) -> None:
+    _, champion = line(bench, tmp_path, "st-1")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.tick()
+    under_way = bench.rollout().id
+    assert bench.rollouts.start(candidate, [], 1, "by hand", bench.clock.now()) == under_way
+
+
 def test_a_package_compared_with_a_champion_of_yesterday_is_not_rolled_out_by_itself(
     bench: Bench, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.vocabulary import Disposition, Verdict, VerdictCause
@@ -53,6 +53,7 @@ def test_no_decision_refuses_the_cause_of_a_verdict() -> None:
 _ANY = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@settings(deadline=None)
 @given(score=_ANY, ok_limit=_ANY, ng_limit=_ANY, elapsed_ms=_ANY, pass_review=st.booleans())
 def test_no_part_passes_without_a_score_below_the_limit_in_time(
     score: float, ok_limit: float, ng_limit: float, elapsed_ms: float, *, pass_review: bool
@@ -65,6 +66,7 @@ def test_no_part_passes_without_a_score_below_the_limit_in_time(
     assert (decision.verdict is Verdict.NO_DECISION) == (decision.cause is not VerdictCause.SCORE)
 
 
+@settings(deadline=None)
 @given(low=st.floats(-1e6, 1e6), high=st.floats(-1e6, 1e6), ok_limit=st.floats(-1e6, 1e6), band=st.floats(0, 1e6))
 def test_a_larger_score_is_never_judged_milder(low: float, high: float, ok_limit: float, band: float) -> None:
     low, high = sorted((low, high))

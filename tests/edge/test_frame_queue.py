@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.frame_queue import FrameQueue
@@ -26,6 +26,7 @@ def test_nothing_waiting_gives_nothing() -> None:
     assert FrameQueue(1).get(0.0) is None
 
 
+@settings(deadline=None)
 @given(steps=st.lists(st.booleans(), max_size=200), max_frames=st.integers(1, 4), max_marks=st.integers(0, 4))
 def test_memory_stays_bounded_and_order_is_kept(steps: list[bool], max_frames: int, max_marks: int) -> None:
     queue = FrameQueue(max_frames, max_marks)

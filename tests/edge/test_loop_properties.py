@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.vocabulary import Disposition, SignalState, Verdict, VerdictCause
@@ -45,6 +45,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(story=steps, last_recorded=st.none() | st.integers(0, 5))
 def test_every_part_gets_one_report_and_only_an_ok_in_time_passes(story: list[Step], last_recorded: int | None) -> None:
     bench = Bench(

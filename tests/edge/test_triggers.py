@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from datetime import timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.vocabulary import VerdictCause
@@ -65,6 +65,7 @@ def test_straggler_of_a_part_reported_as_missed_is_not_judged_again() -> None:
     assert not watch.see(4, START + _at(4)).missed
 
 
+@settings(deadline=None)
 @given(seen=st.lists(st.integers(0, 300), unique=True, min_size=1), last=st.none() | st.integers(0, 300))
 def test_every_part_after_the_base_is_accounted_for_exactly_once(seen: list[int], last: int | None) -> None:
     numbers = sorted(number for number in seen if last is None or number > last)

@@ -13,6 +13,8 @@ from contracts.vocabulary import PackageState
 
 # The conditions are asked again with every part; a stricter confidence keeps repeated looks from crying wolf.
 _LOOK_CONFIDENCE = 0.99
+# Of the past only the upper end is used: 0.8 leaves one chance in ten above it.
+_PAST_CONFIDENCE = 0.8
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,10 @@ def allowed_diverted(seen: Seen, policy: BakePolicy) -> float:
     """Share of diverted parts that the station's own past makes credible."""
     if seen.past_judged < policy.min_past_parts:
         return policy.max_diverted_without_past
-    past = binomial_interval(seen.past_diverted, seen.past_judged, _LOOK_CONFIDENCE)
-    return min(1.0, policy.max_diverted_factor * past.high + seen.extra_high)
+    past = binomial_interval(seen.past_diverted, seen.past_judged, _PAST_CONFIDENCE)
+    # However short its past: a station that diverted few parts must not be excused when it diverts most of them.
+    credible = min(policy.max_diverted_factor * past.high, max(policy.max_diverted_without_past, past.high))
+    return min(1.0, credible + seen.extra_high)
 
 
 def _of(count: int, of: int, interval: Interval) -> str:

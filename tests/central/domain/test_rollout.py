@@ -158,6 +158,11 @@ def test_escapes_that_audits_found_excuse_more_rejects() -> None:
     )
 
 
+def test_a_short_past_excuses_no_flood_of_rejects() -> None:
+    assert allowed_diverted(Seen(ACTIVE, past_judged=80, past_diverted=10), POLICY) <= POLICY.max_diverted_without_past
+    assert allowed_diverted(Seen(ACTIVE, past_judged=80, past_diverted=60), POLICY) > 60 / 80
+
+
 @pytest.mark.parametrize("canary", [1, 2, 5])
 def test_waves_hold_each_station_once(canary: int) -> None:
     waves = plan_waves(["a", "b", "a", "c"], canary)

@@ -12,23 +12,25 @@ from typing import Any, Final, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from central.api.learning_schemas import (
+    PackageView,
+    ReferencePartAdded,
+    RolloutView,
+    StartRollout,
+    StartTraining,
+    TrainingView,
+)
 from central.api.schemas import (
     AlarmView,
     AuditSummary,
     CreateToken,
     InspectionPage,
     InspectionView,
-    PackageView,
     Problem,
     RatesView,
-    ReferencePartAdded,
-    RolloutView,
     ServiceCounters,
-    StartRollout,
-    StartTraining,
     StationView,
     TokenCreated,
-    TrainingView,
 )
 from contracts.vocabulary import Judgement, Role
 from plant.errors import CentralError

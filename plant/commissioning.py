@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from central.api.schemas import RolloutView, TrainingView
+from central.api.learning_schemas import RolloutView, TrainingView
 from contracts.ids import StationAddress
 from contracts.vocabulary import Judgement, RolloutState, TrainingState
 from plant.central_client import CentralClient

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from central.api.schemas import AlarmView, AuditSummary, InspectionView, PackageView, RolloutView, TrainingView
+from central.api.learning_schemas import PackageView, RolloutView, TrainingView
+from central.api.schemas import AlarmView, AuditSummary, InspectionView
 from contracts.vocabulary import AlarmState, RolloutState, TrainingState
 from plant.central_client import CentralClient
 from plant.errors import CentralError

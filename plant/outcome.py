@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Final
 
-from central.api.schemas import AlarmView, PackageView, RolloutView, TrainingView
+from central.api.learning_schemas import PackageView, RolloutView, TrainingView
+from central.api.schemas import AlarmView
 from contracts.vocabulary import AlarmKind, TrainingState, Variant
 from plant.follower import Follower
 from plant.report import account, cause_counts, latency_summary, parts_between, true_rates, verdict_counts

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import GateCheck, PackageView, PromotionView
+from central.api.learning_schemas import GateCheck, PackageView, PromotionView
 from central.errors import NotFoundError
 from central.store.learning_tables import Champion, Package, Promotion
 from contracts.ids import Name, PackageId

@@ -11,7 +11,7 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import LabelCounts, ReferencePartAdded
+from central.api.learning_schemas import LabelCounts, ReferencePartAdded
 from central.errors import InvalidError
 from central.foundation import Services
 from central.services.evidence import media_type_of

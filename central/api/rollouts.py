@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import By, Rate, RolloutView, StartRollout, WaveStation, WaveView
+from central.api.learning_schemas import RolloutView, StartRollout, WaveStation, WaveView
+from central.api.schemas import By, Rate
 from central.api.trainings import loop_of
 from central.domain.rollout import StationStep, Wave
 from central.domain.rollout_conditions import BakePolicy

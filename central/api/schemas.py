@@ -10,28 +10,20 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from contracts.base import Message, Shape, UtcTime
-from contracts.ids import Name, PackageId, PartId, Sha256
-from contracts.jobs import EvaluationReport
-from contracts.manifest import PackageManifest
+from contracts.ids import Name, PackageId, Sha256
 from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
 from contracts.vocabulary import (
     AlarmKind,
     AlarmState,
     AuditState,
-    DetectorKind,
     Disposition,
     EvidenceKind,
     Judgement,
-    LabelSource,
-    PromotionOutcome,
     Role,
-    RolloutState,
     SignalState,
-    TrainingState,
     Variant,
     Verdict,
     VerdictCause,
-    WaveState,
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -273,140 +265,6 @@ class By(Shape):
     """Who does it, for acknowledgement and approval."""
 
     by: Name
-
-
-class ReferencePartAdded(Shape):
-    """`POST /products/{product}/reference-parts` with a PNG or JPEG body.
-
-    Query: judgement, defect_class, part_id, is_simulated.
-    """
-
-    sha256: Sha256
-    product: Name
-    judgement: Judgement
-    part_id: PartId
-    # False: this very picture was known already (same product); nothing was added.
-    is_new: bool
-
-
-class LabelCounts(Shape):
-    """`GET /products/{product}/labels`: judged pictures that a training could use."""
-
-    product: Name
-    by_source: dict[LabelSource, dict[Judgement, int]]
-    is_simulated: bool
-
-
-class StartTraining(Shape):
-    """Body of `POST /trainings`."""
-
-    product: Name
-    detector: DetectorKind = DetectorKind.AUTO
-    reason: str = Field(default="asked for by hand", max_length=1000)
-
-
-class TrainingView(Shape):
-    """`GET /trainings`, `GET /trainings/{training_id}`, `POST /trainings/{training_id}/cancel`."""
-
-    training_id: str
-    product: Name
-    detector: DetectorKind
-    reason: str
-    state: TrainingState
-    stage: str
-    fraction: float
-    created_at: UtcTime
-    started_at: UtcTime | None = None
-    finished_at: UtcTime | None = None
-    good: int
-    defective: int
-    audit_labels: int
-    package_id: PackageId | None = None
-    error: str | None = None
-    evaluation: EvaluationReport | None = None
-    is_simulated: bool
-
-
-class GateCheck(Shape):
-    """One question the promotion gate asked, with its figures in words."""
-
-    name: str
-    is_passed: bool
-    detail: str
-
-
-class PromotionView(Shape):
-    """Decision of the gate with its evidence. Part of `PackageView`."""
-
-    package_id: PackageId
-    champion_package_id: PackageId | None
-    outcome: PromotionOutcome
-    decided_at: UtcTime
-    checks: list[GateCheck]
-
-
-class PackageView(Shape):
-    """`GET /packages?product=`, `GET /packages/{package_id}`."""
-
-    package_id: PackageId
-    product: Name
-    detector: DetectorKind
-    created_at: UtcTime
-    is_champion: bool
-    is_simulated: bool
-    size_bytes: int
-    manifest: PackageManifest
-    promotion: PromotionView | None = None
-    training_id: str | None = None
-
-
-class StartRollout(Shape):
-    """Body of `POST /rollouts`. Empty `stations`: all that judge the product. `canary`: how many go first."""
-
-    package_id: PackageId
-    stations: list[str] = []
-    canary: int = Field(default=1, ge=1, le=1000)
-    reason: str = Field(default="asked for by hand", max_length=1000)
-
-
-class WaveStation(Shape):
-    """One station in a wave and what its canary evidence says."""
-
-    station: str
-    assignment_number: int | None
-    progress: str
-    detail: str
-    parts_judged: int
-    reject_rate: Rate | None = None
-    is_done: bool
-
-
-class WaveView(Shape):
-    """A wave with its conditions, in words."""
-
-    index: int
-    state: WaveState
-    success_condition: str
-    error_condition: str
-    started_at: UtcTime | None = None
-    finished_at: UtcTime | None = None
-    stations: list[WaveStation]
-
-
-class RolloutView(Shape):
-    """`GET /rollouts`, `GET /rollouts/{id}`, `POST /rollouts/{id}/{pause|resume|abort}` with `By`."""
-
-    id: int
-    package_id: PackageId
-    previous_package_id: PackageId | None
-    product: Name
-    state: RolloutState
-    reason: str
-    created_at: UtcTime
-    finished_at: UtcTime | None = None
-    waves: list[WaveView]
-    # What happened, oldest first: "2026-01-02T03:04:05Z canary line-1/st-1 active".
-    history: list[str]
 
 
 class TokenCreated(Shape):

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import StartTraining, TrainingView
+from central.api.learning_schemas import StartTraining, TrainingView
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.learning_services import Loop

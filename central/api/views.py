@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows to the shapes of the API. Pure; adds nothing that is not stored, except intervals and the fleet word."""
 
-from central.api.schemas import (
-    AuditTask,
-    Bucket,
-    EvidenceView,
-    InspectionView,
-    Rate,
-    StationView,
-)
+from central.api.schemas import AuditTask, Bucket, EvidenceView, InspectionView, Rate, StationView
 from central.quality.rates import Interval, binomial_interval
 from central.store.repositories.audits import AuditEntry
 from central.store.repositories.inspections import InspectionEntry

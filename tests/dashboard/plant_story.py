@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from central.api import schemas
+from central.api import learning_schemas, schemas
 from contracts import manifest as m
 from contracts.ids import StationAddress
 from contracts.jobs import EvaluationReport, VariantMeasured
@@ -357,11 +357,11 @@ class Story:
             )
         ]
 
-    def trainings(self) -> list[schemas.TrainingView]:
+    def trainings(self) -> list[learning_schemas.TrainingView]:
         if not self.has_stations:
             return []
         return [
-            schemas.TrainingView(
+            learning_schemas.TrainingView(
                 training_id="t-2",
                 product=PRODUCT,
                 detector=DetectorKind.MIXED,
@@ -403,12 +403,12 @@ class Story:
             training_seconds=48,
         )
 
-    def packages(self) -> list[schemas.PackageView]:
+    def packages(self) -> list[learning_schemas.PackageView]:
         return [self._package(NEW, OLD), self._package(OLD, None)] if self.has_stations else []
 
-    def _package(self, package_id: str, parent: str | None) -> schemas.PackageView:
+    def _package(self, package_id: str, parent: str | None) -> learning_schemas.PackageView:
         is_new = parent is not None
-        return schemas.PackageView(
+        return learning_schemas.PackageView(
             package_id=package_id,
             product=PRODUCT,
             detector=DetectorKind.MIXED if is_new else DetectorKind.MEMORY_BANK,
@@ -418,18 +418,18 @@ class Story:
             size_bytes=5_412_000,
             manifest=self._manifest(parent),
             training_id="t-2" if is_new else "t-1",
-            promotion=schemas.PromotionView(
+            promotion=learning_schemas.PromotionView(
                 package_id=package_id,
                 champion_package_id=parent,
                 outcome=PromotionOutcome.PROMOTED,
                 decided_at=self.now - timedelta(minutes=10 if is_new else 299),
                 checks=[
-                    schemas.GateCheck(
+                    learning_schemas.GateCheck(
                         name="fewer_escapes",
                         is_passed=True,
                         detail="lets 1 of 12 held-out defective parts through, the champion 9 of 12",
                     ),
-                    schemas.GateCheck(
+                    learning_schemas.GateCheck(
                         name="overkill_within_margin", is_passed=True, detail="2 of 126 against 1 of 126"
                     ),
                 ],
@@ -485,12 +485,12 @@ class Story:
             ),
         )
 
-    def rollouts(self) -> list[schemas.RolloutView]:
+    def rollouts(self) -> list[learning_schemas.RolloutView]:
         if not self.has_stations:
             return []
         began = self.now - timedelta(minutes=6)
         return [
-            schemas.RolloutView(
+            learning_schemas.RolloutView(
                 id=3,
                 package_id=NEW,
                 previous_package_id=OLD,
@@ -509,15 +509,17 @@ class Story:
             )
         ]
 
-    def _wave(self, index: int, state: WaveState, station: str, progress: str, judged: int) -> schemas.WaveView:
-        return schemas.WaveView(
+    def _wave(
+        self, index: int, state: WaveState, station: str, progress: str, judged: int
+    ) -> learning_schemas.WaveView:
+        return learning_schemas.WaveView(
             index=index,
             state=state,
             success_condition="active and 60 parts judged",
             error_condition="more than 2 % without a decision, or rejects above 3 times the former rate",
             started_at=self.now - timedelta(minutes=5),
             stations=[
-                schemas.WaveStation(
+                learning_schemas.WaveStation(
                     station=station,
                     assignment_number=4,
                     progress=progress,

@@ -5,8 +5,9 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY contracts contracts
 COPY central central
 COPY models models
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir -c constraints.txt --extra-index-url "${TORCH_INDEX}" torch==2.13.0 \
+# --build-arg PIP_EXTRA_INDEX_URL=… : an index with the CPU build of torch keeps gigabytes of CUDA out of the image.
+ARG PIP_EXTRA_INDEX_URL=
+RUN pip install --no-cache-dir -c constraints.txt torch==2.13.0 \
  && pip install --no-cache-dir -c constraints.txt ".[central,models]" \
  && useradd --uid 10001 --create-home sightline \
  && install -d -o sightline /var/lib/sightline

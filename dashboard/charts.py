@@ -113,7 +113,7 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
         figure.update_xaxes(range=[min(times[0], end - _LEAST_SPAN), end])
     legend = {"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"}
     figure.update_layout(barmode="stack", legend=legend)
-    return _style(figure, 380)
+    return _style(figure, 390, top=56)
 
 
 def _line(word: Verdict, times: list[datetime], shares: list[float | None], hover: list[str]) -> Any:
@@ -154,7 +154,7 @@ def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo) -> None:
         figure.add_annotation(
             x=at,
             y=1.0,
-            yshift=12 + 13 * (rank % 2),
+            yshift=10 + 13 * (rank % 3),
             yref="paper",
             text=("▲ " if mark.is_alarm else "◆ ") + mark.text,
             showarrow=False,
@@ -168,9 +168,11 @@ def chart_title(chart: Chart) -> str:
     return _CHART_WORDS.get(chart.name, chart.name.replace("-", " ").replace("_", " ").capitalize())
 
 
-def chart_phase(chart: Chart) -> str:
-    """What a chart's phase means."""
-    return _PHASE_WORDS.get(chart.phase.upper().removeprefix("PHASE_"), chart.phase)
+def chart_note(chart: Chart) -> str:
+    """What a chart's phase means, and what its unit says in brackets."""
+    phase = _PHASE_WORDS.get(chart.phase.upper().removeprefix("PHASE_"), chart.phase)
+    remark = chart.unit.partition(" (")[2].removesuffix(")")
+    return f"{phase} · {remark}" if remark else phase
 
 
 def control_chart(chart: Chart, zone: tzinfo) -> Any:
@@ -183,7 +185,7 @@ def control_chart(chart: Chart, zone: tzinfo) -> Any:
             y=[point.value for point in chart.points],
             mode="lines+markers",
             line={"color": palette.ACCENT, "width": 1.5},
-            marker={"size": 5},
+            marker={"size": 4},
             customdata=[point.of for point in chart.points],
             hovertemplate="%{y:.4g} " + chart.unit + " (of %{customdata})<extra></extra>",
         )
@@ -194,33 +196,30 @@ def control_chart(chart: Chart, zone: tzinfo) -> Any:
             x=[point.at.astimezone(zone) for point in signals],
             y=[point.value for point in signals],
             mode="markers",
-            marker={"size": 11, "symbol": "x", "color": palette.BAD},
+            marker={"size": 7, "symbol": "x-thin", "line": {"color": palette.BAD, "width": 2}},
             customdata=[point.rule for point in signals],
             hovertemplate="signal: %{customdata}<extra></extra>",
         )
     )
-    for value, name, dash in (
-        (chart.upper_limit, "upper limit", "dash"),
-        (chart.centre_line, "centre line", "solid"),
-        (chart.lower_limit, "lower limit", "dash"),
-    ):
+    for value, name in ((chart.upper_limit, "upper limit"), (chart.lower_limit, "lower limit")):
         if value is not None:
-            colour = palette.MUTED if dash == "solid" else palette.BAD
             figure.add_hline(
                 y=value,
-                line={"color": colour, "width": 1, "dash": dash},
-                annotation={"text": name, "font": {"size": 10, "color": colour}},
-                annotation_position="top left",
+                line={"color": palette.BAD, "width": 1, "dash": "dash"},
+                annotation={"text": name, "font": {"size": 10, "color": palette.BAD}},
+                annotation_position="top left" if name == "upper limit" else "bottom left",
             )
-    figure.update_yaxes(title_text=chart.unit.replace(" (", "<br>("))
+    if chart.centre_line is not None:
+        figure.add_hline(y=chart.centre_line, line={"color": palette.MUTED, "width": 1})
+    figure.update_yaxes(title_text=chart.unit.partition(" (")[0])
     figure.update_layout(showlegend=False)
-    return _style(figure, 230)
+    return _style(figure, 215, top=18)
 
 
-def _style(figure: Any, height: int) -> Any:
+def _style(figure: Any, height: int, top: int) -> Any:
     figure.update_layout(
         height=height,
-        margin={"l": 62, "r": 14, "t": 44, "b": 34},
+        margin={"l": 62, "r": 14, "t": top, "b": 34},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
         font={"color": palette.INK, "size": 12},

@@ -18,6 +18,8 @@ from dashboard.clock import Clock
 MAX_ANSWERS: Final = 256
 MAX_PICTURE_BYTES: Final = 64 * 1024 * 1024
 RETRY_AFTER_S: Final = 2.0
+# An answer that took long is kept this many times as long: a slow central is not asked all the time.
+REST_FACTOR: Final = 4.0
 
 _T = TypeVar("_T")
 
@@ -41,6 +43,7 @@ class _Kept:
     at: datetime | None
     error: CentralError | None
     asked_s: float
+    took_s: float = 0.0
 
 
 class Feed:
@@ -68,7 +71,7 @@ class Feed:
         return self._last_answer_at
 
     def get(self, key: Hashable, fetch: Callable[[CentralClient], _T], max_age_s: float) -> Reading[_T]:
-        """A value at most `max_age_s` old if central answers, else the last known one with the error.
+        """A value at most `max_age_s` old if central answers in time, else the last known one with the error.
 
         Never raises a `CentralError`: the reading carries it.
         """
@@ -76,16 +79,17 @@ class Feed:
         with self._lock:
             kept = self._answers.get(key)
             last = kept or _Kept(None, None, None, float("-inf"))
-            if now_s - last.asked_s < max_age_s:
+            if now_s - last.asked_s < max(max_age_s, REST_FACTOR * last.took_s):
                 return _reading(last)
             if self._down is not None and now_s < self._down_until_s:
                 return _reading(_Kept(last.value, last.at, self._down, now_s))
         value, error = self._ask(fetch)
+        done_s = self._clock.monotonic()
         with self._lock:
             if error is None:
-                last = _Kept(value, self._clock.now(), None, now_s)
+                last = _Kept(value, self._clock.now(), None, done_s, done_s - now_s)
             else:
-                last = _Kept(last.value, last.at, error, now_s)
+                last = _Kept(last.value, last.at, error, done_s)
             self._answers[key] = last
             self._answers.move_to_end(key)
             while len(self._answers) > MAX_ANSWERS:

@@ -55,6 +55,7 @@ _GOOD_WORDS: Final = {
     PromotionOutcome.PROMOTED,
     WaveState.FINISHED,
     "IN_SYNC",
+    "DONE",
 }
 _BAD_WORDS: Final = {
     StationState.FAULT,

@@ -4,7 +4,6 @@
 Computes no rate itself: what central does not know is shown as not known. Called by `app`.
 """
 
-from dataclasses import dataclass
 from html import escape
 
 import streamlit as st
@@ -18,35 +17,52 @@ from dashboard.shapes import Alarm, Bucket, Chart, Inspection, Rates, Station
 MAX_STATIONS = 8
 STRIP_CELLS = 60
 MAX_CHARTS = 8
+# Redrawing figures costs a browser more than everything else here, and minutes change slowly.
+CHARTS_EVERY_S = 10.0
 PERIODS = {"15 min": 15, "1 h": 60, "8 h": 480, "24 h": 1440}
 
 
-@dataclass(frozen=True)
-class _Answers:
-    stations: Reading[tuple[Station, ...]]
-    rates: Reading[Rates]
-    alarms: Reading[tuple[Alarm, ...]]
-
-
 def page() -> None:
-    """Draw the page: controls once, the rest in a fragment that refreshes by itself."""
+    """Draw the page: controls once, verdicts often, charts at leisure."""
     st.session_state.setdefault("line_period", "1 h")
-    st.fragment(_draw, run_every=viewer().settings.refresh_s)()
-
-
-def _draw() -> None:
     view = viewer()
-    minutes = PERIODS.get(st.session_state.get("line_period") or "1 h", 60)
-    feed = view.feed
-    answers = _Answers(
-        stations=feed.get("stations", lambda central: central.stations(), 1.0),
-        rates=feed.get(("rates", minutes), lambda central: central.rates(minutes), 2.0),
-        alarms=feed.get("alarms", lambda central: central.alarms(), 3.0),
-    )
-    stations = answers.stations.or_else(())
-    frame.heading("Live line", view, is_simulated=any(item.is_simulated for item in stations))
-    frame.banner(view, (answers.stations, answers.rates, answers.alarms))
-    if not stations:
+    stations = _stations(view).or_else(())
+    st.fragment(_heading, run_every=view.settings.refresh_s)()
+    scope = _controls(stations) if stations else "all"
+    st.fragment(_verdicts, run_every=view.settings.refresh_s)(scope, tuple(item.station for item in stations))
+    if stations:
+        st.fragment(_charts, run_every=max(CHARTS_EVERY_S, view.settings.refresh_s))(scope)
+
+
+def _stations(view: Viewer) -> Reading[tuple[Station, ...]]:
+    return view.feed.get("stations", lambda central: central.stations(), 1.0)
+
+
+def _heading() -> None:
+    view = viewer()
+    known = _stations(view).or_else(())
+    frame.heading("Live line", view, is_simulated=any(item.is_simulated for item in known))
+
+
+def _minutes() -> int:
+    return PERIODS.get(st.session_state.get("line_period") or "1 h", 60)
+
+
+def _alarms(view: Viewer) -> Reading[tuple[Alarm, ...]]:
+    return view.feed.get("alarms", lambda central: central.alarms(), 3.0)
+
+
+def _verdicts(scope: str, drawn: tuple[str, ...]) -> None:
+    view = viewer()
+    minutes = _minutes()
+    stations = _stations(view)
+    rates = view.feed.get(("rates", minutes), lambda central: central.rates(minutes), 2.0)
+    known = stations.or_else(())
+    if tuple(item.station for item in known) != drawn:
+        # A station came or went: the controls above must know it too.
+        st.rerun()
+    frame.banner(view, (stations, rates))
+    if not known:
         st.html(
             marks.empty(
                 "No station has reported yet",
@@ -54,15 +70,18 @@ def _draw() -> None:
             )
         )
         return
-    scope = _controls(stations)
-    chosen = tuple(item for item in stations if scope in {"all", item.station})
-    _figures(answers.rates.value, scope, chosen)
+    chosen = tuple(item for item in known if scope in {"all", item.station})
+    _figures(rates.value, scope, chosen)
     strips, last = st.columns([2.1, 1], gap="medium")
     with strips:
         _strips(view, chosen)
     with last:
         _last_ng(view, None if scope == "all" else scope)
-    _timeline(view, minutes, scope, answers.alarms.or_else(()))
+
+
+def _charts(scope: str) -> None:
+    view = viewer()
+    _timeline(view, _minutes(), scope, _alarms(view).or_else(()))
     _control_charts(view, scope)
 
 
@@ -127,9 +146,19 @@ def _last_ng(view: Viewer, station: str | None) -> None:
     if not parts:
         st.html(marks.empty("No part was judged NG", "When one is, its picture and heatmap appear here."))
         return
-    # The very newest may still be uploading its pictures; show the newest that has them.
-    part = next((item for item in parts if item.picture(EvidenceKind.CROP)), parts[0])
+    part = _pictured(view, station, parts) or parts[0]
     st.html(f'<div class="sl-card">{_pictures_of(view, part)}{_facts(view, part)}</div>')
+
+
+def _pictured(view: Viewer, station: str | None, parts: tuple[Inspection, ...]) -> Inspection | None:
+    """The newest NG part that has its picture: those of the very newest may still be on their way."""
+    found = next((item for item in parts if item.picture(EvidenceKind.CROP)), None)
+    if found is not None:
+        return found
+    older = view.feed.get(
+        ("ng-older", station), lambda central: central.inspections(station=station, verdict=Verdict.NG, limit=100), 10.0
+    )
+    return next((item for item in older.or_else(()) if item.picture(EvidenceKind.CROP)), None)
 
 
 def _pictures_of(view: Viewer, part: Inspection) -> str:
@@ -170,7 +199,7 @@ def _facts(view: Viewer, part: Inspection) -> str:
 def _timeline(view: Viewer, minutes: int, scope: str, alarms: tuple[Alarm, ...]) -> None:
     station = None if scope == "all" else scope
     reading: Reading[tuple[Bucket, ...]] = view.feed.get(
-        ("timeline", minutes, station), lambda central: central.timeline(minutes, station), 3.0
+        ("timeline", minutes, station), lambda central: central.timeline(minutes, station), 5.0
     )
     buckets = reading.or_else(())
     simulated = any(bucket.is_simulated for bucket in buckets)
@@ -208,7 +237,7 @@ def _control_charts(view: Viewer, scope: str) -> None:
     for index, chart in enumerate(found[:MAX_CHARTS]):
         with columns[index % 2]:
             name = "all stations" if chart.station == "*" else chart.station.rsplit("/", maxsplit=1)[-1]
-            where = f"{name} · {chart.product or 'all products'} · {charts.chart_phase(chart)}"
+            where = f"{name} · {chart.product or 'all products'} · {charts.chart_note(chart)}"
             frame.section(charts.chart_title(chart), note=where, is_simulated=chart.is_simulated)
             st.plotly_chart(
                 charts.control_chart(chart, view.zone),

@@ -28,7 +28,7 @@ _ENDED = {"FINISHED", "STOPPED", "ERROR"}
 def page() -> None:
     """Draw the page; it refreshes by itself."""
     st.session_state.setdefault("overview_period", "8 h")
-    st.fragment(_draw, run_every=max(3.0, viewer().settings.refresh_s))()
+    st.fragment(_draw, run_every=max(5.0, viewer().settings.refresh_s))()
 
 
 def _draw() -> None:

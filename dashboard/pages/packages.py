@@ -23,7 +23,7 @@ MAX_PACKAGES = 12
 
 def page() -> None:
     """Draw the page; it refreshes by itself."""
-    st.fragment(_draw, run_every=max(3.0, viewer().settings.refresh_s))()
+    st.fragment(_draw, run_every=max(5.0, viewer().settings.refresh_s))()
 
 
 def _draw() -> None:

@@ -59,6 +59,20 @@ def test_two_viewers_cost_one_question(feed: Feed, central: _Central, clock: Fak
     assert central.asked == 2
 
 
+def test_slow_central_is_given_rest(feed: Feed, clock: FakeClock) -> None:
+    asked: list[float] = []
+
+    def slow(client: CentralClient) -> object:
+        asked.append(clock.monotonic())
+        clock.advance(3)
+        return client.stations()
+
+    for _ in range(12):
+        feed.get("slow", slow, 1.0)
+        clock.advance(1.1)
+    assert len(asked) == 2
+
+
 def test_last_known_value_stands_while_central_is_away(feed: Feed, central: _Central, clock: FakeClock) -> None:
     central.body = [{"station": "a/b/c", "sync": "IN_SYNC"}]
     known_at = clock.now()

@@ -18,7 +18,18 @@ from tests.central.services.bench import Bench
 def _bench(
     sqlite_database: Database, publisher: RememberingPublisher, clock: StillClock, tmp_path: Path
 ) -> Iterator[Bench]:
-    bench = Bench(sqlite_database, publisher, clock, tmp_path)
+    yield from _with_end(Bench(sqlite_database, publisher, clock, tmp_path))
+
+
+@pytest.fixture(name="any_bench")
+def _any_bench(
+    database: Database, publisher: RememberingPublisher, clock: StillClock, tmp_path: Path
+) -> Iterator[Bench]:
+    """On SQLite and on PostgreSQL."""
+    yield from _with_end(Bench(database, publisher, clock, tmp_path))
+
+
+def _with_end(bench: Bench) -> Iterator[Bench]:
     yield bench
     for folder in bench.trainings_dir.glob("*"):
         run = TrainerRun(folder)

@@ -13,7 +13,8 @@ from contracts.vocabulary import (
 from tests.central.services.bench import PRODUCT, Bench
 
 
-def test_the_loop_closes_from_escapes_to_a_new_champion(bench: Bench) -> None:
+def test_the_loop_closes_from_escapes_to_a_new_champion(any_bench: Bench) -> None:
+    bench = any_bench
     stations = bench.commission("st-1", "st-2")
     first = bench.champion()
     assert first is not None

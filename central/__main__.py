@@ -13,11 +13,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from central.api.server import build_api
-from central.app import Central
 from central.clock import SystemClock
 from central.errors import CentralError, SettingsError
-from central.initial import Wanted, initialise
 from central.settings import CentralSettings, effective_values, load_settings
 from central.store.database import Database
 from central.store.repositories import tokens
@@ -84,6 +81,8 @@ def _settings(options: argparse.Namespace) -> CentralSettings:
 
 
 def _init(options: argparse.Namespace) -> int:
+    from central.initial import Wanted, initialise  # noqa: PLC0415 - as in `_run`
+
     wanted = Wanted(options.host, options.port, options.broker, options.database_url)
     done = initialise(options.data, wanted, SystemClock())
     state = "written" if done.is_new else "kept"
@@ -93,6 +92,8 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # Here and not above: the server's libraries take seconds to import, and `token create` needs none of them.
+
     settings = _settings(options)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
@@ -156,6 +157,7 @@ def _token_name(text: str) -> str:
 
 
 def _export_openapi(options: argparse.Namespace) -> int:
+
     document = json.dumps(build_api(None).openapi(), indent=2, sort_keys=True) + "\n"
     if options.out is None:
         sys.stdout.write(document)

@@ -21,7 +21,7 @@ from contracts.reports import InspectionReported, InspectionsReported
 from contracts.topics import Channel, topic
 from plant.broker import BrokerKind, BrokerPlan, free_port, plan_broker, wait_for_broker
 
-RESEND_S = 2.0
+RESEND_S = 5.0
 REPORTS_A_MESSAGE = 50
 WINDOW_REPORTS = 2_000
 
@@ -51,7 +51,7 @@ def start_broker(kind: BrokerKind, folder: Path) -> tuple[BrokerPlan, Process]:
     return plan, process
 
 
-def wait_until(condition: Callable[[], object], words: Callable[[], str], within_s: float = 120.0) -> None:
+def wait_until(condition: Callable[[], object], words: Callable[[], str], within_s: float = 280.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, words()

@@ -18,7 +18,7 @@ from tests.central.postgres import Cluster
 
 REPORTS = 20_000
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass

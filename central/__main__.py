@@ -93,6 +93,7 @@ def _init(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Here and not above: the server's libraries take seconds to import, and `token create` needs none of them.
+    from central.app import Central  # noqa: PLC0415 - see above
 
     settings = _settings(options)
     logging.basicConfig(
@@ -157,6 +158,7 @@ def _token_name(text: str) -> str:
 
 
 def _export_openapi(options: argparse.Namespace) -> int:
+    from central.api.server import build_api  # noqa: PLC0415 - as in `_run`
 
     document = json.dumps(build_api(None).openapi(), indent=2, sort_keys=True) + "\n"
     if options.out is None:

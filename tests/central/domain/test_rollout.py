@@ -180,6 +180,11 @@ SEEN = st.builds(
     no_decision=st.sampled_from([0, 0, 1, 40]),
     past_judged=st.sampled_from([0, 500]),
     past_diverted=st.integers(0, 20),
+).map(
+    # Counts that can be: no more diverted than judged.
+    lambda seen: replace(
+        seen, diverted=min(seen.diverted, seen.judged), past_diverted=min(seen.past_diverted, seen.past_judged)
+    )
 )
 
 

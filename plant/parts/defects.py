@@ -111,13 +111,13 @@ def _scratch(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.face(rng, 10 * s)
     # Across the grain, where a scratch is a scratch and not a groove.
     heading = place.angle + float(rng.uniform(0.5, 2.6))
-    length, bend = float(rng.uniform(30, 64)) * s, float(rng.normal(0, 0.12))
+    length, bend = float(rng.uniform(46, 84)) * s, float(rng.normal(0, 0.12))
     along = np.linspace(-0.5, 0.5, 14)
     turn = heading + bend * along * 2
     points = np.stack([place.x + along * length * np.cos(turn), place.y + along * length * np.sin(turn)], axis=1)
     groove, burr = brush.blank(), brush.blank()
-    _line(groove, points, max(1, round(1.9 * s)))
-    _line(burr, points + np.array([cos(heading + pi / 2), sin(heading + pi / 2)]) * 1.9 * s, max(1, round(1.2 * s)))
+    _line(groove, points, max(1, round(2.6 * s)))
+    _line(burr, points + np.array([cos(heading + pi / 2), sin(heading + pi / 2)]) * 2.6 * s, max(1, round(2.0 * s)))
     brush.paint(_soft(burr, 0.4 * s), (245, 246, 246), 0.75)
     brush.paint(_soft(groove, 0.35 * s), (40, 40, 42), 0.85)
 
@@ -125,10 +125,10 @@ def _scratch(brush: Brush, rng: np.random.Generator) -> None:
 def _pit(brush: Brush, rng: np.random.Generator) -> None:
     s = brush.scale
     for _ in range(int(rng.integers(1, 4))):
-        place = brush.canvas.face(rng, 8 * s)
-        radius = float(rng.uniform(2.4, 4.6)) * s
+        place = brush.canvas.face(rng, 10 * s)
+        radius = float(rng.uniform(4.6, 7.6)) * s
         rim, hole = brush.blank(), brush.blank()
-        _fill(rim, _blob(Place(place.x + 0.7 * s, place.y + 0.8 * s, 0), radius * 1.25, 0.10, rng))
+        _fill(rim, _blob(Place(place.x + 1.0 * s, place.y + 1.1 * s, 0), radius * 1.3, 0.10, rng))
         _fill(hole, _blob(place, radius, 0.12, rng))
         brush.paint(_soft(rim, 0.5 * s), (232, 234, 235), 0.6)
         brush.paint(_soft(hole, 0.5 * s), (22, 22, 24), 0.9)
@@ -139,11 +139,11 @@ def _crack(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.edge(rng)
     heading = place.angle + pi + float(rng.normal(0, 0.25))
     shape = brush.blank()
-    points = _walk(place, heading, float(rng.uniform(26, 46)) * s, s, rng)
-    _line(shape, points, max(1, round(1.6 * s)))
+    points = _walk(place, heading, float(rng.uniform(36, 56)) * s, s, rng)
+    _line(shape, points, max(1, round(2.8 * s)))
     fork = Place(float(points[len(points) // 2][0]), float(points[len(points) // 2][1]), 0)
-    twig = _walk(fork, heading + float(rng.choice([-0.8, 0.8])), float(rng.uniform(8, 16)) * s, s, rng)
-    _line(shape, twig, max(1, round(s)), 200)
+    twig = _walk(fork, heading + float(rng.choice([-0.8, 0.8])), float(rng.uniform(12, 22)) * s, s, rng)
+    _line(shape, twig, max(1, round(1.8 * s)), 220)
     brush.paint(_soft(shape, 0.45 * s), (24, 24, 26), 0.95)
 
 
@@ -161,7 +161,7 @@ def _stain(brush: Brush, rng: np.random.Generator) -> None:
     """Dried coolant: a brown patch with a darker rim."""
     s = brush.scale
     place = brush.canvas.face(rng, 16 * s)
-    radius = float(rng.uniform(11, 18)) * s
+    radius = float(rng.uniform(15, 23)) * s
     outline = _blob(place, radius, 0.16, rng)
     whole, rim = brush.blank(), brush.blank()
     _fill(whole, outline)
@@ -190,14 +190,14 @@ def _contamination(brush: Brush, rng: np.random.Generator) -> None:
         count = 26
         turn = np.cumsum(rng.normal(0.0, 0.18, count)) + place.angle
         turn += np.linspace(0, float(rng.choice([-1, 1])) * (5.5 if form == 0 else 2.2), count)
-        step = (1.5 if form == 0 else 2.1) * s
+        step = (2.2 if form == 0 else 2.8) * s
         points = np.stack([place.x + np.cumsum(np.cos(turn)) * step, place.y + np.cumsum(np.sin(turn)) * step], axis=1)
-        _line(shape, points, max(1, round(1.8 * s)))
-        _line(shadow, points + 1.8 * s, max(1, round(2 * s)))
+        _line(shape, points, max(1, round(2.6 * s)))
+        _line(shadow, points + 2.2 * s, max(1, round(3 * s)))
     else:
-        for _ in range(int(rng.integers(4, 9))):
-            dot = Place(place.x + float(rng.normal(0, 6 * s)), place.y + float(rng.normal(0, 6 * s)), 0)
-            outline = _blob(dot, float(rng.uniform(1.2, 2.6)) * s, 0.2, rng)
+        for _ in range(int(rng.integers(6, 12))):
+            dot = Place(place.x + float(rng.normal(0, 8 * s)), place.y + float(rng.normal(0, 8 * s)), 0)
+            outline = _blob(dot, float(rng.uniform(1.8, 4.0)) * s, 0.2, rng)
             _fill(shape, outline)
             _fill(shadow, outline + 1.2 * s)
     look: Colour = ((236, 240, 242), (120, 84, 52), (34, 44, 56))[form]
@@ -211,9 +211,9 @@ def _burr(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.edge(rng)
     across = place.angle + pi / 2
     shape, dark = brush.blank(), brush.blank()
-    width = float(rng.uniform(7, 12)) * s
+    width = float(rng.uniform(12, 20)) * s
     teeth = np.linspace(-width, width, 11)
-    heights = np.abs(rng.normal(4.6, 2.0, 11)) * s * np.clip(1.2 - np.abs(teeth) / width, 0, 1)
+    heights = np.abs(rng.normal(7.5, 2.8, 11)) * s * np.clip(1.2 - np.abs(teeth) / width, 0, 1)
     tips = [
         (place.x + t * cos(across) + h * cos(place.angle), place.y + t * sin(across) + h * sin(place.angle))
         for t, h in zip(teeth, heights, strict=True)
@@ -235,9 +235,9 @@ def _mousebite(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.edge(rng)
     shape = brush.blank()
     across = place.angle + pi / 2
-    for offset in rng.uniform(-6, 6, int(rng.integers(2, 5))):
+    for offset in rng.uniform(-10, 10, int(rng.integers(2, 5))):
         bite = Place(place.x + float(offset) * s * cos(across), place.y + float(offset) * s * sin(across), 0)
-        _fill(shape, _blob(bite, float(rng.uniform(2.2, 4.2)) * s, 0.15, rng))
+        _fill(shape, _blob(bite, float(rng.uniform(3.6, 6.4)) * s, 0.15, rng))
     brush.paint(_soft(shape, 0.4 * s), (26, 30, 24), 0.95)
 
 
@@ -245,7 +245,7 @@ def _discolouration(brush: Brush, rng: np.random.Generator) -> None:
     """Heat: straw in the outer zone, brown and blue towards the middle."""
     s = brush.scale
     place = brush.canvas.face(rng, 12 * s)
-    radius = float(rng.uniform(15, 24)) * s
+    radius = float(rng.uniform(20, 30)) * s
     outline = _blob(place, radius, 0.10, rng)
     for share, tint, opacity in (
         (1.0, (0.66, 0.92, 1.04), 0.75),

@@ -19,7 +19,7 @@ from plant.parts.texture import belt, cloud, turned
 OUTER: Final = 0.415
 INNER: Final = 0.215
 PITCH: Final = 0.318
-BUSH: Final = 0.036
+BUSH: Final = 0.044
 CHAMFER: Final = 0.013
 _BUSHES: Final = 6
 _FACES, _LAMPS, _BELTS, _CLOUDS = 28, 12, 5, 10
@@ -46,9 +46,10 @@ class RingMaker:
     def make(self, rng: np.random.Generator) -> Canvas:
         """A new sound ring."""
         size = self._size
-        turn = float(rng.uniform(0, 2 * pi))
-        scale = float(rng.uniform(0.985, 1.015))
-        shift = rng.uniform(-0.016, 0.016, 2) * size
+        # The fixture holds the ring by its bushes: any of six turns, and a little play.
+        turn = pi / 3 * int(rng.integers(_BUSHES)) + float(rng.normal(0, 0.02))
+        scale = float(rng.uniform(0.992, 1.008))
+        shift = rng.uniform(-0.010, 0.010, 2) * size
         centre = (size - 1) / 2 + shift
         face = _posed(self._faces[rng.integers(_FACES)], turn, scale, shift)
         lamp = _posed(self._lamps[rng.integers(_LAMPS)], float(rng.normal(0, 0.05)), scale, shift)
@@ -93,7 +94,7 @@ class RingMaker:
         """One ring, unlit, centred: uint8 [S, S, 4] BGR and alpha."""
         size, radius = self._size, self._radius
         marks = _from_polar(turned(1440, size // 2, rng), size)
-        roughness = 6.5 * float(rng.lognormal(0, 0.22))
+        roughness = 5.0 * float(rng.lognormal(0, 0.15))
         grey = 1 + np.clip(marks, -4, 4) * np.float32(roughness / 153)
         # Slow radial wave from the feed of the tool.
         grey += 0.02 * np.sin(radius * size * float(rng.uniform(0.25, 0.4)) + float(rng.uniform(0, 6)))

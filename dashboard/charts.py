@@ -105,7 +105,7 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
     for word in _ORDER:
         heights = [getattr(m, word.value.lower()) for m in minutes.values()]
         figure.add_trace(_bars(word, times, heights), row=2, col=1)
-    _draw_marks(figure, marks, zone)
+    _draw_marks(figure, marks, zone, times)
     figure.update_yaxes(title_text="share of parts, %", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="parts in the minute", rangemode="tozero", row=2, col=1)
     if times:
@@ -145,7 +145,9 @@ def _bars(word: Verdict, times: list[datetime], heights: list[int]) -> Any:
     )
 
 
-def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo) -> None:
+def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo, times: Sequence[datetime]) -> None:
+    # Words near the right end are written to the left of their line, or they would be cut off.
+    turn = times[-1] - 0.3 * max(_LEAST_SPAN, times[-1] - times[0]) if times else None
     # Newest first: when there are too many to read, the old ones give way.
     for rank, mark in enumerate(sorted(marks, key=lambda item: item.at, reverse=True)[:_MAX_MARKS]):
         colour = palette.BAD if mark.is_alarm else palette.ACCENT
@@ -159,7 +161,7 @@ def _draw_marks(figure: Any, marks: Sequence[Mark], zone: tzinfo) -> None:
             text=("▲ " if mark.is_alarm else "◆ ") + mark.text,
             showarrow=False,
             font={"size": 11, "color": colour},
-            xanchor="left",
+            xanchor="left" if turn is None or at < turn else "right",
         )
 
 

@@ -16,6 +16,7 @@ from dashboard.shapes import Inspection, Rate
 
 # The strip reaches up to this many times the NG limit.
 _LIMIT_AT: Final = 1.6
+_LEAST: Final = 0.12
 
 
 def badge(text: str, tone: str = "idle", title: str = "") -> str:
@@ -110,7 +111,8 @@ def strip(parts: Sequence[Inspection], zone: tzinfo, cells: int = 60) -> str:
     """The last parts of a station, newest right: height is the score against the NG limit, sign the verdict."""
     shown = list(reversed(parts[:cells]))
     blanks = "<i></i>" * (cells - len(shown))
-    bars = "".join(_bar(part, zone) for part in shown)
+    floor = min((part.score for part in shown if part.score is not None), default=0.0)
+    bars = "".join(_bar(part, zone, floor) for part in shown)
     limit = 100 / _LIMIT_AT
     return (
         f'<div class="sl-strip" role="img" aria-label="last {len(shown)} verdicts, newest right">'
@@ -118,7 +120,7 @@ def strip(parts: Sequence[Inspection], zone: tzinfo, cells: int = 60) -> str:
     )
 
 
-def _bar(part: Inspection, zone: tzinfo) -> str:
+def _bar(part: Inspection, zone: tzinfo, floor: float) -> str:
     hint = f"{palette.VERDICT_WORD[part.verdict]} · {words.clock_time(part.captured_at, zone)}"
     if part.trigger_number is not None:
         hint += f" · part {part.trigger_number}"
@@ -129,22 +131,28 @@ def _bar(part: Inspection, zone: tzinfo) -> str:
     sign = "" if part.verdict is Verdict.OK else palette.VERDICT_SIGN[part.verdict]
     return (
         f'<i class="sl-bar-{part.verdict.value.lower()}" title="{escape(hint)}">'
-        f'<u style="height:{100 * _height(part):.0f}%"></u><s>{sign}</s></i>'
+        f'<u style="height:{100 * _height(part, floor):.0f}%"></u><s>{sign}</s></i>'
     )
 
 
-def _height(part: Inspection) -> float:
-    """0 … 1, where 1 / `_LIMIT_AT` is the NG limit. A part without a score fills the strip: it must be seen."""
+def _height(part: Inspection, floor: float) -> float:
+    """0 … 1, from the lowest score shown; 1 / `_LIMIT_AT` is the NG limit.
+
+    Scores have no natural zero, so the strip spreads what it shows. A part without a score fills it: it must be seen.
+    """
     if part.score is None or part.ng_limit is None:
         return 1.0
-    scale = abs(part.ng_limit) or 1.0
-    return min(1.0, max(0.03, (1 + (part.score - part.ng_limit) / scale) / _LIMIT_AT))
+    span = part.ng_limit - floor
+    if span <= 0:
+        return 1.0
+    return min(1.0, max(_LEAST, (_LEAST + (1 - _LEAST) * (part.score - floor) / span) / _LIMIT_AT))
 
 
 def legend() -> str:
     """What the colours and signs of the strip mean."""
     items = "".join(verdict(word) for word in Verdict)
-    return f'<div class="sl-legend">{items}<span class="sl-muted">bar height: score; dashed line: NG limit</span></div>'
+    words_html = '<span class="sl-muted">bar height: score above the lowest shown; dashed line: NG limit</span>'
+    return f'<div class="sl-legend">{items}{words_html}</div>'
 
 
 def progress(fraction: float, tone: str = "busy") -> str:

@@ -151,14 +151,18 @@ def _last_ng(view: Viewer, station: str | None) -> None:
 
 
 def _pictured(view: Viewer, station: str | None, parts: tuple[Inspection, ...]) -> Inspection | None:
-    """The newest NG part that has its picture: those of the very newest may still be on their way."""
-    found = next((item for item in parts if item.picture(EvidenceKind.CROP)), None)
-    if found is not None:
-        return found
+    """The newest NG part that has its pictures: those of the very newest may still be on their way."""
+    whole = next((item for item in parts if item.picture(EvidenceKind.HEATMAP)), None)
+    if whole is not None:
+        return whole
     older = view.feed.get(
-        ("ng-older", station), lambda central: central.inspections(station=station, verdict=Verdict.NG, limit=100), 10.0
+        ("ng-older", station), lambda central: central.inspections(station=station, verdict=Verdict.NG, limit=400), 30.0
     )
-    return next((item for item in older.or_else(()) if item.picture(EvidenceKind.CROP)), None)
+    for kind in (EvidenceKind.HEATMAP, EvidenceKind.CROP):
+        found = next((item for item in older.or_else(()) if item.picture(kind)), None)
+        if found is not None:
+            return found
+    return None
 
 
 def _pictures_of(view: Viewer, part: Inspection) -> str:

@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train on a folder of pictures")
     train.add_argument("--images", type=Path, required=True, help="folder of pictures")
     train.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
-    train.add_argument("--half", type=int, help="magnetic-tile: which half of the defective tiles trains (default none)")
+    train.add_argument(
+        "--half", type=int, help="magnetic-tile: which half of the defective tiles trains (default none)"
+    )
     train.add_argument("--product", required=True, help="name of the product")
     train.add_argument("--detector", default="auto", help="auto (default), memory-bank or mixed")
     train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")

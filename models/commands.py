@@ -18,8 +18,15 @@ from contracts.vocabulary import DetectorKind, PartUse, Variant, Verdict
 from models.clock import SystemClock
 from models.data.layouts import read_layout
 from models.data.parts import read_gallery
-from models.evaluation import average_precision, image_auroc, open_package, recall_at_overkill, score_pictures, verdict_of
 from models.errors import InputError
+from models.evaluation import (
+    average_precision,
+    image_auroc,
+    open_package,
+    recall_at_overkill,
+    score_pictures,
+    verdict_of,
+)
 from models.progress import write_whole
 from models.settings import read_settings
 from models.training import run_job
@@ -51,7 +58,10 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
 
 
 def _print_report(report: EvaluationReport, out: Path) -> None:
-    lines = [f"package {report.package_id}", f"detector {report.detector}, backbone {report.backbone} ({report.backbone_weights_source})"]
+    lines = [
+        f"package {report.package_id}",
+        f"detector {report.detector}, backbone {report.backbone} ({report.backbone_weights_source})",
+    ]
     for measured in report.variants:
         figures = ", ".join(
             f"{name} {value:.4f}"
@@ -80,13 +90,17 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     gallery = read_gallery(images, read_settings())
     if not gallery.parts:
-        raise InputError(f"evaluate: no usable held-out pictures in {arguments.images}; {'; '.join(gallery.left_out[:3])}")
+        raise InputError(
+            f"evaluate: no usable held-out pictures in {arguments.images}; {'; '.join(gallery.left_out[:3])}"
+        )
     wanted = [entry.variant for entry in package.manifest.variants]
     if arguments.variant != "all":
         try:
             wanted = [Variant(arguments.variant)]
         except ValueError as error:
-            raise InputError(f"variant: expected all or one of {', '.join(Variant)}, got {arguments.variant!r}") from error
+            raise InputError(
+                f"variant: expected all or one of {', '.join(Variant)}, got {arguments.variant!r}"
+            ) from error
     is_defective = np.array([part.is_defective for part in gallery.parts], np.bool_)
     classes = np.array([part.image.defect_class or "" for part in gallery.parts])
     figures: dict[str, Any] = {}
@@ -109,7 +123,9 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Any]:
             "per_class": {
                 name: image_auroc(
                     np.concatenate([told.scores[~is_defective], told.scores[classes == name]]),
-                    np.concatenate([np.zeros((~is_defective).sum(), np.bool_), np.ones((classes == name).sum(), np.bool_)]),
+                    np.concatenate(
+                        [np.zeros((~is_defective).sum(), np.bool_), np.ones((classes == name).sum(), np.bool_)]
+                    ),
                 )
                 for name in sorted(set(classes[is_defective]))
             },

@@ -101,7 +101,9 @@ def _extended(pool: _Pool | None, fresh: _Pool, limit: int) -> _Pool:
 
 def _loss(outputs: tuple[Tensor, Tensor], targets: list[Tensor]) -> Tensor:
     """Mean squared error, a little capped: single wild teacher values must not steer the student."""
-    parts = [torch.nn.functional.smooth_l1_loss(out, goal, beta=2.0) for out, goal in zip(outputs, targets, strict=True)]
+    parts = [
+        torch.nn.functional.smooth_l1_loss(out, goal, beta=2.0) for out, goal in zip(outputs, targets, strict=True)
+    ]
     return 2 * (parts[0] + parts[1])
 
 
@@ -115,7 +117,9 @@ def distil(settings: DistilSettings) -> tuple[CompactTrunk, dict[str, float]]:
     held_out = _draw(np.random.default_rng([settings.seed, 1]), teacher, 256, settings.side_px)
     student = CompactTrunk()
     if settings.start_from is not None:
-        student.load_state_dict({name: value.float() for name, value in load_file(settings.start_from).items()}, strict=False)
+        student.load_state_dict(
+            {name: value.float() for name, value in load_file(settings.start_from).items()}, strict=False
+        )
     student = student.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(student.parameters(), lr=settings.peak_rate, weight_decay=0.01)
     started = time.monotonic()
@@ -145,13 +149,20 @@ def distil(settings: DistilSettings) -> tuple[CompactTrunk, dict[str, float]]:
             time.monotonic() - started, seen, drawn, float(np.mean(running)), _held_out(student, held_out),
         )  # fmt: skip
     error8, error16 = _held_out(student, held_out)
-    measured = {"explained_stride8": 1 - error8, "explained_stride16": 1 - error16, "pictures": float(drawn), "seen": float(seen)}
+    measured = {
+        "explained_stride8": 1 - error8,
+        "explained_stride16": 1 - error16,
+        "pictures": float(drawn),
+        "seen": float(seen),
+    }
     return student.eval(), measured
 
 
 def save_half(student: CompactTrunk, path: Path) -> None:
     """Write the weights as fp16 safetensors: half the size, far below what INT8 will cost."""
-    tensors = {name: value.half().contiguous() for name, value in student.state_dict().items() if value.is_floating_point()}
+    tensors = {
+        name: value.half().contiguous() for name, value in student.state_dict().items() if value.is_floating_point()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     save_file(tensors, temporary, metadata={"licence": "Apache-2.0", "trunk": "compact"})

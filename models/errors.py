@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong in training, split by who must act.
 
-    ModelsError
-    ├── InputError         the pictures, labels, job or weights given are wrong: exit code 2, a person corrects them
-    └── QuantizationError  this variant does not come about; the training goes on without it
-    BaseException
-    └── CancelledError     somebody asked us to stop: nothing half-written is left
+ModelsError
+├── InputError         the pictures, labels, job or weights given are wrong: exit code 2, a person corrects them
+└── QuantizationError  this variant does not come about; the training goes on without it
+BaseException
+└── CancelledError     somebody asked us to stop: nothing half-written is left
 """
 
 

@@ -24,6 +24,7 @@ from models.packaging import sha256_of
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
+_RESAMPLES = 200
 
 
 def image_auroc(scores: Floats, is_defective: Bools) -> float | None:
@@ -56,6 +57,25 @@ def recall_at_overkill(scores: Floats, is_defective: Bools, overkill: float) -> 
     return float((caught > limit).mean())
 
 
+def is_auroc_lost(before: Floats, after: Floats, is_defective: Bools, allowed: float) -> bool:
+    """Whether AUROC fell by more than `allowed`, and not just by the luck of these pictures.
+
+    Paired bootstrap: on few pictures one swapped pair is worth more than any allowance.
+    """
+    first, second = image_auroc(before, is_defective), image_auroc(after, is_defective)
+    if first is None or second is None or first - second <= allowed:
+        return False
+    rng = np.random.default_rng(0)
+    sound, defective = np.flatnonzero(~is_defective), np.flatnonzero(is_defective)
+    worse = 0
+    for _ in range(_RESAMPLES):
+        rows = np.concatenate([rng.choice(sound, len(sound)), rng.choice(defective, len(defective))])
+        worse += (image_auroc(before[rows], is_defective[rows]) or 0) > (
+            image_auroc(after[rows], is_defective[rows]) or 0
+        )
+    return worse >= _RESAMPLES * 0.9
+
+
 def verdict_of(score: float, limits: Limits) -> Verdict:
     """What a station would say; a score that is no number is NO_DECISION."""
     if not np.isfinite(score):
@@ -74,7 +94,10 @@ class Scored:
 
 
 def score_pictures(
-    model: onnx.ModelProto | bytes, pictures: Iterable[Picture], threads: int, check: Callable[[int], None] | None = None
+    model: onnx.ModelProto | bytes,
+    pictures: Iterable[Picture],
+    threads: int,
+    check: Callable[[int], None] | None = None,
 ) -> Scored:
     """Run a package's graph over pictures of any size."""
     session = open_session(model, threads)
@@ -124,7 +147,9 @@ def open_package(folder: Path) -> OpenPackage:
             if sha256_of((folder / file.name).read_bytes()) != file.sha256:
                 raise InputError(f"package {folder}: {file.name} is not the file its manifest names; fetch it again")
     except OSError as error:
-        raise InputError(f"package {folder}: {error.filename or MANIFEST_NAME} cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"package {folder}: {error.filename or MANIFEST_NAME} cannot be read ({error.strerror})"
+        ) from error
     except CodecError as error:
         raise InputError(f"package {folder}: {error}") from error
     return OpenPackage(folder, manifest, sha256_of(content))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One ONNX graph from picture to score, exactly as `contracts.manifest.GraphSignature` says.
 
-Joins the front (resize, normalise, trunk, grid), the detector and the embedding. Does not quantize and writes no
-files. Called by `training`.
+Joins a front (float or INT8), the detector and the embedding. Does not quantize and writes no files. Called by
+`training`.
 """
 
 from typing import Final
@@ -11,30 +11,33 @@ import onnx
 
 from contracts.manifest import GraphSignature
 from models.detectors.base import Detector
-from models.features import write_front
-from models.graph import GraphWriter
-from models.trunks import Trunk
+from models.features import FEATURES_NAME, INPUT_NAME
+from models.graph import UINT8, GraphWriter
 
 OUTPUTS: Final = ("score", "heatmap", "embedding")
 
 
-def build_graph(
-    trunk: Trunk, detector: Detector, *, size_px: int, grid: int, channels: int
-) -> tuple[onnx.ModelProto, GraphSignature]:
-    """The float graph and its signature. `channels` is the length of a cell's features."""
+def build_graph(front: onnx.ModelProto, detector: Detector, *, channels: int, shift: float = 0.0) -> onnx.ModelProto:
+    """The whole graph. `channels` is the length of a cell's features; `shift` is added to score and heatmap."""
     writer = GraphWriter()
-    features = write_front(writer, trunk, size_px, grid)
+    image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
+    features = writer.inline(front, {INPUT_NAME: image}, "front")[FEATURES_NAME]
     score, heatmap = detector.write(writer, features)
-    writer.scope = "embedding/"
+    writer.scope = "ends/"
+    if shift:
+        score, heatmap = (writer.op("Add", [value, writer.constant(shift)]) for value in (score, heatmap))
     pooled = writer.op("ReduceMean", [features, writer.constant([2, 3])], keepdims=0)
     writer.scope = ""
     writer.output("score", score, ["n"])
     writer.output("heatmap", heatmap, ["n", "map_h", "map_w"])
     writer.output("embedding", pooled, ["n", channels])
-    return writer.model("sightline"), GraphSignature(
-        model_height_px=size_px,
-        model_width_px=size_px,
-        heatmap_height_px=detector.map_shape[0],
-        heatmap_width_px=detector.map_shape[1],
+    return writer.model("sightline")
+
+
+def signature_of(detector: Detector, *, size_px: int, channels: int) -> GraphSignature:
+    """What the manifest says of the graph's ends."""
+    height, width = detector.map_shape
+    return GraphSignature(
+        model_height_px=size_px, model_width_px=size_px, heatmap_height_px=height, heatmap_width_px=width,
         embedding_length=channels,
-    )
+    )  # fmt: skip

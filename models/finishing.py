@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a learned detector to a package: quantize, measure on held-out pictures, choose variants, write.
+"""From a learned detector to a package: measure on held-out pictures, choose variants, write, report.
 
-A quantized variant that loses more than `MOST_AUROC_LOST`, or strays too far on golden images, is left out and the
-report says so. Does not learn and does not place limits. Called by `training`.
+A quantized variant that loses more than `MOST_AUROC_LOST` beyond chance, or strays too far on golden images, is left
+out and the report says so. Does not learn and does not place limits. Called by `training`.
 """
 
 import json
@@ -13,47 +13,64 @@ from typing import Final
 
 import cv2
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, HoldoutVerdict, TrainingJob, VariantMeasured
-from contracts.manifest import FileRole, GoldenSet, GraphSignature, Limits, Lineage, PackageManifest, PackageVariant
+from contracts.manifest import FileRole, GoldenSet, Limits, Lineage, PackageManifest, PackageVariant
 from contracts.vocabulary import PartUse, Variant
 from models import __version__
 from models.clock import Clock
 from models.data.parts import Gallery, Part
-from models.detectors.base import Detector
-from models.errors import QuantizationError
+from models.detectors.base import Detector, TrainingSet
 from models.evaluation import (
-    OpenPackage, Scored, average_precision, image_auroc, open_package, recall_at_overkill, score_pictures, verdict_of,
-)  # fmt: skip
+    OpenPackage,
+    Scored,
+    average_precision,
+    image_auroc,
+    is_auroc_lost,
+    open_package,
+    recall_at_overkill,
+    score_pictures,
+    verdict_of,
+)
+from models.export import signature_of
 from models.packaging import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.progress import Progress
-from models.quantization import CALIBRATION_PICTURES, quantize
-from models.settings import Settings
 from models.trunks import Trunk
 
 _log = logging.getLogger(__name__)
 MOST_AUROC_LOST: Final = 0.005
-# Share of the distance from a typical sound score to ng_limit.
-MOST_PARITY_ERROR: Final = 0.5
-GOLDEN_TOLERANCE: Final = 0.02
+# Share of the distance from a typical sound score to ng_limit, on sound golden images.
+MOST_PARITY_ERROR: Final = 1.0
+GOLDEN_TOLERANCE: Final = 0.05
 _GOLDEN_IMAGES: Final = 8
 
 
 @dataclass(frozen=True)
-class Finish:
-    """What a training hands over."""
+class Learned:
+    """A fitted detector, what it was fitted on, and its limits."""
 
-    job: TrainingJob
-    settings: Settings
-    gallery: Gallery
-    trunk: Trunk
+    training: TrainingSet
     detector: Detector
-    graph: onnx.ModelProto
-    signature: GraphSignature
     limits: Limits
     typical_sound: float
+    notes: list[str]
+
+    @property
+    def scale(self) -> float:
+        """From a typical sound score to ng_limit: what scores are measured against."""
+        return max(self.limits.ng_limit - self.typical_sound, 1e-6)
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a training hands over; the preferred variant first."""
+
+    job: TrainingJob
+    gallery: Gallery
+    trunk: Trunk
+    variants: list[tuple[Variant, bytes]]
+    learned: Learned
     dataset_sha256: str
     started_s: float
     notes: list[str]
@@ -73,81 +90,114 @@ class _Candidate:
 
 
 @dataclass
-class _Measured:
+class Measured:
+    """All variants as measured on the held-out pictures."""
+
+    held_out: list[Part]
+    is_defective: NDArray[np.bool_]
+    golden: NDArray[np.uint8]
     candidates: list[_Candidate] = field(default_factory=list)
+    refused: list[_Candidate] = field(default_factory=list)
 
     @property
     def chosen(self) -> _Candidate:
-        """INT8 where it is included, else fp32."""
-        return next(candidate for candidate in self.candidates if candidate.is_included)
+        """The first one, in order of preference."""
+        return self.candidates[0]
 
 
-def finish(done: Finish, clock: Clock, progress: Progress) -> EvaluationReport:
-    """Quantize, measure, package; returns the evaluation, which the caller writes last."""
+def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None = None) -> Measured:
+    """Score golden and held-out pictures with every variant; a bad quantized one moves to `refused`."""
     held_out = done.gallery.select(PartUse.HOLDOUT)
     is_defective = np.array([part.is_defective for part in held_out], np.bool_)
-    golden_images = _golden_images(done)
-    scale = max(done.limits.ng_limit - done.typical_sound, 1e-6)
-    progress.enter("quantizing and measuring", 0.9)
-    measured = _measure(done, held_out, is_defective, golden_images, scale, progress)
-    progress.enter("comparing with the champion", 0.95)
-    champion, champion_scores = _champion(done, held_out, progress)
-    progress.enter("packaging", 0.99)
-    seconds = clock.monotonic_s() - done.started_s
-    package_id = _package(done, measured, is_defective, golden_images, scale, clock, seconds)
-    return _report(done, measured, held_out, is_defective, champion, champion_scores, package_id, seconds)
-
-
-def _measure(
-    done: Finish, held_out: list[Part], is_defective: NDArray[np.bool_], golden: NDArray[np.uint8], scale: float,
-    progress: Progress,
-) -> _Measured:  # fmt: skip
-    def scored(variant: Variant, model: bytes, start: float, until: float) -> _Candidate:
+    golden, golden_sound = _golden_images(done)
+    measured = Measured(held_out, is_defective, golden, refused=list(refused or []))
+    progress.enter("measuring", 0.9)
+    for place, (variant, model) in enumerate(done.variants):
         pixels = (done.gallery.pixels(part) for part in held_out)
-        threads = done.job.threads
-        told = score_pictures(
-            model, pixels, threads, lambda count: progress.within(start + (until - start) * count / len(held_out))
+        total = max(1, len(held_out) * len(done.variants))
+        scored = score_pictures(
+            model,
+            pixels,
+            done.job.threads,
+            lambda count, start=place * len(held_out): progress.within((start + count) / total),  # type: ignore[misc]
         )
-        return _Candidate(variant, model, score_pictures(model, golden, threads).scores, told)
-
-    exact = scored(Variant.FP32, done.graph.SerializeToString(), 0.0, 0.4)
-    try:
-        quantized = quantize(done.graph, _calibration_pictures(done)).SerializeToString()
-        progress.within(0.6)
-        small = scored(Variant.INT8_U8S8, quantized, 0.6, 1.0)
-    except QuantizationError as error:
-        done.notes.append(f"int8-u8s8: left out, {error}")
-        _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", done.job.training_id, error)
-        return _Measured([exact])
-    small.parity_error = float(np.abs(small.golden - exact.golden).max()) / scale
-    before, after = (image_auroc(each.held_out.scores, is_defective) for each in (exact, small))
-    if not np.isfinite(small.golden).all() or small.parity_error > MOST_PARITY_ERROR:
-        small.is_included = False
-        small.note = f"parity error {small.parity_error:.2f}, at most {MOST_PARITY_ERROR} allowed"
-    elif before is not None and after is not None and before - after > MOST_AUROC_LOST:
-        small.is_included = False
-        small.note = f"image AUROC fell from {before:.4f} to {after:.4f}, at most {MOST_AUROC_LOST} may be lost"
-    if not small.is_included:
-        done.notes.append(f"int8-u8s8: left out, {small.note}")
-        _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", done.job.training_id, small.note)
-    return _Measured([small, exact])
-
-
-def _calibration_pictures(done: Finish) -> list[NDArray[np.uint8]]:
-    """Training pictures only, sound and defective, evenly picked: the same every time."""
-    parts = done.gallery.select(PartUse.TRAIN)
-    step = max(1, len(parts) // CALIBRATION_PICTURES)
-    return [done.gallery.pixels(part) for part in parts[::step][:CALIBRATION_PICTURES]]
+        told = score_pictures(model, golden, done.job.threads).scores
+        measured.candidates.append(_Candidate(variant, model, told, scored))
+    exact = measured.candidates[-1]
+    for candidate in measured.candidates[:-1]:
+        apart = np.abs(candidate.golden - exact.golden)
+        candidate.parity_error = float(apart.max()) / done.learned.scale
+        sound_error = float(apart[:golden_sound].max()) / done.learned.scale
+        before, after = exact.held_out.scores, candidate.held_out.scores
+        if not np.isfinite(candidate.golden).all() or sound_error > MOST_PARITY_ERROR:
+            candidate.note = (
+                f"parity error {sound_error:.2f} on sound golden images, at most {MOST_PARITY_ERROR} allowed"
+            )
+        elif is_auroc_lost(before, after, is_defective, MOST_AUROC_LOST):
+            told_before, told_after = (image_auroc(each, is_defective) or 0.0 for each in (before, after))
+            candidate.note = (
+                f"image AUROC fell from {told_before:.4f} to {told_after:.4f}, at most {MOST_AUROC_LOST} may be lost"
+            )
+        if candidate.note:
+            candidate.is_included = False
+            done.notes.append(f"{candidate.variant}: left out, {candidate.note}")
+            _log.warning(
+                "training_id=%s variant=%s left_out=%s", done.job.training_id, candidate.variant, candidate.note
+            )
+    measured.refused += [candidate for candidate in measured.candidates if not candidate.is_included]
+    measured.candidates = [candidate for candidate in measured.candidates if candidate.is_included]
+    return measured
 
 
-def _golden_images(done: Finish) -> NDArray[np.uint8]:
-    """A few training pictures at the model's size: half defective where there are any."""
+def _golden_images(done: Finish) -> tuple[NDArray[np.uint8], int]:
+    """A few training pictures at the model's size, sound ones first, half defective where there are any."""
     sound = done.gallery.select(PartUse.TRAIN, is_defective=False)
     defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[: _GOLDEN_IMAGES // 2]
-    parts = [*sound[: _GOLDEN_IMAGES - len(defective)], *defective]
-    side = done.signature.model_width_px
-    sized = [cv2.resize(done.gallery.pixels(part), (side, side), interpolation=cv2.INTER_AREA) for part in parts]
-    return np.stack(sized).astype(np.uint8)
+    sound = sound[: _GOLDEN_IMAGES - len(defective)]
+    side = done.job.size_px
+    sized = [
+        cv2.resize(done.gallery.pixels(part), (side, side), interpolation=cv2.INTER_AREA) for part in sound + defective
+    ]
+    return np.stack(sized).astype(np.uint8), len(sound)
+
+
+def package_and_report(done: Finish, measured: Measured, clock: Clock, progress: Progress) -> EvaluationReport:
+    """Score the champion, write the package; returns the evaluation, which the caller writes last."""
+    progress.enter("comparing with the champion", 0.95)
+    champion, champion_scores = _champion(done, measured.held_out, progress)
+    progress.enter("packaging", 0.99)
+    seconds = clock.monotonic_s() - done.started_s
+    package_id = _package(done, measured, clock, seconds)
+    chosen, limits = measured.chosen, done.learned.limits
+    verdicts = []
+    for row, part in enumerate(measured.held_out):
+        score = float(chosen.held_out.scores[row])
+        rival = None if champion_scores is None else float(champion_scores[row])
+        rival_verdict = None if rival is None or champion is None else verdict_of(rival, champion.manifest.limits)
+        verdicts.append(
+            HoldoutVerdict(
+                sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
+                defect_class=part.image.defect_class, candidate_score=score,
+                candidate_verdict=verdict_of(score, limits), champion_score=rival, champion_verdict=rival_verdict,
+            )
+        )  # fmt: skip
+    is_defective = measured.is_defective
+    sound, defective = _counts(done)
+    return EvaluationReport(
+        training_id=done.job.training_id, product=done.job.product, detector=done.learned.detector.kind,
+        package_id=package_id, candidate_variant=chosen.variant,
+        champion_package_id=None if champion is None else champion.package_id, is_simulated=done.job.is_simulated,
+        train_good=sound, train_defective=defective, holdout=verdicts,
+        variants=[_variant_measured(each, is_defective) for each in measured.candidates + measured.refused],
+        champion_image_auroc=None if champion_scores is None else image_auroc(champion_scores, is_defective),
+        backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
+        left_out=done.gallery.left_out, notes=done.notes,
+    )  # fmt: skip
+
+
+def _counts(done: Finish) -> tuple[int, int]:
+    is_defective = done.learned.training.is_defective
+    return int((~is_defective).sum()), int(is_defective.sum())
 
 
 def _champion(
@@ -165,73 +215,38 @@ def _champion(
     return champion, told.scores
 
 
-def _package(
-    done: Finish, measured: _Measured, is_defective: NDArray[np.bool_], golden: NDArray[np.uint8], scale: float,
-    clock: Clock, seconds: float,
-) -> str:  # fmt: skip
-    included = [candidate for candidate in measured.candidates if candidate.is_included]
-    training = done.gallery.select(PartUse.TRAIN)
-    files = {f"{each.variant}.onnx": (FileRole.MODEL, each.model) for each in included}
-    files[GOLDEN_FILE] = (FileRole.GOLDEN, golden_bytes(golden, {each.variant: each.golden for each in included}))
-    told = {"notes": done.notes, "left_out": done.gallery.left_out, "limits": done.limits.model_dump()}
+def _package(done: Finish, measured: Measured, clock: Clock, seconds: float) -> str:
+    learned, job = done.learned, done.job
+    files = {f"{each.variant}.onnx": (FileRole.MODEL, each.model) for each in measured.candidates}
+    golden = golden_bytes(measured.golden, {each.variant: each.golden for each in measured.candidates})
+    files[GOLDEN_FILE] = (FileRole.GOLDEN, golden)
+    told = {"notes": done.notes, "left_out": done.gallery.left_out, "limits": learned.limits.model_dump()}
     files[REPORT_FILE] = (FileRole.REPORT, json.dumps(told, indent=1).encode())
+    sound, defective = _counts(done)
     manifest = PackageManifest(
-        product=done.job.product,
-        detector=done.detector.kind,
+        product=job.product,
+        detector=learned.detector.kind,
         created_at=clock.now(),
-        is_simulated=done.job.is_simulated,
-        graph=done.signature,
+        is_simulated=job.is_simulated,
+        graph=signature_of(learned.detector, size_px=job.size_px, channels=learned.training.features.shape[1]),
         variants=[
             PackageVariant(
                 variant=each.variant, file=f"{each.variant}.onnx", parity_error=each.parity_error,
-                image_auroc=image_auroc(each.held_out.scores, is_defective),
+                image_auroc=image_auroc(each.held_out.scores, measured.is_defective),
             )
-            for each in included
+            for each in measured.candidates
         ],
         files=described(files),
-        limits=done.limits,
-        golden=GoldenSet(file=GOLDEN_FILE, images=len(golden), tolerance=GOLDEN_TOLERANCE * scale),
+        limits=learned.limits,
+        golden=GoldenSet(file=GOLDEN_FILE, images=len(measured.golden), tolerance=GOLDEN_TOLERANCE * learned.scale),
         lineage=Lineage(
-            training_id=done.job.training_id, parent_package_id=done.job.champion_package_id,
-            dataset_sha256=done.dataset_sha256, sound_parts=sum(not part.is_defective for part in training),
-            defective_parts=sum(part.is_defective for part in training), seed=done.job.seed,
+            training_id=job.training_id, parent_package_id=job.champion_package_id,
+            dataset_sha256=done.dataset_sha256, sound_parts=sound, defective_parts=defective, seed=job.seed,
             backbone=done.trunk.name, backbone_weights_sha256=done.trunk.weights_sha256,
             backbone_weights_source=done.trunk.weights_source, trainer_version=__version__, training_seconds=seconds,
         ),
     )  # fmt: skip
-    return write_package(Path(done.job.output_dir) / PACKAGE_FOLDER, manifest, files)
-
-
-def _report(
-    done: Finish, measured: _Measured, held_out: list[Part], is_defective: NDArray[np.bool_],
-    champion: OpenPackage | None, champion_scores: NDArray[np.float32] | None, package_id: str, seconds: float,
-) -> EvaluationReport:  # fmt: skip
-    chosen = measured.chosen
-    verdicts = []
-    for row, part in enumerate(held_out):
-        score = float(chosen.held_out.scores[row])
-        rival = None if champion_scores is None else float(champion_scores[row])
-        verdicts.append(
-            HoldoutVerdict(
-                sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
-                defect_class=part.image.defect_class, candidate_score=score,
-                candidate_verdict=verdict_of(score, done.limits), champion_score=rival,
-                champion_verdict=None if rival is None or champion is None
-                else verdict_of(rival, champion.manifest.limits),
-            )
-        )  # fmt: skip
-    training = done.gallery.select(PartUse.TRAIN)
-    return EvaluationReport(
-        training_id=done.job.training_id, product=done.job.product, detector=done.detector.kind,
-        package_id=package_id, candidate_variant=chosen.variant,
-        champion_package_id=None if champion is None else champion.package_id, is_simulated=done.job.is_simulated,
-        train_good=sum(not part.is_defective for part in training),
-        train_defective=sum(part.is_defective for part in training), holdout=verdicts,
-        variants=[_variant_measured(each, is_defective) for each in measured.candidates],
-        champion_image_auroc=None if champion_scores is None else image_auroc(champion_scores, is_defective),
-        backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
-        left_out=done.gallery.left_out, notes=done.notes,
-    )  # fmt: skip
+    return write_package(Path(job.output_dir) / PACKAGE_FOLDER, manifest, files)
 
 
 def _variant_measured(candidate: _Candidate, is_defective: NDArray[np.bool_]) -> VariantMeasured:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INT8 by ONNX Runtime's static QDQ: the trunk alone, calibrated on training pictures only.
+"""INT8 by ONNX Runtime's static QDQ: the front's trunk alone, calibrated on training pictures only.
 
-Per-channel int8 weights in 7 bits (`reduce_range`): on CPUs without VNNI the 8-bit product saturates and scores
+The detector is fitted on what the INT8 front says, so that bank and limits know its noise. Per-channel int8 weights in 7 bits (`reduce_range`): on CPUs without VNNI the 8-bit product saturates and scores
 would differ between stations. Distances, head and score stay float. May refuse; the training then goes on without
 the variant. Called by `training`.
 """
@@ -37,10 +37,10 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # the base class 
 
 
 def quantize(model: onnx.ModelProto, pictures: Sequence[Picture]) -> onnx.ModelProto:
-    """The int8-u8s8 form of a float graph.
+    """The int8-u8s8 form of a float front.
 
     Raises:
-        QuantizationError: ONNX Runtime could not do it; the float graph is still good.
+        QuantizationError: ONNX Runtime could not do it; the float front is still good.
     """
     # The quantizer advises pre-processing on the root logger at every call; the graph is already clean.
     root = logging.getLogger()

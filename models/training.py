@@ -9,46 +9,58 @@ Called by `__main__` (run-job, train).
 import hashlib
 import logging
 import shutil
-import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import onnx
 
 from contracts.codec import encode
 from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, EvaluationReport, TrainingJob
-from contracts.manifest import Limits
-from contracts.vocabulary import DetectorKind, PartUse, TrainingState
+from contracts.vocabulary import DetectorKind, PartUse, TrainingState, Variant
 from models.calibration import place_limits
 from models.clock import Clock
 from models.data.looks import draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, read_gallery, read_mask
-from models.detectors.base import Detector, Fitted, Floats, TrainingSet
+from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
-from models.errors import CancelledError, InputError
+from models.errors import CancelledError, InputError, QuantizationError
+from models.evaluation import score_pictures
 from models.export import build_graph
-from models.features import FeatureExtractor
-from models.finishing import Finish, finish
+from models.features import FeatureExtractor, build_front
+from models.finishing import Finish, Learned, measure, package_and_report
 from models.progress import Progress, write_whole
+from models.quantization import CALIBRATION_PICTURES, quantize
 from models.settings import Settings
-from models.trunks import Trunk, resolve
+from models.trunks import resolve
 
 _log = logging.getLogger(__name__)
 # Further looks: enough for a few labels, bounded for many.
 _LOOKS_IN_ALL: Final = 160
 _LOOKS_A_PART: Final = 6
+_SHIFT_PICTURES: Final = 48
 
 
 @dataclass(frozen=True)
-class _Learned:
-    training: TrainingSet
-    detector: Detector
-    fitted: Fitted
-    limits: Limits
-    notes: list[str]
+class _Front:
+    """One numeric form of the front."""
+
+    variant: Variant
+    model: onnx.ModelProto
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all steps of one training share."""
+
+    job: TrainingJob
+    gallery: Gallery
+    parts: list[Part]
+    kind: DetectorKind
+    progress: Progress
 
 
 def run_job(job: TrainingJob, settings: Settings, clock: Clock) -> EvaluationReport:
@@ -95,24 +107,31 @@ def _run(job: TrainingJob, settings: Settings, clock: Clock, progress: Progress)
     parts = gallery.select(PartUse.TRAIN)
     if not parts:
         raise InputError(
-            f"training pictures: none of {len(job.images)} can be used; {'; '.join(gallery.left_out[:3]) or 'all are held out'}"
+            f"training pictures: none of {len(job.images)} can be used; "
+            + ("; ".join(gallery.left_out[:3]) or "all are held out")
         )
     kind = choose_kind(job.detector, parts, notes)
     trunk = resolve(settings, job.backbone, job.weights_path, notes)
-    _log.info("training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source)
-    learned = _learn(job, gallery, parts, trunk, kind, progress)
-    graph, signature = build_graph(
-        trunk, learned.detector, size_px=job.size_px, grid=_grid(job), channels=learned.training.features.shape[1]
+    _log.info(
+        "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )
-    return finish(
-        Finish(
-            job=job, settings=settings, gallery=gallery, trunk=trunk, detector=learned.detector, graph=graph,
-            signature=signature, limits=learned.limits, typical_sound=_typical_sound(learned),
-            dataset_sha256=dataset_digest(parts), started_s=started_s, notes=notes + learned.notes,
-        ),
-        clock,
-        progress,
+    work = _Work(job, gallery, parts, kind, progress)
+    front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
+    fronts = _fronts(work, front, notes)
+    learned = _learn(work, fronts[0].model)
+    done = Finish(
+        job=job, gallery=gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
+        dataset_sha256=dataset_digest(parts), started_s=started_s, notes=[*notes, *learned.notes],
     )  # fmt: skip
+    measured = measure(done, progress)
+    if not measured.chosen.variant == fronts[0].variant:
+        # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
+        learned = _learn(work, fronts[-1].model)
+        done = replace(
+            done, variants=_graphs(work, fronts[-1:], learned), learned=learned, notes=[*done.notes, *learned.notes]
+        )
+        measured = measure(done, progress, refused=measured.refused)
+    return package_and_report(done, measured, clock, progress)
 
 
 def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> DetectorKind:
@@ -131,41 +150,60 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
     return asked
 
 
-def _grid(job: TrainingJob) -> int:
+def grid_of(size_px: int) -> int:
     """Cells a side: one for 8 px, an even number, so that the bank can pool 2 × 2."""
-    return max(4, job.size_px // 16 * 2)
+    return max(4, size_px // 16 * 2)
 
 
-def _learn(
-    job: TrainingJob, gallery: Gallery, parts: list[Part], trunk: Trunk, kind: DetectorKind, progress: Progress
-) -> _Learned:
-    extractor = FeatureExtractor(trunk, size_px=job.size_px, grid=_grid(job), threads=job.threads)
-    progress.enter("extracting features", 0.35)
-    detector: Detector = MemoryBank() if kind is DetectorKind.MEMORY_BANK else Mixed(threads=job.threads)
-    training = _training_set(job, gallery, parts, extractor, progress, has_looks=kind is DetectorKind.MIXED)
-    progress.enter("fitting", 0.65)
-    fitted = detector.fit(training, seed=job.seed, check=progress.within)
+def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
+    """INT8 first where it comes about: it is what stations run, so the detector is fitted on it."""
+    work.progress.enter("quantizing", 0.15)
+    step = max(1, len(work.parts) // CALIBRATION_PICTURES)
+    # Training pictures only, sound and defective, evenly picked: the same every time.
+    pictures = [work.gallery.pixels(part) for part in work.parts[::step][:CALIBRATION_PICTURES]]
+    exact = _Front(Variant.FP32, front)
+    try:
+        return [_Front(Variant.INT8_U8S8, quantize(front, pictures)), exact]
+    except QuantizationError as error:
+        notes.append(f"int8-u8s8: left out, {error}")
+        _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", work.job.training_id, error)
+        return [exact]
+
+
+def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
+    """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
+    channels = learned.training.features.shape[1]
+    graphs: list[tuple[Variant, bytes]] = []
+    sound = [part for part in work.parts if not part.is_defective]
+    pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
+    for front in fronts:
+        graph = build_graph(front.model, learned.detector, channels=channels).SerializeToString()
+        if graphs:
+            first, mine = (score_pictures(each, pictures, work.job.threads).scores for each in (graphs[0][1], graph))
+            shift = float(np.median(first - mine))
+            graph = build_graph(front.model, learned.detector, channels=channels, shift=shift).SerializeToString()
+        graphs.append((front.variant, graph))
+    return graphs
+
+
+def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
+    job = work.job
+    extractor = FeatureExtractor(front, threads=job.threads)
+    work.progress.enter("extracting features", 0.4)
+    is_mixed = work.kind is DetectorKind.MIXED
+    detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
+    training = _training_set(work, extractor, has_looks=is_mixed)
+    work.progress.enter("fitting", 0.7)
+    fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]
     defective = fitted.cross_fitted_scores[training.is_defective]
     limits, notes = place_limits(sound, defective, job.limits)
-    return _Learned(training, detector, fitted, limits, fitted.notes + notes)
+    return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
 
 
-def _typical_sound(learned: _Learned) -> float:
-    scores = learned.fitted.cross_fitted_scores[~learned.training.is_defective]
-    return statistics.median(float(score) for score in scores)
-
-
-def _training_set(
-    job: TrainingJob,
-    gallery: Gallery,
-    parts: list[Part],
-    extractor: FeatureExtractor,
-    progress: Progress,
-    *,
-    has_looks: bool,
-) -> TrainingSet:
-    rng = np.random.default_rng([job.seed, 1])
+def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) -> TrainingSet:
+    gallery, parts, grid = work.gallery, work.parts, grid_of(work.job.size_px)
+    rng = np.random.default_rng([work.job.seed, 1])
     rows = _rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
     looks = [draw_look(rng) for _ in rows]
     total = len(parts) + len(rows)
@@ -176,16 +214,16 @@ def _training_set(
         for row, look in zip(rows, looks, strict=True):
             yield look.apply(gallery.pixels(parts[row]))
 
-    features = extractor.extract(pictures(), lambda count: progress.within(count / total))
+    features = extractor.extract(pictures(), lambda count: work.progress.within(count / total))
     masks: dict[int, Floats] = {}
     extra_masks: dict[int, Floats] = {}
     for row, part in enumerate(parts):
         mask = read_mask(part, gallery) if part.is_defective else None
         if mask is None:
             continue
-        masks[row] = mask_on_grid(mask, extractor.grid)
+        masks[row] = mask_on_grid(mask, grid)
         for place in np.flatnonzero(rows == row):
-            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), extractor.grid)
+            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), grid)
     return TrainingSet(
         features=features[: len(parts)],
         is_defective=np.array([part.is_defective for part in parts]),

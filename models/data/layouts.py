@@ -42,7 +42,9 @@ def read_layout(folder: Path, layout: str, *, half: int | None = None, seed: int
         raise InputError(f"images: no folder at {folder}")
     images = readers[layout](folder, half, seed)
     if not images:
-        raise InputError(f"images: no pictures found in {folder} in layout {layout}; see `sightline-models train --help`")
+        raise InputError(
+            f"images: no pictures found in {folder} in layout {layout}; see `sightline-models train --help`"
+        )
     return images
 
 

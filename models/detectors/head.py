@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mixed detector's head: three small convolutions on grid features, trained in torch in seconds.
+"""The mixed detector's head: four small convolutions on grid features, trained in torch in seconds.
 
 Learns from image labels by the mean of its highest cells, from masks, and from synthetic anomalies (noise added to
-sound features in blobs). Runs without torch: `head_logits` is numpy, `write_head` is ONNX. Called by `mixed` only.
+sound features in blobs). Runs as ONNX (`write_head`), when training is checked too. Called by `mixed` only.
 """
 
 import math
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats, TrainingSet
-from models.graph import GraphWriter
+from models.features import open_session
+from models.graph import FLOAT, GraphWriter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +25,7 @@ class HeadSettings:
     """Size and schedule of the head."""
 
     width: int = 32
-    steps: int = 160
+    steps: int = 100
     batch: int = 32
     rate: float = 3e-3
     top_cells: int = 5
@@ -35,12 +36,12 @@ class HeadSettings:
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """Standardisation of the features, then 1 × 1, 3 × 3 and 1 × 1 convolutions."""
+    """Standardisation of the features, then convolutions: 1 × 1, 3 × 3 channel by channel, 1 × 1, 1 × 1."""
 
     centre: Floats
     spread: Floats
-    kernels: tuple[Floats, Floats, Floats]
-    biases: tuple[Floats, Floats, Floats]
+    kernels: list[Floats]
+    biases: list[Floats]
 
 
 def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSettings, *, seed: int) -> HeadWeights:
@@ -56,32 +57,37 @@ def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSet
     centre = part.mean((0, 2, 3), keepdims=True)
     spread = part.std((0, 2, 3), keepdims=True) + np.float32(1e-6)
     channels = features.shape[1]
+    width = settings.width
     net = nn.Sequential(
-        nn.Conv2d(channels, settings.width, 1), nn.ReLU(),
-        nn.Conv2d(settings.width, settings.width, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(settings.width, 1, 1),
+        nn.Conv2d(channels, width, 1), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.ReLU(),
+        nn.Conv2d(width, 1, 1),
     )  # fmt: skip
     _initialise(net, generator)
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=0.02)
     labelled = len({int(row) for row in rows if training.is_defective[row]})
     synthetic = max(0.1, 1 - labelled / settings.enough_labels)
     half = settings.batch // 2
+    # Half precision until a batch is drawn: all features at once in float32 would be twice the memory.
+    stored = torch.from_numpy(features)
+    middle, scale = torch.from_numpy(centre), torch.from_numpy(1 / spread)
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-5
         good = rng.choice(sound, half)
         bad = rng.choice(defective, half)
-        batch = torch.from_numpy((features[np.concatenate([good, bad])].astype(np.float32) - centre) / spread)
+        batch = (stored[torch.from_numpy(np.concatenate([good, bad]))].float() - middle) * scale
         loss = _loss(net, batch, [masks.get(int(row)) for row in bad], settings)
         loss = loss + synthetic * _synthetic_loss(net, batch[:half], rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     convs = [layer for layer in net if isinstance(layer, nn.Conv2d)]
-    kernels = [conv.weight.detach().numpy().copy() for conv in convs]
-    biases = [conv.bias.detach().numpy().copy() for conv in convs if conv.bias is not None]
     return HeadWeights(
-        centre.reshape(-1), spread.reshape(-1), (kernels[0], kernels[1], kernels[2]), (biases[0], biases[1], biases[2])
+        centre.reshape(-1),
+        spread.reshape(-1),
+        [conv.weight.detach().numpy().copy() for conv in convs],
+        [conv.bias.detach().numpy().copy() for conv in convs if conv.bias is not None],
     )
 
 
@@ -165,30 +171,26 @@ def _synthetic_loss(net: "nn.Sequential", sound: "Tensor", rng: np.random.Genera
     return functional.binary_cross_entropy_with_logits(net(changed)[:, 0], goal, weight=1 + 9 * goal)
 
 
-def head_logits(head: HeadWeights, features: Features) -> Floats:
-    """Logits of each grid cell, [n, g, g]."""
-    first, second, last = head.kernels
-    chunks = []
-    for start in range(0, len(features), 32):
-        x = features[start : start + 32].astype(np.float32)
-        x = (x - head.centre[:, None, None]) / head.spread[:, None, None]
-        x = np.maximum(np.einsum("oc,nchw->nohw", first[:, :, 0, 0], x, optimize=True) + head.biases[0][:, None, None], 0)
-        height, width = x.shape[2:]
-        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        y = sum(
-            np.einsum("oc,nchw->nohw", second[:, :, i, j], padded[:, :, i : i + height, j : j + width], optimize=True)
-            for i in range(3)
-            for j in range(3)
-        )
-        y = np.maximum(y + head.biases[1][:, None, None], 0)
-        chunks.append(np.einsum("c,nchw->nhw", last[0, :, 0, 0], y, optimize=True) + head.biases[2])
+def head_logits(head: HeadWeights, features: Features, threads: int = 1) -> Floats:
+    """Logits of each grid cell, [n, g, g], by the very operators of the package."""
+    writer = GraphWriter()
+    channels, height, width = features.shape[1:]
+    logits = write_head(writer, head, writer.input("features", FLOAT, ["n", channels, height, width]))
+    writer.output("logits", logits, ["n", 1, height, width])
+    session = open_session(writer.model("head"), threads)
+    chunks = [
+        session.run(["logits"], {"features": features[start : start + 16].astype(np.float32)})[0][:, 0]
+        for start in range(0, len(features), 16)
+    ]
     return np.concatenate(chunks).astype(np.float32)
 
 
 def write_head(writer: GraphWriter, head: HeadWeights, features: str) -> str:
-    """The same in the graph, [n, 1, g, g]; the standardisation folds into the first convolution."""
+    """The head behind the features' name, [n, 1, g, g]; the standardisation folds into the first convolution."""
     first = head.kernels[0] / head.spread[None, :, None, None]
     bias = head.biases[0] - (first[:, :, 0, 0] @ head.centre)
+    width = len(bias)
     x = writer.op("Relu", [writer.conv(features, first.astype(np.float32), bias.astype(np.float32))])
-    x = writer.op("Relu", [writer.conv(x, head.kernels[1], head.biases[1])])
-    return writer.conv(x, head.kernels[2], head.biases[2])
+    x = writer.conv(x, head.kernels[1], head.biases[1], group=width)
+    x = writer.op("Relu", [writer.conv(x, head.kernels[2], head.biases[2])])
+    return writer.conv(x, head.kernels[3], head.biases[3])

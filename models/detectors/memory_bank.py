@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from contracts.vocabulary import DetectorKind
 from models.data.splits import group_folds
-from models.detectors.base import MIN_SOUND_PARTS, Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
+from models.detectors.base import (
+    MIN_SOUND_PARTS,
+    Check,
+    Features,
+    Fitted,
+    Floats,
+    TrainingSet,
+    top_mean,
+    write_top_mean,
+)
 from models.errors import InputError
 from models.graph import GraphWriter
 
@@ -136,9 +145,7 @@ class MemoryBank:
         smallest = writer.op("ReduceMin", [against, writer.constant([2])], keepdims=0)
         length = writer.op("ReduceSumSquare", [query, writer.constant([2])], keepdims=0)
         squared = writer.op("Max", [writer.op("Add", [smallest, length]), writer.constant(0.0)])
-        distance = writer.op(
-            "Reshape", [writer.op("Sqrt", [squared]), writer.constant([-1, height, width])]
-        )
+        distance = writer.op("Reshape", [writer.op("Sqrt", [squared]), writer.constant([-1, height, width])])
         centred = writer.op("Sub", [distance, writer.constant(self._place_mean)])
         maps = writer.op("Mul", [centred, writer.constant((1 / self._place_spread).astype(np.float32))])
         return write_top_mean(writer, maps, height * width, TOP_CELLS), maps
@@ -155,7 +162,9 @@ def _smoothed(plane: NDArray[np.floating]) -> Floats:
     """Mean over 3 × 3 with repeated borders."""
     padded = np.pad(plane, 1, mode="edge")
     height, width = plane.shape
-    return np.mean([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0).astype(np.float32)
+    return np.mean([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0).astype(
+        np.float32
+    )
 
 
 def greedy_centres(rows: Floats, count: int) -> Floats:

@@ -91,7 +91,7 @@ class Mixed:
         return Fitted(bank.cross_fitted_scores + np.float32(self.head_weight) * evidence, notes)
 
     def _image_logits(self, head: HeadWeights, features: Features) -> Floats:
-        return top_mean(head_logits(head, features), HEAD_TOP_CELLS)
+        return top_mean(head_logits(head, features, self._settings.threads), HEAD_TOP_CELLS)
 
     def score(self, features: Features) -> tuple[Floats, Floats]:
         """Scores [n] and maps [n, g, g]."""
@@ -101,7 +101,7 @@ class Mixed:
         if self._head is None:
             return scores, maps
         weight = np.float32(self.head_weight)
-        logits = head_logits(self._head, features)
+        logits = head_logits(self._head, features, self._settings.threads)
         scores = scores + weight * self._scale.evidence(top_mean(logits, HEAD_TOP_CELLS))
         return scores, maps + weight * self._scale.evidence(logits)
 

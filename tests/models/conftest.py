@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up parts for the training side's tests: a soft grey plate; defective ones carry a dark or bright speck.
+
+One small training of each kind is run once a worker and shared; tests that need another make their own.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob
+from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse
+from models.clock import SystemClock
+from models.settings import Settings
+from models.training import run_job
+
+SIDE_PX = 96
+
+
+def draw_part(rng: np.random.Generator, *, is_defective: bool, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
+    """A plate with grain and a hole; uint8 BGR."""
+    plate = np.full((side_px, side_px), 120.0, np.float32) + np.linspace(0, 20, side_px, dtype=np.float32)
+    plate += rng.normal(0, 3, plate.shape).astype(np.float32)
+    cv2.circle(plate, (side_px // 2, side_px // 2), side_px // 6, 60.0, -1)
+    if is_defective:
+        x, y = rng.integers(side_px // 8, side_px // 3, 2)
+        cv2.circle(plate, (int(x), int(y)), 5, float(rng.choice([30.0, 220.0])), -1)
+    grey = np.clip(plate, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def write_parts(
+    folder: Path, rng: np.random.Generator, count: int, *, is_defective: bool, use: PartUse
+) -> list[TrainingImage]:
+    """Pictures on disk with their judgement; each is a part of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = []
+    for index in range(count):
+        kind = "defective" if is_defective else "good"
+        path = folder / f"{use.lower()}-{kind}-{index}.png"
+        assert cv2.imwrite(str(path), draw_part(rng, is_defective=is_defective))
+        images.append(
+            TrainingImage(
+                path=str(path),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                judgement=Judgement.DEFECTIVE if is_defective else Judgement.GOOD,
+                defect_class="speck" if is_defective else None,
+                group=path.stem,
+                use=use,
+                source=LabelSource.AUDIT,
+            )
+        )
+    return images
+
+
+def make_job(folder: Path, images: list[TrainingImage], **changes: object) -> TrainingJob:
+    """A small job; `changes` replace its fields."""
+    fields: dict[str, object] = {
+        "training_id": "t-1",
+        "product": "plate",
+        "reason": "a test",
+        "is_simulated": True,
+        "images": images,
+        "size_px": SIDE_PX,
+        "backbone": "compact",
+        "output_dir": str(folder / "out"),
+    }
+    return TrainingJob.model_validate(fields | changes)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Offline, with an empty cache: the shipped trunk."""
+    return Settings(cache_dir=tmp_path / "cache", is_offline=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training."""
+
+    job: TrainingJob
+    report: EvaluationReport
+
+    @property
+    def package(self) -> Path:
+        return Path(self.job.output_dir) / "package"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[DetectorKind], Trained]:
+    """Trainings by detector, each run once."""
+    done: dict[DetectorKind, Trained] = {}
+
+    def get(kind: DetectorKind) -> Trained:
+        if kind not in done:
+            folder = tmp_path_factory.mktemp(kind)
+            rng = np.random.default_rng(3)
+            images = write_parts(folder, rng, 24, is_defective=False, use=PartUse.TRAIN)
+            images += write_parts(folder, rng, 10, is_defective=True, use=PartUse.TRAIN)
+            images += write_parts(folder, rng, 10, is_defective=False, use=PartUse.HOLDOUT)
+            images += write_parts(folder, rng, 8, is_defective=True, use=PartUse.HOLDOUT)
+            job = make_job(folder, images, detector=kind)
+            report = run_job(job, Settings(cache_dir=folder / "cache", is_offline=True), SystemClock())
+            done[kind] = Trained(job, report)
+        return done[kind]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of real inspection images."""
+    default = Path(__file__).parents[2].parent / "shared" / "data"
+    folder = Path(os.environ.get("SIGHTLINE_DATA_DIR", default))
+    if not (folder / "magnetic_tile").is_dir():
+        pytest.skip(f"no real inspection images at {folder}; set SIGHTLINE_DATA_DIR")
+    return folder

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One battery for every detector, on made-up features; and what the mixed one promises beyond."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contracts.vocabulary import DetectorKind
+from models.detectors.base import Detector, TrainingSet
+from models.detectors.head import HeadSettings
+from models.detectors.memory_bank import MemoryBank, MemoryBankSettings, greedy_centres
+from models.detectors.mixed import Mixed, separation
+from models.errors import InputError
+from models.features import open_session
+from models.graph import FLOAT, GraphWriter
+
+CHANNELS, GRID = 12, 8
+
+
+def make_features(rng: np.random.Generator, count: int, *, shift: float) -> NDArray[np.float16]:
+    """Grid features; defective ones differ by `shift` along one direction in one small blob."""
+    features = rng.normal(0, 1, (count, CHANNELS, GRID, GRID))
+    for row in range(count):
+        y, x = rng.integers(1, GRID - 2, 2)
+        features[row, :3, y : y + 2, x : x + 2] += shift
+    return features.astype(np.float16)
+
+
+def make_training(sound: int, defective: int, shift: float, seed: int = 0) -> TrainingSet:
+    rng = np.random.default_rng(seed)
+    features = np.concatenate([make_features(rng, sound, shift=0), make_features(rng, defective, shift=shift)])
+    return TrainingSet(
+        features=features,
+        is_defective=np.arange(sound + defective) >= sound,
+        groups=[f"part-{row}" for row in range(sound + defective)],
+    )
+
+
+def make_detector(kind: DetectorKind) -> Detector:
+    bank = MemoryBank(MemoryBankSettings(cells=60))
+    return bank if kind is DetectorKind.MEMORY_BANK else Mixed(bank, HeadSettings(steps=60))
+
+
+KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_rise_with_suspicion_on_unseen_parts(kind: DetectorKind) -> None:
+    detector = make_detector(kind)
+    fitted = detector.fit(make_training(40, 12, shift=6.0), seed=1, check=lambda _share: None)
+    rng = np.random.default_rng(9)
+    sound, _ = detector.score(make_features(rng, 30, shift=0))
+    defective, maps = detector.score(make_features(rng, 30, shift=6.0))
+    assert detector.kind is kind
+    assert fitted.cross_fitted_scores.shape == (52,)
+    assert maps.shape == (30, *detector.map_shape)
+    scores = np.concatenate([sound, defective])
+    assert separation(scores, np.arange(60) >= 30) > 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graph_gives_the_scores_of_the_detector(kind: DetectorKind) -> None:
+    detector = make_detector(kind)
+    detector.fit(make_training(40, 12, shift=6.0), seed=1, check=lambda _share: None)
+    writer = GraphWriter()
+    features = writer.input("features", FLOAT, ["n", CHANNELS, GRID, GRID])
+    score, heatmap = detector.write(writer, features)
+    writer.output("score", score, ["n"])
+    writer.output("heatmap", heatmap, ["n", "h", "w"])
+    batch = make_features(np.random.default_rng(5), 7, shift=3.0)
+    told = open_session(writer.model("t"), 1).run(None, {"features": batch.astype(np.float32)})
+    scores, maps = detector.score(batch)
+    np.testing.assert_allclose(told[0], scores, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(told[1], maps, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_gives_the_same_detector(kind: DetectorKind) -> None:
+    batch = make_features(np.random.default_rng(5), 4, shift=3.0)
+    told = []
+    for _ in range(2):
+        detector = make_detector(kind)
+        detector.fit(make_training(30, 10, shift=5.0), seed=4, check=lambda _share: None)
+        told.append(detector.score(batch)[0])
+    np.testing.assert_array_equal(told[0], told[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_few_sound_parts_are_refused_with_the_number_missing(kind: DetectorKind) -> None:
+    with pytest.raises(InputError, match="expected at least 10, got 3; add 7 more"):
+        make_detector(kind).fit(make_training(3, 10, shift=5.0), seed=0, check=lambda _share: None)
+
+
+def test_sound_part_is_never_scored_by_a_bank_that_holds_it() -> None:
+    training = make_training(40, 0, shift=0)
+    bank = MemoryBank(MemoryBankSettings(cells=4000))
+    fitted = bank.fit(training, seed=0, check=lambda _share: None)
+    own, _ = bank.score(training.features)
+    # With every cell remembered the finished bank finds each training part itself; the cross-fitted score does not.
+    assert (fitted.cross_fitted_scores > own).all()
+
+
+def test_parts_of_one_group_share_a_fold_in_the_bank() -> None:
+    training = make_training(30, 0, shift=0)
+    twins = np.concatenate([training.features, training.features])
+    paired = TrainingSet(twins, np.zeros(60, np.bool_), training.groups * 2)
+    bank = MemoryBank(MemoryBankSettings(cells=4000))
+    fitted = bank.fit(paired, seed=0, check=lambda _share: None)
+    own, _ = bank.score(twins)
+    # A copy in another fold would give the score of a part that the bank holds.
+    assert (fitted.cross_fitted_scores > own + 0.5).all()
+
+
+def test_head_learns_from_image_labels_what_the_bank_cannot_see() -> None:
+    subtle = 1.6
+    training = make_training(150, 40, shift=subtle)
+    mixed, bank = make_detector(DetectorKind.MIXED), make_detector(DetectorKind.MEMORY_BANK)
+    for detector in (mixed, bank):
+        detector.fit(training, seed=2, check=lambda _share: None)
+    rng = np.random.default_rng(77)
+    unseen = np.concatenate([make_features(rng, 100, shift=0), make_features(rng, 60, shift=subtle)])
+    is_defective = np.arange(160) >= 100
+    learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (mixed, bank))
+    assert learned > alone + 0.1
+
+
+def test_head_counts_nothing_when_labels_teach_nothing() -> None:
+    mixed = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40))
+    # Defective parts far outside: the bank already separates all of them.
+    fitted = mixed.fit(make_training(40, 10, shift=30.0), seed=0, check=lambda _share: None)
+    assert mixed.head_weight == 0
+    assert any("head counts 0" in note for note in fitted.notes)
+
+
+def test_greedy_centres_cover_what_random_ones_miss() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 1, (500, 4)).astype(np.float32)
+    rows[123] += 50
+    assert (greedy_centres(rows, 10) == rows[123]).all(1).any()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promise of the limits, by simulation and by table."""
+
+import numpy as np
+import pytest
+
+from contracts.jobs import LimitsPolicy
+from contracts.vocabulary import Verdict
+from models.calibration import allowed_above, binomial_cdf, parts_needed, place_limits
+from models.evaluation import average_precision, image_auroc, recall_at_overkill, verdict_of
+
+NONE = np.zeros(0, np.float32)
+
+
+@pytest.mark.parametrize("parts", [240, 400, 1000])
+def test_overkill_promise_holds_as_often_as_stated(parts: int) -> None:
+    rng = np.random.default_rng(parts)
+    policy = LimitsPolicy(overkill_target_rate=0.01, confidence=0.9)
+    kept = 0
+    for _ in range(400):
+        # A skewed distribution: the bound must not rest on a normal one.
+        limits, _ = place_limits(rng.exponential(1, parts).astype(np.float32), NONE, policy)
+        kept += np.exp(-limits.ng_limit) <= 0.01
+    # 400 trials at 0.9: three standard deviations below are 0.855.
+    assert kept / 400 >= 0.855
+
+
+def test_review_share_of_sound_parts_holds_on_average() -> None:
+    rng = np.random.default_rng(1)
+    policy = LimitsPolicy(review_target_rate=0.02)
+    above = [
+        np.exp(-place_limits(rng.exponential(1, 400).astype(np.float32), NONE, policy)[0].ok_limit) for _ in range(200)
+    ]
+    assert float(np.mean(above)) <= 0.02
+
+
+def test_too_few_parts_say_how_many_are_missing_and_what_is_promised() -> None:
+    limits, notes = place_limits(np.linspace(0, 1, 50, dtype=np.float32), NONE, LimitsPolicy())
+    assert limits.overkill_bound == pytest.approx(1 - 0.1 ** (1 / 50))
+    assert limits.ng_limit > 1
+    assert any(f"{parts_needed(0.01, 0.9) - 50} more would" in note for note in notes)
+
+
+@pytest.mark.parametrize("defective_at", [-5.0, 0.5, 50.0])
+def test_labelled_defects_never_lower_the_limits_of_sound_parts(defective_at: float) -> None:
+    rng = np.random.default_rng(2)
+    sound = rng.normal(0, 1, 300).astype(np.float32)
+    alone, _ = place_limits(sound, NONE, LimitsPolicy())
+    labelled, _ = place_limits(sound, np.full(30, defective_at, np.float32), LimitsPolicy())
+    assert labelled.ok_limit >= alone.ok_limit
+    assert labelled.ng_limit >= alone.ng_limit
+    assert labelled.ok_limit <= labelled.ng_limit
+
+
+def test_separated_defects_lie_above_the_ok_limit() -> None:
+    rng = np.random.default_rng(2)
+    defective = rng.normal(20, 1, 40).astype(np.float32)
+    limits, _ = place_limits(rng.normal(0, 1, 300).astype(np.float32), defective, LimitsPolicy())
+    assert (defective > limits.ok_limit).all()
+
+
+def test_binomial_tail_agrees_with_counting() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(50, 0.1, 200_000)
+    assert binomial_cdf(3, 50, 0.1) == pytest.approx(float((drawn <= 3).mean()), abs=0.005)
+    assert allowed_above(parts_needed(0.01, 0.9), 0.01, 0.9) == 0
+    assert allowed_above(parts_needed(0.01, 0.9) - 1, 0.01, 0.9) is None
+
+
+def test_figures_agree_with_worked_examples() -> None:
+    scores = np.array([0.1, 0.4, 0.35, 0.8], np.float32)
+    is_defective = np.array([False, False, True, True])
+    assert image_auroc(scores, is_defective) == pytest.approx(0.75)
+    assert average_precision(scores, is_defective) == pytest.approx(0.8333, abs=1e-3)
+    assert recall_at_overkill(scores, is_defective, 0.01) == pytest.approx(0.5)
+    assert image_auroc(np.ones(4, np.float32), is_defective) == pytest.approx(0.5)
+    assert average_precision(np.ones(4, np.float32), is_defective) == pytest.approx(0.5)
+    assert image_auroc(scores[:2], is_defective[:2]) is None
+    assert average_precision(scores[:2], is_defective[:2]) is None
+    assert recall_at_overkill(scores[:2], is_defective[:2], 0.01) is None
+
+
+def test_score_that_is_no_number_is_no_decision() -> None:
+    limits, _ = place_limits(np.linspace(0, 1, 300, dtype=np.float32), NONE, LimitsPolicy())
+    assert verdict_of(float("nan"), limits) is Verdict.NO_DECISION
+    assert verdict_of(limits.ok_limit, limits) is Verdict.OK
+    assert verdict_of(limits.ng_limit, limits) in (Verdict.REVIEW, Verdict.OK)
+    assert verdict_of(limits.ng_limit + 1, limits) is Verdict.NG

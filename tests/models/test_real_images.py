@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On real tiles: sound-only separates, labels help, INT8 keeps what float has."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.jobs import EvaluationReport, TrainingImage
+from contracts.vocabulary import DetectorKind, Judgement, PartUse, Variant
+from models.clock import SystemClock
+from models.data.layouts import read_layout
+from models.settings import Settings
+from models.training import run_job
+from tests.models.conftest import make_job
+
+
+def subset(images: list[TrainingImage]) -> list[TrainingImage]:
+    """Every fourth held-out picture, half of the sound training ones, all labelled defects."""
+    good = [image for image in images if image.use is PartUse.TRAIN and image.judgement is Judgement.GOOD]
+    labelled = [image for image in images if image.use is PartUse.TRAIN and image.judgement is Judgement.DEFECTIVE]
+    return good[::2] + labelled + [image for image in images if image.use is PartUse.HOLDOUT][::4]
+
+
+def train(folder: Path, images: list[TrainingImage], settings: Settings) -> EvaluationReport:
+    job = make_job(folder, subset(images), product="tile", size_px=256, is_simulated=False, threads=2)
+    return run_job(job, settings, SystemClock())
+
+
+@pytest.mark.slow
+@pytest.mark.real_images
+def test_labelled_tiles_teach_more_than_sound_ones_alone(tmp_path: Path, real_images: Path, settings: Settings) -> None:
+    folder = real_images / "magnetic_tile"
+    alone = train(tmp_path / "alone", read_layout(folder, "magnetic-tile"), settings)
+    labelled = train(tmp_path / "labelled", read_layout(folder, "magnetic-tile", half=0), settings)
+    assert (alone.detector, labelled.detector) == (DetectorKind.MEMORY_BANK, DetectorKind.MIXED)
+    figures = {}
+    for name, report in (("alone", alone), ("labelled", labelled)):
+        exact, small = (
+            next(measured for measured in report.variants if measured.variant is variant)
+            for variant in (Variant.FP32, Variant.INT8_U8S8)
+        )
+        assert exact.image_auroc is not None
+        assert small.image_auroc is not None
+        assert small.image_auroc > exact.image_auroc - 0.02
+        figures[name] = exact.image_auroc
+    assert figures["alone"] > 0.7
+    assert figures["labelled"] > figures["alone"]

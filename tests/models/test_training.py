@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job from file to package, and all the ways in which it must say no."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.codec import decode, encode
+from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob, TrainingProgress
+from contracts.manifest import PackageManifest
+from contracts.vocabulary import DetectorKind, Judgement, PartUse, TrainingState, Variant, Verdict
+from models.__main__ import main
+from models.clock import SystemClock
+from models.data.parts import read_picture
+from models.errors import CancelledError, InputError, QuantizationError
+from models.evaluation import open_package
+from models.features import INPUT_NAME, open_session
+from models.settings import Settings
+from models.training import run_job
+from tests.models.conftest import Trained, draw_part, make_job, write_parts
+
+KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
+
+
+def parts(folder: Path, good: int, defective: int = 0) -> list[TrainingImage]:
+    rng = np.random.default_rng(0)
+    images = write_parts(folder, rng, good, is_defective=False, use=PartUse.TRAIN)
+    return images + write_parts(folder, rng, defective, is_defective=True, use=PartUse.TRAIN)
+
+
+def progress_of(job: TrainingJob) -> TrainingProgress:
+    return decode(TrainingProgress, (Path(job.output_dir) / "progress.json").read_bytes())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_package_is_whole_and_named_by_its_manifest(
+    kind: DetectorKind, trained: Callable[[DetectorKind], Trained]
+) -> None:
+    done = trained(kind)
+    package = open_package(done.package)
+    assert package.package_id == done.report.package_id
+    assert package.manifest.detector is kind
+    assert {file.name for file in package.manifest.files} | {"manifest.json"} == {
+        path.name for path in done.package.iterdir()
+    }
+    assert package.manifest.limits.ok_limit <= package.manifest.limits.ng_limit
+    assert package.manifest.lineage.sound_parts == 24
+    assert progress_of(done.job).state is TrainingState.FINISHED
+    written = decode(EvaluationReport, (Path(done.job.output_dir) / "evaluation.json").read_bytes())
+    assert written == done.report
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_variant_scores_the_golden_images_again(
+    kind: DetectorKind, trained: Callable[[DetectorKind], Trained]
+) -> None:
+    package = open_package(trained(kind).package)
+    golden = np.load(package.folder / package.manifest.golden.file, allow_pickle=False)
+    assert {entry.variant for entry in package.manifest.variants} == {Variant.INT8_U8S8, Variant.FP32}
+    for entry in package.manifest.variants:
+        session = open_session(package.model(entry.variant), 1)
+        told = session.run(["score"], {INPUT_NAME: golden["images"]})[0]
+        stored = golden[f"score_{entry.variant.replace('-', '_')}"]
+        np.testing.assert_allclose(told, stored, atol=package.manifest.golden.tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graph_has_exactly_the_promised_ends(kind: DetectorKind, trained: Callable[[DetectorKind], Trained]) -> None:
+    package = open_package(trained(kind).package)
+    graph = package.manifest.graph
+    for entry in package.manifest.variants:
+        session = open_session(package.model(entry.variant), 1)
+        (image,) = session.get_inputs()
+        assert (image.name, image.type) == (graph.input_name, "tensor(uint8)")
+        batch = np.zeros((2, 50, 70, 3), np.uint8)
+        score, heatmap, embedding = session.run(["score", "heatmap", "embedding"], {image.name: batch})
+        assert (score.shape, score.dtype) == ((2,), np.float32)
+        assert heatmap.shape == (2, graph.heatmap_height_px, graph.heatmap_width_px)
+        assert embedding.shape == (2, graph.embedding_length)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_held_out_defects_are_caught_and_int8_agrees(
+    kind: DetectorKind, trained: Callable[[DetectorKind], Trained]
+) -> None:
+    report = trained(kind).report
+    defective = [verdict for verdict in report.holdout if verdict.judgement is Judgement.DEFECTIVE]
+    assert len(report.holdout) == 18
+    assert sum(verdict.candidate_verdict is Verdict.OK for verdict in defective) <= 1
+    for measured in report.variants:
+        assert measured.is_included
+        assert measured.image_auroc is not None
+        assert measured.image_auroc > 0.95
+        assert measured.parity_error is not None
+        assert measured.parity_error < 0.3
+
+
+def test_auto_takes_mixed_from_eight_defective_parts_on(tmp_path: Path, settings: Settings) -> None:
+    few = make_job(tmp_path / "few", parts(tmp_path / "a", 12, 7), output_dir=str(tmp_path / "few"))
+    assert run_job(few, settings, SystemClock()).detector is DetectorKind.MEMORY_BANK
+    enough = make_job(tmp_path, parts(tmp_path / "b", 12, 8), output_dir=str(tmp_path / "enough"))
+    assert run_job(enough, settings, SystemClock()).detector is DetectorKind.MIXED
+
+
+def test_champion_judges_the_same_pictures_at_its_own_limits(
+    tmp_path: Path, settings: Settings, trained: Callable[[DetectorKind], Trained]
+) -> None:
+    champion = trained(DetectorKind.MEMORY_BANK)
+    job = champion.job.model_copy(
+        update={"champion_dir": str(champion.package), "output_dir": str(tmp_path / "out"), "seed": 5}
+    )
+    report = run_job(job, settings, SystemClock())
+    assert report.champion_package_id == champion.report.package_id
+    assert report.champion_image_auroc is not None
+    for before, now in zip(champion.report.holdout, report.holdout, strict=True):
+        assert before.sha256 == now.sha256
+        assert now.champion_score == pytest.approx(before.candidate_score, abs=1e-4)
+        assert now.champion_verdict is before.candidate_verdict
+
+
+def test_broken_pictures_are_named_and_left_out(tmp_path: Path, settings: Settings) -> None:
+    images = parts(tmp_path, 16)
+    Path(images[0].path).write_bytes(b"not a picture")
+    Path(images[1].path).write_bytes(b"")
+    Path(images[2].path).unlink()
+    report = run_job(make_job(tmp_path, images), settings, SystemClock())
+    assert report.train_good == 13
+    assert len(report.left_out) == 3
+    for image in images[:3]:
+        assert any(Path(image.path).name in line for line in report.left_out)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x89PNG\r\n\x1a\nrubbish", "not a picture|cannot be decoded"),
+        (b"hello", "not a picture"),
+    ],
+)
+def test_unreadable_picture_says_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"x.png: .*({message})"):
+        read_picture(path, Settings())
+
+
+def test_altered_picture_is_not_the_judged_one(tmp_path: Path, settings: Settings) -> None:
+    image = parts(tmp_path, 1)[0]
+    with pytest.raises(InputError, match="not the judged picture"):
+        read_picture(Path(image.path), settings, sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("good", "defective", "message"),
+    [(3, 0, "expected at least 10, got 3"), (0, 12, "expected at least 10, got 0")],
+)
+def test_too_few_pictures_fail_with_a_clear_message(
+    tmp_path: Path, settings: Settings, good: int, defective: int, message: str
+) -> None:
+    job = make_job(tmp_path, parts(tmp_path, good, defective))
+    with pytest.raises(InputError, match=message):
+        run_job(job, settings, SystemClock())
+    told = progress_of(job)
+    assert told.state is TrainingState.FAILED
+    assert told.error is not None
+    assert message in told.error
+    assert not (Path(job.output_dir) / "package").exists()
+
+
+def test_group_on_both_sides_of_the_split_is_refused(tmp_path: Path, settings: Settings) -> None:
+    images = parts(tmp_path, 12)
+    images.append(images[0].model_copy(update={"use": PartUse.HOLDOUT}))
+    with pytest.raises(InputError, match="both sides of the split"):
+        run_job(make_job(tmp_path, images), settings, SystemClock())
+
+
+def test_training_goes_on_without_a_quantized_variant(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise QuantizationError("no kernels today")
+
+    monkeypatch.setattr("models.training.quantize", refuse)
+    report = run_job(make_job(tmp_path, parts(tmp_path, 12)), settings, SystemClock())
+    assert report.candidate_variant is Variant.FP32
+    assert any("no kernels today" in note for note in report.notes)
+
+
+def test_stop_between_stages_leaves_no_package(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_arguments: object) -> None:
+        raise CancelledError
+
+    monkeypatch.setattr("models.training.write_whole", stop)
+    job = make_job(tmp_path, parts(tmp_path, 12))
+    with pytest.raises(CancelledError):
+        run_job(job, settings, SystemClock())
+    assert {path.name for path in Path(job.output_dir).iterdir()} == {"progress.json"}
+    assert progress_of(job).state is TrainingState.CANCELLED
+
+
+def test_sigterm_leaves_no_half_package(tmp_path: Path) -> None:
+    job = make_job(tmp_path, parts(tmp_path, 60, 12), size_px=256)
+    path = tmp_path / "job.json"
+    path.write_bytes(encode(job))
+    environment = os.environ | {"SIGHTLINE_OFFLINE": "1", "SIGHTLINE_CACHE_DIR": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "models", "run-job", str(path)], env=environment, stderr=subprocess.DEVNULL
+    ) as child:
+        while child.poll() is None and not (
+            (Path(job.output_dir) / "progress.json").exists() and progress_of(job).stage == "extracting features"
+        ):
+            time.sleep(0.02)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait() == 143
+    assert progress_of(job).state is TrainingState.CANCELLED
+    assert {entry.name for entry in Path(job.output_dir).iterdir()} == {"progress.json"}
+
+
+def test_run_job_command_speaks_by_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_CACHE_DIR", str(tmp_path / "cache"))
+    job = make_job(tmp_path, parts(tmp_path, 12))
+    path = tmp_path / "job.json"
+    path.write_bytes(encode(job))
+    assert decode(TrainingJob, path.read_bytes()) == job
+    assert main(["--quiet", "run-job", str(path)]) == 0
+    package = Path(job.output_dir) / "package"
+    assert main(["inspect", str(package)]) == 0
+    assert "package " in capsys.readouterr().out
+    (package / "fp32.onnx").write_bytes(b"altered")
+    assert main(["inspect", str(package)]) == 2
+    assert "fp32.onnx is not the file its manifest names" in capsys.readouterr().err
+    assert main(["run-job", str(tmp_path / "none.json")]) == 2
+    path.write_text("{}")
+    assert main(["run-job", str(path)]) == 2
+
+
+def test_train_and_evaluate_on_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_CACHE_DIR", str(tmp_path / "cache"))
+    import cv2  # noqa: PLC0415 -- only this test draws an mvtec folder
+
+    rng = np.random.default_rng(0)
+    for name, count in (("train/good", 14), ("test/good", 6), ("test/speck", 6)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(count):
+            picture = draw_part(rng, is_defective=name.endswith("speck"))
+            cv2.imwrite(str(tmp_path / "set" / name / f"{index:03}.png"), picture)
+    where = ["--images", str(tmp_path / "set"), "--layout", "mvtec"]
+    out = tmp_path / "out"
+    train = ["--quiet", "train", *where, "--product", "plate", "--size", "96", "--threads", "1", "--out", str(out)]
+    assert main(train) == 0
+    assert "int8-u8s8: AUROC" in capsys.readouterr().out
+    figures = tmp_path / "figures.json"
+    assert main(["evaluate", "--package", str(out / "package"), *where, "--json", str(figures)]) == 0
+    told = json.loads(figures.read_text())
+    assert told["variants"]["fp32"]["image_auroc"] > 0.9
+    assert main(["train", *where[:2], "--layout", "wrong", "--product", "plate", "--out", str(out)]) == 2
+    assert "expected one of mvtec" in capsys.readouterr().err
+
+
+def test_manifest_survives_a_round_trip(trained: Callable[[DetectorKind], Trained]) -> None:
+    content = (trained(DetectorKind.MEMORY_BANK).package / "manifest.json").read_bytes()
+    assert encode(decode(PackageManifest, content)) == content

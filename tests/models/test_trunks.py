@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights: where they come from, and that the ONNX form of a trunk equals the torch one."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.backbones import MODULES, MobileNetV2
+from models.data.procedural import draw_pictures
+from models.errors import InputError
+from models.features import FeatureExtractor, build_front, open_session
+from models.graph import FLOAT, GraphWriter
+from models.settings import Settings, read_settings
+from models.trunks import fragment_of, load_trunk, resolve
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_onnx_trunk_equals_torch_trunk(name: str) -> None:
+    torch.manual_seed(0)
+    module = MODULES[name]().train()
+    with torch.no_grad():
+        # Statistics other than 0 and 1, so that folding is really proved.
+        module(torch.rand(4, 3, 96, 96) * 3)
+    module.eval()
+    image = torch.rand(2, 3, 96, 64)
+    told = open_session(fragment_of(module), 1).run(None, {"image": image.numpy()})
+    with torch.inference_mode():
+        for ours, theirs in zip(told, module(image), strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_auto_takes_the_shipped_trunk_when_nothing_else_is_there(settings: Settings) -> None:
+    notes: list[str] = []
+    trunk = resolve(settings, "auto", None, notes)
+    assert (trunk.name, trunk.weights_source) == ("compact", "shipped with sightline")
+    assert any("shipped compact trunk" in note for note in notes)
+
+
+def test_explicit_path_comes_before_folder_and_folder_before_cache(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = {key: value for key, value in MobileNetV2().state_dict().items() if value.is_floating_point()}
+    folder, cache = tmp_path / "folder", tmp_path / "cache"
+    for place in (folder, cache, tmp_path):
+        place.mkdir(exist_ok=True)
+        save_file(state, place / "mobilenet_v2.safetensors")
+    settings = Settings(weights_dir=folder, cache_dir=cache, is_offline=True)
+    explicit = resolve(settings, "auto", str(tmp_path / "mobilenet_v2.safetensors"), [])
+    assert explicit.weights_source.startswith("file")
+    assert resolve(settings, "auto", None, []).weights_source.startswith("weights folder")
+    assert resolve(Settings(cache_dir=cache, is_offline=True), "auto", None, []).weights_source.startswith("cache")
+
+
+def test_named_backbone_without_weights_offline_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(InputError, match=r"SIGHTLINE_OFFLINE=1 .* use --backbone compact"):
+        resolve(settings, "mobilenet_v2", None, [])
+
+
+def test_unfit_weights_are_refused_by_name(tmp_path: Path, settings: Settings) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "mobilenet_v2.safetensors")
+    with pytest.raises(InputError, match="not those of mobilenet_v2"):
+        load_trunk("mobilenet_v2", tmp_path / "mobilenet_v2.safetensors", "test", settings)
+    (tmp_path / "x.onnx").write_bytes(b"rubbish")
+    with pytest.raises(InputError, match=r"x\.onnx"):
+        load_trunk("x", tmp_path / "x.onnx", "test", settings)
+
+
+def test_trunk_with_strange_operators_is_refused(tmp_path: Path, settings: Settings) -> None:
+    writer = GraphWriter()
+    image = writer.input("image", FLOAT, ["n", 3, "h", "w"])
+    strange = writer.op("Sin", [image])
+    for name in ("stride8", "stride16"):
+        writer.output(name, strange, ["n", 3, "h", "w"])
+    onnx.save(writer.model("strange"), str(tmp_path / "strange.onnx"))
+    with pytest.raises(InputError, match="Sin"):
+        load_trunk("strange", tmp_path / "strange.onnx", "test", settings)
+
+
+def test_settings_report_all_faults_at_once() -> None:
+    with pytest.raises(InputError, match=r"WEIGHTS_DIR.*OFFLINE"):
+        read_settings({"SIGHTLINE_WEIGHTS_DIR": "/nowhere/at/all", "SIGHTLINE_OFFLINE": "maybe"})
+
+
+def test_front_of_the_graph_resizes_as_torch_does(settings: Settings) -> None:
+    """Enlarging agrees to rounding; when shrinking, ONNX Runtime treats the outermost pixels otherwise."""
+    rng = np.random.default_rng(0)
+    picture = cv2.GaussianBlur(draw_pictures(rng, 1, 128)[0], (0, 0), 2.0)
+    trunk = resolve(settings, "compact", None, [])
+    features = FeatureExtractor(build_front(trunk, size_px=160, grid=20), threads=1).extract([picture])
+    planes = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)[None].float()
+    sized = torch.nn.functional.interpolate(planes, (160, 160), mode="bilinear", antialias=True, align_corners=False)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    fragment = open_session(trunk.fragment, 1)
+    fine, coarse = fragment.run(["stride8", "stride16"], {"image": ((sized / 255 - mean) / std).numpy()})
+    expected = []
+    for stage in (fine, coarse):
+        pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(stage), 3, 1, 1, count_include_pad=False)
+        expected.append(torch.nn.functional.interpolate(pooled, (20, 20), mode="bilinear", align_corners=False))
+    np.testing.assert_allclose(features, torch.cat(expected, 1).numpy(), atol=0.02)
+
+
+def test_shipped_trunk_fits_its_bound_and_made_up_pictures_are_reproducible() -> None:
+    shipped = Path(__file__).parents[2] / "models" / "weights" / "compact.safetensors"
+    assert shipped.stat().st_size <= 4 * 1024 * 1024
+    first, second = (draw_pictures(np.random.default_rng(3), 4, 64) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.std() > 10

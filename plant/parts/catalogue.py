@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 PRODUCTS: Final = ("ring", "board")
-# The last kind of each product hides in natural variation: it is weak everywhere and strong nowhere.
+# The last two kinds of each product are soft and wide: weak everywhere and strong nowhere, as sound variation is.
 KINDS: Final[dict[str, tuple[str, ...]]] = {
     "ring": (
         "scratch",

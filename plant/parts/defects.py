@@ -245,7 +245,7 @@ def _discolouration(brush: Brush, rng: np.random.Generator) -> None:
     """Heat: straw in the outer zone, brown and blue towards the middle."""
     s = brush.scale
     place = brush.canvas.face(rng, 12 * s)
-    radius = float(rng.uniform(20, 30)) * s
+    radius = float(rng.uniform(34, 46)) * s
     outline = _blob(place, radius, 0.10, rng)
     for share, tint, opacity in (
         (1.0, (0.66, 0.92, 1.04), 0.75),
@@ -254,7 +254,7 @@ def _discolouration(brush: Brush, rng: np.random.Generator) -> None:
     ):
         shape = brush.blank()
         _fill(shape, (outline - [place.x, place.y]) * share + [place.x, place.y])
-        brush.paint(_soft(shape, 3.0 * s), brush.pixels * np.array(tint, np.float32), opacity)
+        brush.paint(_soft(shape, 5.0 * s), brush.pixels * np.array(tint, np.float32), opacity)
 
 
 def _chatter(brush: Brush, rng: np.random.Generator) -> None:

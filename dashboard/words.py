@@ -19,9 +19,9 @@ def percent(share: float) -> str:
     value = share * 100
     if value == 0:
         return f"0{THIN}%"
-    if value < 0.1:
+    if value < 0.0995:
         return f"{value:.3f}{THIN}%"
-    return f"{value:.{2 if value < 1 else 1 if value < 99.95 else 0}f}{THIN}%"
+    return f"{value:.{2 if value < 0.995 else 1 if value < 99.95 else 0}f}{THIN}%"
 
 
 def estimate(rate: Rate) -> str:

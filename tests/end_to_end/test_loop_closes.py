@@ -37,7 +37,7 @@ judgements_per_s = 30
 
 [[step]]
 at_part = 150
-new_defect = { kind = "chatter", rate = 0.14, severity = { low = 0.4, high = 0.6 } }
+new_defect = { kind = "chatter", rate = 0.14, severity = { low = 0.2, high = 0.27 } }
 """
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits from cross-fitted scores of training parts, by order statistics. Pure.
 
-`ng_limit` is a tolerance bound: with confidence c at most a share α of sound parts score above it, whatever their
+`ng_limit` is a tolerance bound: with confidence c at most a stated share of sound parts score above it, whatever their
 distribution, as long as later parts are like these. `ok_limit` is the same for the share that may be held for
 review. Labelled defects may raise both into the gap between sound and defective, never lower them below what sound
 parts allow. Called by `training`.
@@ -16,10 +16,11 @@ from contracts.jobs import LimitsPolicy
 from contracts.manifest import Limits
 
 Floats = NDArray[np.float32]
-# How far into an empty gap between sound and defective scores the limits move. Nearer to the sound side, because
-# defects that nobody has labelled yet score lower than those that were learned.
-_OK_SHARE_OF_GAP = 0.25
-_NG_SHARE_OF_GAP = 0.4
+# How far into an empty gap between sound and defective scores the limits move: a step only, because defects that
+# nobody has labelled score lower than those that were learned, and a raised limit lets them through. (Measured on
+# rings with 21 labelled chatter parts: with 0.25 and 0.4 three times as many missing features escaped.)
+_OK_SHARE_OF_GAP = 0.04
+_NG_SHARE_OF_GAP = 0.06
 # "Nearly all" labelled defects: the rest may lie below and does not close the gap.
 _NEARLY_ALL = 0.97
 
@@ -71,14 +72,14 @@ def place_limits(sound: Floats, defective: Floats, policy: LimitsPolicy) -> tupl
     review_share = policy.review_target_rate if policy.review_target_rate > 0 else policy.overkill_target_rate
     ok_limit = min(_sound_limit(sound, review_share, policy.confidence)[0], ng_limit)
     rule = (
-        f"order statistics of {len(sound)} cross-fitted sound scores: at most {policy.overkill_target_rate:.1%} of sound "
-        f"parts NG, {review_share:.1%} above OK, confidence {policy.confidence:.0%}"
+        f"order statistics of {len(sound)} cross-fitted sound scores: at most {policy.overkill_target_rate:.1%} of "
+        f"sound parts NG, {review_share:.1%} above OK, confidence {policy.confidence:.0%}"
     )
     if bound is not None and bound > policy.overkill_target_rate:
         needed = parts_needed(policy.overkill_target_rate, policy.confidence)
         notes.append(
-            f"limits: {len(sound)} sound parts promise an overkill of at most {bound:.1%}, not {policy.overkill_target_rate:.1%}; "
-            f"{needed - len(sound)} more would"
+            f"limits: {len(sound)} sound parts promise an overkill of at most {bound:.1%}, "
+            f"not {policy.overkill_target_rate:.1%}; {needed - len(sound)} more would"
         )
         rule += f"; too few parts, {bound:.1%} promised"
     if len(defective) > 0:

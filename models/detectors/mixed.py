@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed: the memory bank plus a light convolutional head that learns from labelled defects.
+"""Mixed: the memory bank plus two opinions that learn from labelled defects: texture, and a convolutional head.
 
-The head sees image labels (the mean of its highest cells must say it), masks where there are any, and synthetic
-anomalies in feature space, the more the fewer labels. Its evidence can only raise the bank's score, never veto it.
-How much it counts is decided by scores from folds that had not seen the part's group; without a gain there it
-counts nothing, so the detector is never worse than the bank on what it was given. Called by `training`.
+Texture is a line through the summary of the whole part (`texture`), for what is weak everywhere. The head sees
+image labels (the mean of its highest cells must say it), masks where there are any, and synthetic anomalies in
+feature space, the more the fewer labels. Their evidence can only raise the bank's score, never veto it. How much
+each counts is decided by scores from folds that had not seen the part's group; without a gain there it counts
+nothing, so the detector is never worse than the bank on what it was given. Called by `training`.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,14 @@ from models.data.splits import group_folds
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
 from models.detectors.memory_bank import MemoryBank
+from models.detectors.texture import (
+    SummarySet,
+    TextureWeights,
+    summarise,
+    texture_logits,
+    train_texture,
+    write_texture,
+)
 from models.errors import InputError
 from models.graph import GraphWriter
 
@@ -27,6 +36,9 @@ HEAD_TOP_CELLS: Final = 5
 _FOLDS: Final = 3
 _WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _LEAST_GAIN: Final = 0.005
+_TEXTURE_MARGIN: Final = 1.0
+# From this quality on the head, which costs most of the training, has little left to find.
+_GOOD_ENOUGH: Final = 0.97
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,8 @@ class _Scale:
     spread: float = 1.0
 
     def evidence(self, logits: Floats) -> Floats:
-        return np.logaddexp(0, (logits - self.offset) / self.spread).astype(np.float32)
+        raised: Floats = np.logaddexp(0, (logits - self.offset) / self.spread).astype(np.float32)
+        return raised
 
 
 class Mixed:
@@ -53,6 +66,9 @@ class Mixed:
         self._head: HeadWeights | None = None
         self._scale = _Scale()
         self.head_weight = 0.0
+        self._texture: TextureWeights | None = None
+        self._texture_scale = _Scale()
+        self.texture_weight = 0.0
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -71,6 +87,46 @@ class Mixed:
         bank = self._bank.fit(training, seed=seed, check=lambda share: check(0.3 * share))
         notes = list(bank.notes)
         folds = _folds(training, seed)
+        base = bank.cross_fitted_scores + self._fit_texture(training, bank.cross_fitted_scores, folds, notes)
+        check(0.35)
+        quality = separation(base, training.is_defective)
+        if quality >= _GOOD_ENOUGH and not training.masks:
+            notes.append(f"head counts 0 (quality on unseen groups without it: {quality:.3f})")
+            check(1.0)
+            return Fitted(base, notes)
+        return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
+
+    def _fit_texture(
+        self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]
+    ) -> Floats:
+        """Fit texture; returns what it adds to the cross-fitted scores."""
+        summaries = SummarySet.of(training)
+        logits = np.zeros(len(training.groups), np.float32)
+        for fold in range(int(folds.max()) + 1):
+            unseen = np.flatnonzero(folds == fold)
+            texture = train_texture(summaries, np.flatnonzero(folds != fold))
+            logits[unseen] = texture_logits(texture, summaries.rows[unseen])
+        # Sound parts must gain next to nothing: what they gain lifts the limits, and that blinds the bank to every
+        # kind that nobody has labelled.
+        self._texture_scale = _sound_scale(logits[~training.is_defective], margin=_TEXTURE_MARGIN)
+        evidence = self._texture_scale.evidence(logits)
+        self.texture_weight, gains = _choose_weight(base, evidence, training.is_defective)
+        notes.append(_told("texture", self.texture_weight, gains))
+        if self.texture_weight > 0:
+            self._texture = train_texture(summaries, np.arange(len(training.groups)))
+        return np.float32(self.texture_weight) * evidence
+
+    def _fit_head(
+        self,
+        training: TrainingSet,
+        base: Floats,
+        folds: NDArray[np.int64],
+        notes: list[str],
+        *,
+        seed: int,
+        check: Check,
+    ) -> Floats:
+        """Fit the head; returns what it adds to the cross-fitted scores."""
         logits = np.zeros(len(training.groups), np.float32)
         rounds = int(folds.max()) + 1
         for fold in range(rounds):
@@ -78,17 +134,16 @@ class Mixed:
             head = train_head(training, seen, self._settings, seed=seed + fold)
             unseen = np.flatnonzero(folds == fold)
             logits[unseen] = self._image_logits(head, training.features[unseen])
-            check(0.3 + 0.5 * (fold + 1) / rounds)
+            check(0.35 + 0.45 * (fold + 1) / rounds)
         self._scale = _sound_scale(logits[~training.is_defective])
         evidence = self._scale.evidence(logits)
-        self.head_weight, gains = _choose_weight(bank.cross_fitted_scores, evidence, training.is_defective)
-        told = ", ".join(f"{weight:g}: {quality:.3f}" for weight, quality in gains.items())
-        notes.append(f"head counts {self.head_weight:g} (quality on unseen groups by weight: {told})")
+        self.head_weight, gains = _choose_weight(base, evidence, training.is_defective)
+        notes.append(_told("head", self.head_weight, gains))
         if self.head_weight > 0:
             everything = np.arange(len(training.groups))
             self._head = train_head(training, everything, self._settings, seed=seed)
         check(1.0)
-        return Fitted(bank.cross_fitted_scores + np.float32(self.head_weight) * evidence, notes)
+        return np.float32(self.head_weight) * evidence
 
     def _image_logits(self, head: HeadWeights, features: Features) -> Floats:
         return top_mean(head_logits(head, features, self._settings.threads), HEAD_TOP_CELLS)
@@ -98,6 +153,9 @@ class Mixed:
         scores, maps = self._bank.score(features)
         factor = features.shape[2] // maps.shape[1]
         maps = np.repeat(np.repeat(maps, factor, axis=1), factor, axis=2)
+        if self._texture is not None:
+            logits = texture_logits(self._texture, summarise(features))
+            scores = scores + np.float32(self.texture_weight) * self._texture_scale.evidence(logits)
         if self._head is None:
             return scores, maps
         weight = np.float32(self.head_weight)
@@ -116,18 +174,27 @@ class Mixed:
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )  # fmt: skip
         maps = writer.op("Reshape", [large, writer.constant([-1, grid_h, grid_w])])
+        if self._texture is not None:
+            said = write_texture(writer, self._texture, features)
+            score = writer.op("Add", [score, _write_evidence(writer, said, self._texture_scale, self.texture_weight)])
         if self._head is None:
             return score, maps
         logits = write_head(writer, self._head, features)
         logits = writer.op("Reshape", [logits, writer.constant([-1, grid_h, grid_w])])
         best = write_top_mean(writer, logits, grid_h * grid_w, HEAD_TOP_CELLS)
-        raised = writer.op("Add", [score, self._write_evidence(writer, best)])
-        return raised, writer.op("Add", [maps, self._write_evidence(writer, logits)])
+        raised = writer.op("Add", [score, _write_evidence(writer, best, self._scale, self.head_weight)])
+        return raised, writer.op("Add", [maps, _write_evidence(writer, logits, self._scale, self.head_weight)])
 
-    def _write_evidence(self, writer: GraphWriter, logits: str) -> str:
-        centred = writer.op("Sub", [logits, writer.constant(self._scale.offset)])
-        scaled = writer.op("Mul", [centred, writer.constant(1 / self._scale.spread)])
-        return writer.op("Mul", [writer.op("Softplus", [scaled]), writer.constant(self.head_weight)])
+
+def _write_evidence(writer: GraphWriter, logits: str, scale: _Scale, weight: float) -> str:
+    centred = writer.op("Sub", [logits, writer.constant(scale.offset)])
+    scaled = writer.op("Mul", [centred, writer.constant(1 / scale.spread)])
+    return writer.op("Mul", [writer.op("Softplus", [scaled]), writer.constant(weight)])
+
+
+def _told(name: str, weight: float, gains: dict[float, float]) -> str:
+    told = ", ".join(f"{each:g}: {quality:.3f}" for each, quality in gains.items())
+    return f"{name} counts {weight:g} (quality on unseen groups by weight: {told})"
 
 
 def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
@@ -147,9 +214,11 @@ def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
     return folds
 
 
-def _sound_scale(logits: Floats) -> _Scale:
+def _sound_scale(logits: Floats, *, margin: float = 0.0) -> _Scale:
+    """`margin`: how much further out evidence begins, in distances from the middle of sound parts to their end."""
     middle, high = np.quantile(logits, [0.5, 0.98])
-    return _Scale(float(high), float(max(high - middle, 1e-3)) / 2)
+    reach = float(max(high - middle, 1e-3))
+    return _Scale(float(high) + margin * reach, reach / 2)
 
 
 def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:

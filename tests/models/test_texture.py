@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Texture finds what is weak everywhere and strong nowhere, and leaves the bank's sight of everything else alone."""
+
+import numpy as np
+
+from models.detectors.base import TrainingSet
+from models.detectors.memory_bank import MemoryBank, MemoryBankSettings
+from models.detectors.mixed import Mixed, separation
+from models.detectors.texture import SummarySet, summarise, texture_logits, train_texture, write_texture
+from models.features import open_session
+from models.graph import FLOAT, GraphWriter
+
+
+def _parts(count: int, seed: int, *, everywhere: float = 0.0) -> "np.ndarray[tuple[int, ...], np.dtype[np.float16]]":
+    """Features [count, 6, 8, 8]; `everywhere` moves one channel of every cell by a fraction of its spread."""
+    features = np.random.default_rng(seed).normal(0, 1, (count, 6, 8, 8))
+    features[:, 2] += everywhere
+    return features.astype(np.float16)
+
+
+def _training(sound: int, defective: int, *, everywhere: float) -> TrainingSet:
+    features = np.concatenate([_parts(sound, 1), _parts(defective, 2, everywhere=everywhere)])
+    is_defective = np.arange(sound + defective) >= sound
+    return TrainingSet(features, is_defective, [f"part-{index}" for index in range(sound + defective)])
+
+
+def _mixed() -> Mixed:
+    return Mixed(MemoryBank(MemoryBankSettings(cells=200)))
+
+
+def test_change_that_is_weak_in_every_cell_is_learned_from_two_dozen_labels() -> None:
+    training = _training(120, 24, everywhere=0.8)
+    mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
+    for detector in (mixed, bank):
+        detector.fit(training, seed=0, check=lambda _share: None)
+    unseen = np.concatenate([_parts(100, 11), _parts(50, 12, everywhere=0.8)])
+    is_defective = np.arange(150) >= 100
+    learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (mixed, bank))
+    assert mixed.texture_weight > 0
+    assert learned > 0.95
+    assert learned > alone + 0.2
+
+
+def test_sound_parts_gain_next_to_nothing_from_texture() -> None:
+    training = _training(150, 24, everywhere=0.8)
+    mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
+    for detector in (mixed, bank):
+        detector.fit(training, seed=0, check=lambda _share: None)
+    unseen = _parts(200, 21)
+    gained = mixed.score(unseen)[0] - bank.score(unseen)[0]
+    assert np.median(gained) < 0.5 * bank.score(unseen)[0].std()
+
+
+def test_graph_says_what_training_says() -> None:
+    training = _training(40, 10, everywhere=1.0)
+    texture = train_texture(SummarySet.of(training), np.arange(50))
+    writer = GraphWriter()
+    said = write_texture(writer, texture, writer.input("features", FLOAT, ["n", 6, 8, 8]))
+    writer.output("logit", said, ["n"])
+    features = _parts(7, 5)
+    session = open_session(writer.model("texture"), 1)
+    (by_graph,) = session.run(["logit"], {"features": features.astype(np.float32)})
+    assert np.allclose(by_graph, texture_logits(texture, summarise(features)), atol=1e-4)

@@ -17,7 +17,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contracts.ids import Name, StationAddress
-from plant.parts.catalogue import KINDS, PRODUCTS
+from plant.scenario_words import unknown_words
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -238,7 +238,7 @@ def read_scenario(text: str, name: str) -> Scenario:
         scenario = Scenario.model_validate(content)
     except ValidationError as error:
         faults += [_fault(dict(item)) for item in error.errors(include_url=False)]
-    faults += _unknown_words(content)
+    faults += unknown_words(content)
     if faults or scenario is None:
         raise ScenarioError(name, faults)
     return scenario
@@ -254,39 +254,3 @@ def _fault(item: dict[str, object]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key; remove it or correct its spelling"
     return f"{where or 'scenario'}: {item['msg']}, got {item.get('input')!r:.120}"
-
-
-def _unknown_words(content: dict[str, object]) -> list[str]:
-    """Products, kinds and stations that do not exist. Works on the raw tables, so that it adds to other faults."""
-    faults: list[str] = []
-    raw_stations, raw_steps, defects = content.get("station", []), content.get("step", []), content.get("defects", {})
-    stations = [plan for plan in raw_stations if isinstance(plan, dict)] if isinstance(raw_stations, list) else []
-    steps = [step for step in raw_steps if isinstance(step, dict)] if isinstance(raw_steps, list) else []
-    products: list[tuple[str, object]] = [
-        (f"station.{i}.product", plan.get("product")) for i, plan in enumerate(stations)
-    ]
-    products += [(f"step.{i}.changeover", step["changeover"]) for i, step in enumerate(steps) if "changeover" in step]
-    for where, product in products:
-        if isinstance(product, str) and product not in PRODUCTS:
-            faults.append(f"{where}: expected one of {', '.join(PRODUCTS)}, got {product!r}")
-    made = [product for _, product in products if isinstance(product, str) and product in PRODUCTS]
-    # With no product known, any kind may be meant: its faults come when the product is corrected.
-    possible = sorted({kind for product in made or PRODUCTS for kind in KINDS[product]})
-    kinds: list[tuple[str, object]] = [("defects", kind) for kind in defects] if isinstance(defects, dict) else []
-    new = [(i, step["new_defect"]) for i, step in enumerate(steps) if isinstance(step.get("new_defect"), dict)]
-    kinds += [(f"step.{i}.new_defect.kind", wanted.get("kind")) for i, wanted in new]
-    for where, kind in kinds:
-        if isinstance(kind, str) and possible and kind not in possible:
-            faults.append(f"{where}: expected one of {', '.join(possible)}, got {kind!r}")
-    names = [plan.get("name") for plan in stations]
-    faults += [f"station: name {name!r} stands twice" for name in sorted({str(n) for n in names if names.count(n) > 1})]
-    for i, step in enumerate(steps):
-        killed = str(step.get("kill", ""))
-        for key, station in (("station", step.get("station")), ("kill", killed.removeprefix("edge:"))):
-            is_named = key == "station" or killed.startswith("edge:")
-            if station and is_named and station not in names:
-                faults.append(f"step.{i}.{key}: no station {station!r}; the line has {', '.join(map(str, names))}")
-    shares = [rate for rate in defects.values() if isinstance(rate, int | float)] if isinstance(defects, dict) else []
-    if sum(shares) > 1:
-        faults.append(f"defects: rates sum to {sum(shares):.3f}, expected at most 1")
-    return faults

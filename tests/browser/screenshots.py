@@ -29,11 +29,12 @@ MAX_HEIGHT_PX: Final = 1500
 # The live page goes on with control charts; its picture ends where they begin.
 HEIGHT_PX: Final = {"line": 1200}
 START_TIMEOUT_S: Final = 600.0
+LEARNING_TIMEOUT_S: Final = 600.0
 PAGES: Final = {
+    "packages": ("Packages & rollouts", "Packages & rollouts"),
     "overview": ("Overview", "Overview"),
     "line": ("Live line", "Live line"),
     "audit": ("Audit", "Audit"),
-    "packages": ("Packages & rollouts", "Packages & rollouts"),
 }
 # What must be on a page before its picture is worth taking.
 READY: Final = {
@@ -83,16 +84,33 @@ def shoot(tab: Tab, file: Path) -> None:
 def _play_demo(pages: Sequence[str]) -> int:
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "plant.cli", "demo", "--dashboard-port", str(port), "--data", folder]
+        # More parts and time than the pictures need: the demo must not end before them; it is stopped afterwards.
+        command = [sys.executable, "-m", "plant.cli", "demo", "--parts", "100000", "--time-limit", "1800"]
+        command += ["--dashboard-port", str(port), "--data", folder]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
             try:
                 _wait_for(f"http://127.0.0.1:{port}/_stcore/health", demo)
                 with browser_tab() as tab:
+                    tab.open(f"http://127.0.0.1:{port}/packages")
+                    _wait_for_learning(tab, demo)
                     take(tab, f"http://127.0.0.1:{port}", None, pages, patience_s=START_TIMEOUT_S)
             finally:
+                # No effect when it has ended already.
                 demo.send_signal(signal.SIGINT)
                 demo.wait(timeout=30)
     return 0
+
+
+def _wait_for_learning(tab: Tab, demo: subprocess.Popen[bytes]) -> None:
+    """The second rollout is the one that the line taught; pictures without it are better than none."""
+    deadline = time.monotonic() + LEARNING_TIMEOUT_S
+    while not tab.page.get_by_text("Rollout 2", exact=True).count():
+        if demo.poll() is not None:
+            raise ChildProcessError(f"the demo ended with code {demo.returncode} before the pictures were taken")
+        if time.monotonic() > deadline:
+            sys.stdout.write(f"no second rollout within {LEARNING_TIMEOUT_S:.0f} s; taking the pictures without it\n")
+            return
+        tab.page.wait_for_timeout(1000)
 
 
 def _wait_for(url: str, demo: subprocess.Popen[bytes]) -> None:

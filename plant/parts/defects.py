@@ -124,9 +124,9 @@ def _scratch(brush: Brush, rng: np.random.Generator) -> None:
 
 def _pit(brush: Brush, rng: np.random.Generator) -> None:
     s = brush.scale
-    for _ in range(int(rng.integers(1, 4))):
-        place = brush.canvas.face(rng, 10 * s)
-        radius = float(rng.uniform(4.6, 7.6)) * s
+    for _ in range(int(rng.integers(2, 4))):
+        place = brush.canvas.face(rng, 12 * s)
+        radius = float(rng.uniform(6.0, 9.5)) * s
         rim, hole = brush.blank(), brush.blank()
         _fill(rim, _blob(Place(place.x + 1.0 * s, place.y + 1.1 * s, 0), radius * 1.3, 0.10, rng))
         _fill(hole, _blob(place, radius, 0.12, rng))
@@ -139,8 +139,8 @@ def _crack(brush: Brush, rng: np.random.Generator) -> None:
     place = brush.canvas.edge(rng)
     heading = place.angle + pi + float(rng.normal(0, 0.25))
     shape = brush.blank()
-    points = _walk(place, heading, float(rng.uniform(36, 56)) * s, s, rng)
-    _line(shape, points, max(1, round(2.8 * s)))
+    points = _walk(place, heading, float(rng.uniform(42, 60)) * s, s, rng)
+    _line(shape, points, max(1, round(3.4 * s)))
     fork = Place(float(points[len(points) // 2][0]), float(points[len(points) // 2][1]), 0)
     twig = _walk(fork, heading + float(rng.choice([-0.8, 0.8])), float(rng.uniform(12, 22)) * s, s, rng)
     _line(shape, twig, max(1, round(1.8 * s)), 220)
@@ -197,7 +197,7 @@ def _contamination(brush: Brush, rng: np.random.Generator) -> None:
     else:
         for _ in range(int(rng.integers(6, 12))):
             dot = Place(place.x + float(rng.normal(0, 8 * s)), place.y + float(rng.normal(0, 8 * s)), 0)
-            outline = _blob(dot, float(rng.uniform(1.8, 4.0)) * s, 0.2, rng)
+            outline = _blob(dot, float(rng.uniform(2.4, 4.8)) * s, 0.2, rng)
             _fill(shape, outline)
             _fill(shadow, outline + 1.2 * s)
     look: Colour = ((236, 240, 242), (120, 84, 52), (34, 44, 56))[form]

@@ -155,7 +155,8 @@ class RingMaker:
         angle = turn + 2 * pi / _BUSHES * int(rng.integers(_BUSHES))
         radius = PITCH * self._size * scale
         x, y = float(centre[0]) + radius * cos(angle), float(centre[1]) + radius * sin(angle)
-        outer = BUSH * self._size * scale
+        # The bush sits in a collar: without it the wider bore for both is seen.
+        outer = 1.35 * BUSH * self._size * scale
         window, distance = _window(seen, x, y, outer * 1.5)
         hole = np.array([26, 27, 29], np.float32) + 20 * np.clip(distance / outer - 0.55, 0, 1)[..., None]
         left, top = round(x - outer * 1.5), round(y - outer * 1.5)

@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command(arguments)
     except InputError as error:
-        print(f"sightline-models: {error}", file=sys.stderr)
+        sys.stderr.write(f"sightline-models: {error}\n")
         return _EXIT_INPUT
     except CancelledError:
-        print("sightline-models: stopped; nothing half-written is left", file=sys.stderr)
+        sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
         return _EXIT_STOPPED
     except Exception:
         logging.getLogger(__name__).exception("crash")
@@ -134,7 +134,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     text = json.dumps(evaluate(arguments), indent=1)
     if arguments.json is None:
-        print(text)
+        sys.stdout.write(text + "\n")
     else:
         arguments.json.write_text(text + "\n")
 
@@ -143,8 +143,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
     from models.evaluation import open_package  # noqa: PLC0415 -- each command imports what it needs
 
     package = open_package(arguments.package)
-    print(f"package {package.package_id}")
-    print(package.manifest.model_dump_json(indent=1, exclude_none=True))
+    manifest = package.manifest.model_dump_json(indent=1, exclude_none=True)
+    sys.stdout.write(f"package {package.package_id}\n{manifest}\n")
 
 
 def _distil(arguments: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def _distil(arguments: argparse.Namespace) -> None:
         )
     )  # fmt: skip
     save_half(student, arguments.out)
-    print(json.dumps(measured))
+    sys.stdout.write(json.dumps(measured) + "\n")
 
 
 if __name__ == "__main__":

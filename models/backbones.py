@@ -32,7 +32,8 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.flo
     return weight.float().numpy(), bias.float().numpy()
 
 
-def _lower_conv(writer: GraphWriter, x: str, block: nn.Sequential, activation: str | None) -> str:
+def _lower_conv(writer: GraphWriter, x: str, block: nn.Module, activation: str | None) -> str:
+    assert isinstance(block, nn.Sequential)  # noqa: S101 -- blocks are built in this file only
     conv = block[0]
     assert isinstance(conv, nn.Conv2d)  # noqa: S101 -- blocks are built in this file only
     norm = block[1] if len(block) > 1 and isinstance(block[1], nn.BatchNorm2d) else None

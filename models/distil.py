@@ -81,8 +81,8 @@ class _Teacher:
 
 def normalised(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 BGR [n, h, w, 3] → float32 RGB [n, 3, h, w] in ImageNet's normalisation."""
-    rgb = pictures[..., ::-1].astype(np.float32) / np.float32(255)
-    rgb = (rgb - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
+    unit: NDArray[np.float32] = pictures[..., ::-1].astype(np.float32) / np.float32(255)
+    rgb: NDArray[np.float32] = (unit - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
     return np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))
 
 
@@ -120,7 +120,7 @@ def distil(settings: DistilSettings) -> tuple[CompactTrunk, dict[str, float]]:
         student.load_state_dict(
             {name: value.float() for name, value in load_file(settings.start_from).items()}, strict=False
         )
-    student = student.to(memory_format=torch.channels_last)
+    student = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimiser = torch.optim.AdamW(student.parameters(), lr=settings.peak_rate, weight_decay=0.01)
     started = time.monotonic()
     pool: _Pool | None = None

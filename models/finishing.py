@@ -112,15 +112,16 @@ def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None =
     golden, golden_sound = _golden_images(done)
     measured = Measured(held_out, is_defective, golden, refused=list(refused or []))
     progress.enter("measuring", 0.9)
-    for place, (variant, model) in enumerate(done.variants):
+    seen = 0
+
+    def count_one(_count: int) -> None:
+        nonlocal seen
+        seen += 1
+        progress.within(seen / (len(held_out) * len(done.variants)))
+
+    for variant, model in done.variants:
         pixels = (done.gallery.pixels(part) for part in held_out)
-        total = max(1, len(held_out) * len(done.variants))
-        scored = score_pictures(
-            model,
-            pixels,
-            done.job.threads,
-            lambda count, start=place * len(held_out): progress.within((start + count) / total),  # type: ignore[misc]
-        )
+        scored = score_pictures(model, pixels, done.job.threads, count_one)
         told = score_pictures(model, golden, done.job.threads).scores
         measured.candidates.append(_Candidate(variant, model, told, scored))
     exact = measured.candidates[-1]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """INT8 by ONNX Runtime's static QDQ: the front's trunk alone, calibrated on training pictures only.
 
-The detector is fitted on what the INT8 front says, so that bank and limits know its noise. Per-channel int8 weights in 7 bits (`reduce_range`): on CPUs without VNNI the 8-bit product saturates and scores
-would differ between stations. Distances, head and score stay float. May refuse; the training then goes on without
-the variant. Called by `training`.
+The detector is fitted on what the INT8 front says, so that bank and limits know its noise. Per-channel int8 weights
+in 7 bits (`reduce_range`): on CPUs without VNNI the 8-bit product saturates and scores would differ between stations.
+Distances, head and score stay float. May refuse; the training then goes on without the variant.
+Called by `training`.
 """
 
 import logging

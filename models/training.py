@@ -124,7 +124,7 @@ def _run(job: TrainingJob, settings: Settings, clock: Clock, progress: Progress)
         dataset_sha256=dataset_digest(parts), started_s=started_s, notes=[*notes, *learned.notes],
     )  # fmt: skip
     measured = measure(done, progress)
-    if not measured.chosen.variant == fronts[0].variant:
+    if measured.chosen.variant != fronts[0].variant:
         # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
         learned = _learn(work, fronts[-1].model)
         done = replace(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
 from models.errors import InputError
 from models.graph import FLOAT, GraphWriter, pruned

@@ -25,7 +25,8 @@ class Look:
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The picture, moved and lit; uint8 BGR in and out."""
         moved = self._moved(picture, cv2.BORDER_REPLICATE)
-        return np.clip(moved.astype(np.float32) * np.float32(self.gain) + np.float32(0.5), 0, 255).astype(np.uint8)
+        lit: NDArray[np.uint8] = np.clip(moved * np.float32(self.gain) + np.float32(0.5), 0, 255).astype(np.uint8)
+        return lit
 
     def apply_to_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The mask, moved the same way; what comes in at the border is sound."""

@@ -167,7 +167,7 @@ def _mixed_plane(rng: np.random.Generator, side: int) -> Plane:
         if rng.random() < 0.5:
             mask = (_texture(rng, side) > rng.uniform(0.3, 0.7)).astype(np.float32)
             if rng.random() < 0.4:
-                mask = cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 4)))
+                mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.6, 4))), np.float32)
             plane = plane * (1 - mask) + other * mask
         else:
             share = np.float32(rng.uniform(0.1, 0.9))
@@ -207,7 +207,7 @@ def draw_picture(rng: np.random.Generator, side_px: int) -> Picture:
         _add_marks(rng, plane)
     picture = _coloured(rng, side_px, plane)
     if rng.random() < 0.35:
-        picture = cv2.GaussianBlur(picture, (0, 0), float(2.0 ** rng.uniform(-1, 2)))
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), float(2.0 ** rng.uniform(-1, 2))), np.float32)
     contrast = rng.uniform(0.15, 1.3)
     level = rng.uniform(0.15, 0.85)
     picture = (picture - picture.mean()) * np.float32(contrast) + np.float32(level)
@@ -215,7 +215,8 @@ def draw_picture(rng: np.random.Generator, side_px: int) -> Picture:
         picture = picture + rng.standard_normal(picture.shape[:2], np.float32)[..., None] * np.float32(
             10 ** rng.uniform(-2.7, -1.1)
         )
-    return np.clip(picture * 255, 0, 255).astype(np.uint8)
+    clipped: Picture = np.clip(picture * 255, 0, 255).astype(np.uint8)
+    return clipped
 
 
 def draw_pictures(rng: np.random.Generator, count: int, side_px: int) -> Picture:

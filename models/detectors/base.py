@@ -78,7 +78,8 @@ class Detector(Protocol):
 def top_mean(maps: Floats, count: int) -> Floats:
     """Mean of the `count` highest values of each map: a maximum that one odd cell cannot rule alone."""
     flat = maps.reshape(len(maps), -1)
-    return np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(1).astype(np.float32)
+    best: Floats = np.partition(flat, flat.shape[1] - count, axis=1)[:, -count:].mean(1).astype(np.float32)
+    return best
 
 
 def write_top_mean(writer: GraphWriter, maps: str, cells: int, count: int) -> str:

@@ -223,6 +223,7 @@ class Demo:
             total_seconds=time.monotonic() - self._started,
             cameras=facts_of(run.line.counters()),
             restarts=site.supervisor.restarts,
+            cpu_seconds={**site.supervisor.cpu_seconds(), "plant": round(time.process_time(), 1)},
             faults=[asdict(each) for each in run.faults.played],
             faults_missed=run.faults.missed + [f"part {step.part} never came" for step in run.faults_due()],
             time_ran_out=run.time_ran_out,

@@ -44,6 +44,7 @@ class RunFacts:
     total_seconds: float
     cameras: Mapping[str, Any]
     restarts: Mapping[str, int]
+    cpu_seconds: Mapping[str, float]
     faults: list[dict[str, Any]]
     faults_missed: list[str]
     time_ran_out: bool
@@ -106,6 +107,7 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "latency_ms": _latency(follower),
         "cameras": dict(facts.cameras),
         "restarts": dict(facts.restarts),
+        "cpu_seconds": dict(facts.cpu_seconds),
         "faults": facts.faults,
         "faults_missed": facts.faults_missed,
         "reference_parts": facts.reference_parts,

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from plant.guardian import MARK_VARIABLE, end_marked
 from plant.rundir import RotatingLog
 
@@ -121,6 +123,17 @@ class Supervisor:
         with self._lock:
             running = self._children[name].running
             return running.pid if running is not None and running.poll() is None else None
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time of each child so far, what it started included; of the present one if it was restarted."""
+        found = {}
+        with self._lock:
+            pids = {name: child.running.pid for name, child in self._children.items() if child.running is not None}
+        for name, pid in pids.items():
+            with contextlib.suppress(psutil.Error):
+                times = psutil.Process(pid).cpu_times()
+                found[name] = round(times.user + times.system + times.children_user + times.children_system, 1)
+        return found
 
     def last_line(self, name: str) -> str:
         """Last line the child logged, to be shown when it failed."""

@@ -8,7 +8,6 @@ be judged. Not a test; run by `make screenshots`.
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -96,8 +95,8 @@ def _play_demo(pages: Sequence[str]) -> int:
                     take(tab, f"http://127.0.0.1:{port}", None, pages, patience_s=START_TIMEOUT_S)
             finally:
                 # No effect when it has ended already.
-                demo.send_signal(signal.SIGINT)
-                demo.wait(timeout=30)
+                demo.terminate()
+                demo.wait(timeout=60)
     return 0
 
 

@@ -47,7 +47,8 @@ from contracts.vocabulary import (
 )
 from plant.broker import LOOPBACK, BrokerKind, find_mosquitto
 from plant.site import Site, SiteOptions
-from tests.dashboard.plant_story import OLD, PRODUCT, ring_picture
+from tests.dashboard.learning_story import OLD, PRODUCT
+from tests.dashboard.plant_story import ring_picture
 
 STATION = StationAddress(site="demo", line="line-1", station="st-1")
 EPOCH = 1_770_000_000_000

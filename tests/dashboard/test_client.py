@@ -24,7 +24,8 @@ from dashboard.client import (
 )
 from dashboard.reading import ShapeError, read, read_list
 from dashboard.shapes import AuditTask, Rate, Station
-from tests.dashboard.plant_story import NEW, Story
+from tests.dashboard.learning_story import NEW
+from tests.dashboard.plant_story import Story
 from tests.dashboard.stub_central import VIEWER, StubCentral
 
 ENGINEER = "engineer-secret"

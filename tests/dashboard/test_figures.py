@@ -22,7 +22,8 @@ from dashboard.pages.stepper import history, split_line
 from dashboard.settings import PREFIX, SettingsError, read_settings
 from dashboard.shapes import Bucket, Rate
 from dashboard.widgets.judge import Answer, parse_answer
-from tests.dashboard.plant_story import NEW, OLD, STATIONS, ring_picture
+from tests.dashboard.learning_story import NEW, OLD, STATIONS
+from tests.dashboard.plant_story import ring_picture
 from tests.dashboard.stub_central import VIEWER, StubCentral
 
 AT = datetime(2026, 3, 2, 9, 40, tzinfo=UTC)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.dashboard.conftest import Opener, texts
-from tests.dashboard.plant_story import NEW, OLD
+from tests.dashboard.learning_story import NEW, OLD
 from tests.dashboard.stub_central import StubCentral
 
 PAGES = ("overview", "line", "audit", "packages", "alarms")

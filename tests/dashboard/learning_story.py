@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learning half of the plant's story: trainings, packages, promotion, a rollout.
+
+Mixed into `Story`; holds no state of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from datetime import datetime, timedelta
+
+from central.api import learning_schemas, schemas
+from contracts import manifest as m
+from contracts.jobs import EvaluationReport, VariantMeasured
+from contracts.vocabulary import (
+    DetectorKind,
+    PromotionOutcome,
+    RolloutState,
+    TrainingState,
+    Variant,
+    WaveState,
+)
+
+STATIONS = ("demo/line-1/st-1", "demo/line-1/st-2")
+OLD = hashlib.sha256(b"old package").hexdigest()
+NEW = hashlib.sha256(b"new package").hexdigest()
+PRODUCT = "ring"
+
+
+STATIONS = ("demo/line-1/st-1", "demo/line-1/st-2")
+OLD = hashlib.sha256(b"old package").hexdigest()
+NEW = hashlib.sha256(b"new package").hexdigest()
+PRODUCT = "ring"
+
+
+class LearningStory:
+    """What central tells of learning. The fields are those of `Story`."""
+
+    now: datetime
+    is_simulated: bool
+    has_stations: bool
+    rollout_state: RolloutState
+
+    def trainings(self) -> list[learning_schemas.TrainingView]:
+        if not self.has_stations:
+            return []
+        return [
+            learning_schemas.TrainingView(
+                training_id="t-2",
+                product=PRODUCT,
+                detector=DetectorKind.MIXED,
+                reason="alarm 7: escapes above what is tolerated",
+                state=TrainingState.FINISHED,
+                stage="done",
+                fraction=1,
+                created_at=self.now - timedelta(minutes=12),
+                started_at=self.now - timedelta(minutes=12),
+                finished_at=self.now - timedelta(minutes=11),
+                good=420,
+                defective=41,
+                audit_labels=61,
+                package_id=NEW,
+                evaluation=self._evaluation(),
+                is_simulated=self.is_simulated,
+            )
+        ]
+
+    def _evaluation(self) -> EvaluationReport:
+        return EvaluationReport(
+            training_id="t-2",
+            product=PRODUCT,
+            detector=DetectorKind.MIXED,
+            package_id=NEW,
+            candidate_variant=Variant.INT8_U8S8,
+            champion_package_id=OLD,
+            is_simulated=self.is_simulated,
+            train_good=294,
+            train_defective=29,
+            holdout=[],
+            variants=[
+                VariantMeasured(variant=Variant.INT8_U8S8, image_auroc=0.9921, infer_p50_ms=9.8, is_included=True),
+                VariantMeasured(variant=Variant.FP32, image_auroc=0.9927, infer_p50_ms=24.1, is_included=True),
+            ],
+            champion_image_auroc=0.9412,
+            backbone="compact",
+            backbone_weights_source="shipped",
+            training_seconds=48,
+        )
+
+    def packages(self) -> list[learning_schemas.PackageView]:
+        return [self._package(NEW, OLD), self._package(OLD, None)] if self.has_stations else []
+
+    def _package(self, package_id: str, parent: str | None) -> learning_schemas.PackageView:
+        is_new = parent is not None
+        return learning_schemas.PackageView(
+            package_id=package_id,
+            product=PRODUCT,
+            detector=DetectorKind.MIXED if is_new else DetectorKind.MEMORY_BANK,
+            created_at=self.now - timedelta(minutes=11 if is_new else 300),
+            is_champion=is_new,
+            is_simulated=self.is_simulated,
+            size_bytes=5_412_000,
+            manifest=self._manifest(parent),
+            training_id="t-2" if is_new else "t-1",
+            promotion=learning_schemas.PromotionView(
+                package_id=package_id,
+                champion_package_id=parent,
+                outcome=PromotionOutcome.PROMOTED,
+                decided_at=self.now - timedelta(minutes=10 if is_new else 299),
+                checks=[
+                    learning_schemas.GateCheck(
+                        name="fewer_escapes",
+                        is_passed=True,
+                        detail="lets 1 of 12 held-out defective parts through, the champion 9 of 12",
+                    ),
+                    learning_schemas.GateCheck(
+                        name="overkill_within_margin", is_passed=True, detail="2 of 126 against 1 of 126"
+                    ),
+                ],
+            ),
+        )
+
+    def _manifest(self, parent: str | None) -> m.PackageManifest:
+        digest = hashlib.sha256(b"file").hexdigest()
+        return m.PackageManifest(
+            product=PRODUCT,
+            detector=DetectorKind.MIXED if parent else DetectorKind.MEMORY_BANK,
+            created_at=self.now,
+            is_simulated=self.is_simulated,
+            graph=m.GraphSignature(
+                model_height_px=224,
+                model_width_px=224,
+                heatmap_height_px=28,
+                heatmap_width_px=28,
+                embedding_length=64,
+            ),
+            variants=[
+                m.PackageVariant(
+                    variant=Variant.INT8_U8S8, file="int8-u8s8.onnx", image_auroc=0.9921, parity_error=0.018
+                ),
+                m.PackageVariant(variant=Variant.FP32, file="fp32.onnx", image_auroc=0.9927, parity_error=0.0),
+            ],
+            files=[
+                m.PackageFile(name="int8-u8s8.onnx", role=m.FileRole.MODEL, sha256=digest, size_bytes=1_400_000),
+                m.PackageFile(name="golden.npz", role=m.FileRole.GOLDEN, sha256=digest, size_bytes=600_000),
+            ],
+            limits=m.Limits(
+                ok_limit=0.8,
+                ng_limit=1.0,
+                overkill_bound=0.021,
+                confidence=0.9,
+                sound_parts=126,
+                rule="order statistic of held-out sound parts",
+            ),
+            golden=m.GoldenSet(file="golden.npz", images=8, tolerance=0.01),
+            defect_classes=["scratch"],
+            lineage=m.Lineage(
+                training_id="t-2",
+                parent_package_id=parent,
+                dataset_sha256=digest,
+                sound_parts=420,
+                defective_parts=41 if parent else 0,
+                seed=0,
+                backbone="compact",
+                backbone_weights_sha256=digest,
+                backbone_weights_source="shipped",
+                trainer_version="0.1.0",
+                training_seconds=48,
+            ),
+        )
+
+    def rollouts(self) -> list[learning_schemas.RolloutView]:
+        if not self.has_stations:
+            return []
+        began = self.now - timedelta(minutes=6)
+        return [
+            learning_schemas.RolloutView(
+                id=3,
+                package_id=NEW,
+                previous_package_id=OLD,
+                product=PRODUCT,
+                state=self.rollout_state,
+                reason="promoted: fewer escapes on held-out parts",
+                created_at=began,
+                waves=[
+                    self._wave(0, WaveState.FINISHED, STATIONS[0], "ACTIVE", 60),
+                    self._wave(1, WaveState.RUNNING, STATIONS[1], "DOWNLOADING", 0),
+                ],
+                history=[
+                    f"{began:%Y-%m-%dT%H:%M:%SZ} rollout began",
+                    f"{began + timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ} canary line-1/st-1 active",
+                ],
+            )
+        ]
+
+    def _wave(
+        self, index: int, state: WaveState, station: str, progress: str, judged: int
+    ) -> learning_schemas.WaveView:
+        return learning_schemas.WaveView(
+            index=index,
+            state=state,
+            success_condition="active and 60 parts judged",
+            error_condition="more than 2 % without a decision, or rejects above 3 times the former rate",
+            started_at=self.now - timedelta(minutes=5),
+            stations=[
+                learning_schemas.WaveStation(
+                    station=station,
+                    assignment_number=4,
+                    progress=progress,
+                    detail="",
+                    parts_judged=judged,
+                    reject_rate=wilson(3, 60) if judged else None,
+                    is_done=judged > 0,
+                )
+            ],
+        )
+
+
+def wilson(count: int, of: int) -> schemas.Rate:
+    share = count / of
+    middle = (share + 1.92 / of) / (1 + 3.84 / of)
+    half = 1.96 * math.sqrt(share * (1 - share) / of + 0.96 / of**2) / (1 + 3.84 / of)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return schemas.Rate(estimate=share, low=low, high=high, count=count, of=of, method="Wilson")

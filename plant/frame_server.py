@@ -6,6 +6,7 @@ station connected, or one that does not read fast enough, they are lost and coun
 Used by `plant.camera`.
 """
 
+import contextlib
 import logging
 import queue
 import socket
@@ -16,7 +17,8 @@ from typing import Final
 _log = logging.getLogger(__name__)
 # Two raw frames of 256 px: more would let a slow station fall seconds behind instead of losing frames.
 _SEND_BUFFER_BYTES: Final = 512 * 1024
-_SEND_TIMEOUT_S: Final = 2.0
+# A station that takes nothing for so long hangs; it must connect anew.
+_SEND_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
 
 
@@ -29,6 +31,7 @@ class FrameServer:
         self.port = int(self._listener.getsockname()[1])
         self._outgoing: queue.Queue[bytes] = queue.Queue(queue_frames)
         self._is_connected, self._stopping = threading.Event(), threading.Event()
+        self._station: socket.socket | None = None
         self._lock = threading.Lock()
         self._counts = {"sent": 0, "no_station": 0, "slow": 0, "connections": 0}
         self._thread = threading.Thread(target=self._serve, name=f"frames-{name}", daemon=True)
@@ -40,6 +43,11 @@ class FrameServer:
     def stop(self) -> None:
         """Close the connection and the port."""
         self._stopping.set()
+        station = self._station
+        if station is not None:
+            # Wakes a send that waits for a station which does not read.
+            with contextlib.suppress(OSError):
+                station.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self._listener.close()
@@ -64,14 +72,13 @@ class FrameServer:
             self._counts[name] += 1
 
     def _serve(self) -> None:
-        station: socket.socket | None = None
         while not self._stopping.is_set():
-            station = self._accept(station)
+            station = self._station = self._accept(self._station)
             if station is not None and not self._send_next(station):
                 self._lose(station)
-                station = None
-        if station is not None:
-            self._lose(station)
+                self._station = None
+        if self._station is not None:
+            self._lose(self._station)
 
     def _accept(self, station: socket.socket | None) -> socket.socket | None:
         # With a station connected only a glance: frames must not wait for strangers.

@@ -13,6 +13,7 @@ import cv2
 
 from contracts.ids import StationAddress
 from plant.camera import CameraCounters, CameraSimulator
+from plant.errors import PlantError
 from plant.feed import PartFeed, RenderedFeed
 from plant.replay import ReplayFeed, ReplaySet, adapt_scenario
 from plant.scenario import Scenario, Step
@@ -115,7 +116,14 @@ class LineSimulator:
         return {name: camera.counters() for name, camera in self.cameras.items()}
 
     def take_due_steps(self) -> list[Step]:
-        """Steps for processes whose part has passed since the last call. Each is handed out once."""
+        """Steps for processes whose part has passed since the last call. Each is handed out once.
+
+        Raises:
+            PlantError: a camera can show no more parts; the line would stand still for ever.
+        """
+        for name, camera in self.cameras.items():
+            if camera.fault is not None:
+                raise PlantError(f"camera {name} stands still at {camera.fault}")
         passed = self.parts_passed
         due = [step for step in self._pending if step.part <= passed]
         self._pending = [step for step in self._pending if step.part > passed]

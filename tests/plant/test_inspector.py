@@ -61,6 +61,8 @@ class Central(BaseHTTPRequestHandler):
 
     # Keeps the connection: a new one for each answer would be most of the work.
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self.tokens.add(self.headers.get("Authorization"))

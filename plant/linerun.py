@@ -26,7 +26,7 @@ from plant.truth import TruthBook
 
 # Enough parts of the new kind after the rollout for an interval that says something.
 ENOUGH_NEW_KIND: Final = 80
-_POLL_S: Final = 1.0
+_POLL_S: Final = 2.0
 _TICK_S: Final = 0.1
 # A last frame that the camera lost is only seen by the one after it: then a few more parts pass.
 _CLOSING_PARTS: Final = 3

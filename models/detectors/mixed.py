@@ -97,9 +97,7 @@ class Mixed:
             return Fitted(base, notes)
         return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
 
-    def _fit_texture(
-        self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]
-    ) -> Floats:
+    def _fit_texture(self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]) -> Floats:
         """Fit texture; returns what it adds to the cross-fitted scores."""
         summaries = SummarySet.of(training)
         logits = np.zeros(len(training.groups), np.float32)

@@ -31,13 +31,13 @@ low = 0.55
 high = 1.0
 
 [inspector]
-error_rate = 0.02
+error_rate = 0.005
 delay_s = 0.2
 judgements_per_s = 30
 
 [[step]]
 at_part = 150
-new_defect = { kind = "chatter", rate = 0.14, severity = { low = 0.2, high = 0.27 } }
+new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.19, high = 0.26 } }
 """
 
 

@@ -25,7 +25,7 @@ def picture(height: int = 48, width: int = 64) -> np.ndarray:
     soiling=st.floats(0, 1),
     shift=st.tuples(st.floats(-30, 30), st.floats(-30, 30)),
 )
-def test_any_condition_gives_a_picture_of_the_same_shape(
+def test_any_condition_gives_a_picture_of_the_same_shape(  # noqa: PLR0917 -- Hypothesis names each
     light: float, colour: float, blur: float, noise: float, soiling: float, shift: tuple[float, float]
 ) -> None:
     condition = CameraCondition(light, colour, blur, noise, soiling, shift)

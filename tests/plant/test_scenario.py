@@ -110,7 +110,7 @@ def test_text_that_is_no_toml_is_refused() -> None:
 def test_an_unknown_name_lists_the_shipped_ones(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="new-defect"):
         load_scenario("no-such-thing")
-    with pytest.raises(ScenarioError, match="expected a .toml file"):
+    with pytest.raises(ScenarioError, match=r"expected a \.toml file"):
         load_scenario(tmp_path / "absent.toml")
 
 

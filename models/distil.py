@@ -82,8 +82,8 @@ class _Teacher:
 def normalised(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 BGR [n, h, w, 3] → float32 RGB [n, 3, h, w] in ImageNet's normalisation."""
     unit: NDArray[np.float32] = pictures[..., ::-1].astype(np.float32) / np.float32(255)
-    rgb: NDArray[np.float32] = (unit - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
-    return np.ascontiguousarray(rgb.transpose(0, 3, 1, 2))
+    mean, spread = np.asarray(IMAGENET_MEAN, np.float32), np.asarray(IMAGENET_STD, np.float32)
+    return np.ascontiguousarray(np.divide(unit - mean, spread, dtype=np.float32).transpose(0, 3, 1, 2))
 
 
 def _draw(rng: np.random.Generator, teacher: _Teacher, count: int, side_px: int) -> _Pool:

@@ -162,9 +162,8 @@ def _smoothed(plane: NDArray[np.floating]) -> Floats:
     """Mean over 3 × 3 with repeated borders."""
     padded = np.pad(plane, 1, mode="edge")
     height, width = plane.shape
-    return np.mean([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0).astype(
-        np.float32
-    )
+    shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.asarray(np.mean(shifted, axis=0), np.float32)
 
 
 def greedy_centres(rows: Floats, count: int) -> Floats:

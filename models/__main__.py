@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from models.errors import CancelledError, InputError
+from models.errors import CancelledError, InputError, was_asked_to_stop
 
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CancelledError:
         sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
         return _EXIT_STOPPED
-    except Exception:
+    except Exception as error:
+        if was_asked_to_stop(error):
+            return _EXIT_STOPPED
         logging.getLogger(__name__).exception("crash")
         return _EXIT_CRASH
     finally:

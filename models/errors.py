@@ -23,3 +23,16 @@ class CancelledError(BaseException):
 
 class QuantizationError(ModelsError):
     """A quantized variant could not be made. Caught by the training, which notes it."""
+
+
+def was_asked_to_stop(error: BaseException) -> bool:
+    """Whether an error is, or was caused by, a request to stop.
+
+    An extension module that is interrupted between its own steps may wrap the request into a SystemError.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, CancelledError):
+            return True
+        link = link.__cause__ or link.__context__
+    return False

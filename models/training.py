@@ -27,7 +27,7 @@ from models.data.parts import Gallery, Part, Picture, read_gallery, read_mask
 from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
-from models.errors import CancelledError, InputError, QuantizationError
+from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
 from models.evaluation import score_pictures
 from models.export import build_graph
 from models.features import FeatureExtractor, build_front
@@ -79,12 +79,11 @@ def run_job(job: TrainingJob, settings: Settings, clock: Clock) -> EvaluationRep
         report = _run(job, settings, clock, progress)
         write_whole(folder / EVALUATION_NAME, encode(report))
         progress.finish(TrainingState.FINISHED)
-    except CancelledError:
-        _sweep(folder)
-        progress.finish(TrainingState.CANCELLED, "asked to stop")
-        raise
     except BaseException as error:
         _sweep(folder)
+        if was_asked_to_stop(error):
+            progress.finish(TrainingState.CANCELLED, "asked to stop")
+            raise CancelledError from error
         progress.finish(TrainingState.FAILED, str(error) or type(error).__name__)
         raise
     return report

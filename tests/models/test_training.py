@@ -20,7 +20,7 @@ from contracts.vocabulary import DetectorKind, Judgement, PartUse, TrainingState
 from models.__main__ import main
 from models.clock import SystemClock
 from models.data.parts import read_picture
-from models.errors import CancelledError, InputError, QuantizationError
+from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
 from models.evaluation import open_package
 from models.features import INPUT_NAME, open_session
 from models.settings import Settings
@@ -209,20 +209,28 @@ def test_stop_between_stages_leaves_no_package(
     assert progress_of(job).state is TrainingState.CANCELLED
 
 
+def test_stop_wrapped_by_an_extension_module_is_still_a_stop() -> None:
+    wrapped = SystemError("returned a result with an exception set")
+    wrapped.__cause__ = CancelledError()
+    assert was_asked_to_stop(wrapped)
+    assert not was_asked_to_stop(SystemError("of its own"))
+
+
 def test_sigterm_leaves_no_half_package(tmp_path: Path) -> None:
     job = make_job(tmp_path, parts(tmp_path, 60, 12), size_px=256)
     path = tmp_path / "job.json"
     path.write_bytes(encode(job))
     environment = os.environ | {"SIGHTLINE_OFFLINE": "1", "SIGHTLINE_CACHE_DIR": str(tmp_path / "cache")}
     with subprocess.Popen(
-        [sys.executable, "-m", "models", "run-job", str(path)], env=environment
+        [sys.executable, "-m", "models", "run-job", str(path)], env=environment, stderr=subprocess.PIPE, text=True
     ) as child:
         while child.poll() is None and not (
             (Path(job.output_dir) / "progress.json").exists() and progress_of(job).stage == "extracting features"
         ):
             time.sleep(0.02)
         child.send_signal(signal.SIGTERM)
-        assert child.wait() == 143
+        _, told = child.communicate()
+    assert child.returncode == 143, told
     assert progress_of(job).state is TrainingState.CANCELLED
     assert {entry.name for entry in Path(job.output_dir).iterdir()} == {"progress.json"}
 

@@ -38,7 +38,7 @@ def demo_tempo() -> Sections:
             # Two cores that also run the line: more sound parts would only make the training longer.
             "max_images": 420,
         },
-        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 15, "max_overkill_increase": 0.03},
+        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
         "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_timeout_s": 90.0, "install_timeout_s": 60.0},
     }
 
@@ -56,6 +56,6 @@ def lasting_tempo() -> Sections:
             "limit_sigmas": _WIDE_LIMIT_SIGMAS,
         },
         "learning": {"min_defective_labels": 30, "min_good_labels": 40},
-        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 15, "max_overkill_increase": 0.03},
+        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
         "rollout": {"canary": 1, "bake_parts": 60},
     }

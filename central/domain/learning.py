@@ -5,7 +5,7 @@ Pure: no pictures, no files, no process. Called by `services/learning.py`.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,17 +56,18 @@ def split_holdout(
     """Side of every group, the same for the same input.
 
     A group that once stood on a side stays there (`settled`): a part that trained the champion never tests the
-    candidate. New groups fill the holdout to its share within each stratum (judgement, defect class, source), in
-    the order of a hash of their name, so neither the order of arrival nor anybody's wish decides. With two
+    candidate. New groups fill the holdout to its share of pictures within each stratum (judgement, defect class,
+    source), in the order of a hash of their name, so neither the order of arrival nor anybody's wish decides. With two
     groups or more of a judgement, both sides get at least one.
     """
     strata: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     kind = _kind_of_groups(pictures)
     for group, stratum in kind.items():
         strata[stratum].append(group)
+    sizes = Counter(picture.group for picture in pictures)
     use: dict[str, PartUse] = {}
     for members in strata.values():
-        use.update(_split_stratum(members, share, settled))
+        use.update(_split_stratum(members, share, settled, sizes))
     for judgement in (Judgement.GOOD, Judgement.DEFECTIVE):
         members = [group for group, stratum in kind.items() if stratum[0] == judgement.value]
         _give_both_sides(members, use, settled)
@@ -95,15 +96,20 @@ def _kind_of_groups(pictures: Iterable[JudgedPicture]) -> dict[str, tuple[str, s
     return kind
 
 
-def _split_stratum(members: list[str], share: float, settled: Mapping[str, PartUse]) -> dict[str, PartUse]:
-    wanted = round(share * len(members))
-    if len(members) >= 2:
-        wanted = min(max(wanted, 1), len(members) - 1)
-    held = sum(settled.get(group) is PartUse.HOLDOUT for group in members)
+def _split_stratum(
+    members: list[str], share: float, settled: Mapping[str, PartUse], sizes: Mapping[str, int]
+) -> dict[str, PartUse]:
+    # Counted in pictures, not in parts: one part may have been seen a hundred times, another once.
+    wanted = share * sum(sizes[group] for group in members)
     use = {group: settled[group] for group in members if group in settled}
+    held = sum(sizes[group] for group, side in use.items() if side is PartUse.HOLDOUT)
     for group in sorted((group for group in members if group not in settled), key=_rank):
-        use[group] = PartUse.HOLDOUT if held < wanted else PartUse.TRAIN
-        held += use[group] is PartUse.HOLDOUT
+        # A group goes where it brings the holdout nearer to its share.
+        use[group] = PartUse.HOLDOUT if held + sizes[group] / 2 <= wanted else PartUse.TRAIN
+        held += sizes[group] if use[group] is PartUse.HOLDOUT else 0
+    free = sorted((group for group in members if group not in settled), key=lambda group: (sizes[group], _rank(group)))
+    if len(members) >= 2 and free and len(set(use.values())) == 1:
+        use[free[0]] = PartUse.TRAIN if use[free[0]] is PartUse.HOLDOUT else PartUse.HOLDOUT
     return use
 
 

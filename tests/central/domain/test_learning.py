@@ -82,3 +82,18 @@ def test_readiness_says_what_is_missing() -> None:
     assert not ready.is_enough
     assert "0 good and 7 defective ones are missing" in ready.in_words()
     assert readiness(30, 20, 30, 20).is_enough
+
+
+def test_share_is_counted_in_pictures_where_parts_were_seen_unequally_often() -> None:
+    # Twelve parts: three seen fifty times, nine seen five times.
+    seen = [50, 50, 50, *[5] * 9]
+    numbers = iter(range(10_000))
+    pictures = [
+        picture(next(numbers), Judgement.GOOD, group, None, LabelSource.REFERENCE)
+        for group, times in enumerate(seen)
+        for _ in range(times)
+    ]
+    use = split_holdout(pictures, 0.3, {})
+    held = sum(use[each.group] is PartUse.HOLDOUT for each in pictures)
+    # No group can be cut, so the share is met to within half of the largest one.
+    assert abs(held - 0.3 * len(pictures)) <= 25

@@ -42,9 +42,9 @@ new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.19, high = 0.
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 def test_new_kind_is_found_learnt_rolled_out_and_caught(run_demo: RunDemo) -> None:
-    shown = run_demo(STORY, "--time-limit", "440")
+    shown = run_demo(STORY, "--time-limit", "800")
     assert shown.code == 0, shown.said
     report = shown.report
     assert (report["reports_lost"], report["reports_duplicated"]) == (0, 0)

@@ -60,10 +60,10 @@ broker_down_s = 10
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("broker", BROKERS)
 def test_every_part_has_exactly_one_report_through_kills_and_silence(run_demo: RunDemo, broker: str) -> None:
-    shown = run_demo(STORY, "--broker", broker, "--time-limit", "360")
+    shown = run_demo(STORY, "--broker", broker, "--time-limit", "600")
     assert shown.code == 0, shown.said
     report = shown.report
     assert (report["reports_lost"], report["reports_duplicated"], report["reports_unknown"]) == (0, 0, 0)

@@ -15,10 +15,10 @@ from tests.models.conftest import make_job
 
 
 def subset(images: list[TrainingImage]) -> list[TrainingImage]:
-    """Every fourth held-out picture, half of the sound training ones, all labelled defects."""
+    """Every sixth held-out picture, a third of the sound training ones, half of the labelled defects."""
     good = [image for image in images if image.use is PartUse.TRAIN and image.judgement is Judgement.GOOD]
     labelled = [image for image in images if image.use is PartUse.TRAIN and image.judgement is Judgement.DEFECTIVE]
-    return good[::2] + labelled + [image for image in images if image.use is PartUse.HOLDOUT][::4]
+    return good[::3] + labelled[::2] + [image for image in images if image.use is PartUse.HOLDOUT][::6]
 
 
 def train(folder: Path, images: list[TrainingImage], settings: Settings) -> EvaluationReport:

@@ -130,7 +130,7 @@ class Demo:
             central_port=options.central_port,
             dashboard_port=options.dashboard_port,
             has_dashboard=options.has_dashboard,
-            central=demo_tempo(),
+            central=demo_tempo(is_replay=options.replay is not None),
         )
 
     def _start_processes(self, site: Site, line: LineSimulator) -> None:

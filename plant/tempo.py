@@ -13,8 +13,8 @@ _WIDE_LIMIT_SIGMAS: Final = 8.0
 Sections = Mapping[str, Mapping[str, Any]]
 
 
-def demo_tempo() -> Sections:
-    """Minutes instead of days."""
+def demo_tempo(*, is_replay: bool = False) -> Sections:
+    """Minutes instead of days. Real pictures take the detector's slower road, so fewer of them are learnt from."""
     return {
         # Stations upload a few pictures a second beside their work; audits beyond that would only be lost.
         "audit": {"period_s": 4.0, "accepted_share": 0.2, "tightened_share": 0.3, "lost_after_s": 90.0},
@@ -36,7 +36,7 @@ def demo_tempo() -> Sections:
             "min_good_labels": 40,
             "holdout_share": 0.3,
             # Two cores that also run the line: more sound parts would only make the training longer.
-            "max_images": 420,
+            "max_images": 280 if is_replay else 420,
         },
         "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
         "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_timeout_s": 90.0, "install_timeout_s": 60.0},

@@ -61,8 +61,10 @@ class _Up:
 def _follow(folder: Path) -> Follower:
     state = SiteState.read(folder)
     assert state is not None
-    follower = Follower(CentralClient(f"http://{LOOPBACK}:{state.central_port}", state.tokens[Role.ADMIN.value]))
-    assert follower.poll()
+    url, token = f"http://{LOOPBACK}:{state.central_port}", state.tokens[Role.ADMIN.value]
+    with closing(CentralClient(url, token)) as client:
+        follower = Follower(client)
+        assert follower.poll()
     return follower
 
 

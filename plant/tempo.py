@@ -32,7 +32,8 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
         },
         "learning": {
             "period_s": 1.0,
-            "min_defective_labels": 24,
+            # Real defects differ more from one another: a first training on two dozen would be refused and lost.
+            "min_defective_labels": 40 if is_replay else 24,
             "min_good_labels": 40,
             "holdout_share": 0.3,
             # Two cores that also run the line: more sound parts would only make the training longer.

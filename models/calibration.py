@@ -3,8 +3,9 @@
 
 `ng_limit` is a tolerance bound: with confidence c at most a stated share of sound parts score above it, whatever their
 distribution, as long as later parts are like these. `ok_limit` is the same for the share that may be held for
-review. Labelled defects may raise both into the gap between sound and defective, never lower them below what sound
-parts allow. Called by `training`.
+review. Labelled defects move them: up into the gap where they lie clear of sound parts; where they do not, the OK limit
+goes down, so that people look at what the detector cannot tell, up to a stated share of sound parts. Called by
+`training`.
 """
 
 import math
@@ -25,6 +26,8 @@ _NG_SHARE_OF_GAP = 0.4
 _NEARLY_ALL = 0.97
 # Share of the labelled defects that are rejected without a person.
 _MOST = 0.75
+# With fewer labelled defects the share of them below a limit says too little to widen the review band for.
+_FEWEST_TO_WIDEN = 8
 
 
 def binomial_cdf(count: int, trials: int, share: float) -> float:
@@ -92,6 +95,17 @@ def place_limits(sound: Floats, defective: Floats, policy: LimitsPolicy) -> tupl
             raised_ng = max(ng_limit, ok_limit + _NG_SHARE_OF_GAP * (level - ok_limit))
             ok_limit, ng_limit = min(raised_ok, raised_ng), raised_ng
             rule += f"; raised into the gap below {len(defective)} labelled defects"
+        if len(defective) >= _FEWEST_TO_WIDEN:
+            wanted = float(np.quantile(defective, policy.escape_target_rate))
+            ceiling = max(policy.review_ceiling_rate, review_share)
+            lowest = min(_sound_limit(sound, ceiling, policy.confidence)[0], ok_limit)
+            if wanted < ok_limit:
+                ok_limit = max(wanted, lowest)
+                let_through = float(np.mean(defective <= ok_limit))
+                rule += (
+                    f"; OK lowered for {len(defective)} labelled defects, at most {ceiling:.1%} of sound parts above "
+                    f"it, {let_through:.1%} of the labelled defects below it"
+                )
         # What lies below most labelled defects is a person's to decide: it is held either way, but no sound part is
         # thrown away on a score that few defects share.
         certain = float(np.quantile(defective, 1 - _MOST))

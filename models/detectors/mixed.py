@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed: the memory bank plus two opinions that learn from labelled defects: texture, and a convolutional head.
+"""Mixed: the memory bank plus two opinions that learn from labelled defects: summary, and a convolutional head.
 
-Texture is a line through the summary of the whole part (`texture`), for what is weak everywhere. The head sees
-image labels (the mean of its highest cells must say it), masks where there are any, and synthetic anomalies in
-feature space, the more the fewer labels. Their evidence can only raise the bank's score, never veto it. How much
-each counts is decided by scores from folds that had not seen the part's group; without a gain there it counts
-nothing, so the detector is never worse than the bank on what it was given. Called by `training`.
+The summary is a line through what the whole part looks like (`summary`) and learns from image labels. The head
+learns where there are masks, and from synthetic anomalies in feature space, the more the fewer labels. Their evidence
+can only raise the bank's score, never veto it. How much each counts is decided by scores from folds that had not seen
+the part's group; without a gain there it counts nothing, so the detector is never worse than the bank on what it was
+given. Called by `training`.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,7 @@ from models.data.splits import group_folds
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
 from models.detectors.memory_bank import MemoryBank
-from models.detectors.texture import (
-    SummarySet,
-    TextureWeights,
-    summarise,
-    texture_logits,
-    train_texture,
-    write_texture,
-)
+from models.detectors.summary import SummaryWeights, train_summary, write_summary
 from models.errors import InputError
 from models.graph import GraphWriter
 
@@ -34,12 +27,9 @@ from models.graph import GraphWriter
 MIN_DEFECTIVE_PARTS: Final = 8
 HEAD_TOP_CELLS: Final = 5
 _FOLDS: Final = 3
-_WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+_WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _LEAST_GAIN: Final = 0.005
-_TEXTURE_MARGIN: Final = 1.0
-# From this quality on the head, which costs most of the training, has little left to find: a tenth of wrong labels
-# alone keeps it below 0.95.
-_GOOD_ENOUGH: Final = 0.9
+_SUMMARY_MARGIN: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,9 +57,9 @@ class Mixed:
         self._head: HeadWeights | None = None
         self._scale = _Scale()
         self.head_weight = 0.0
-        self._texture: TextureWeights | None = None
-        self._texture_scale = _Scale()
-        self.texture_weight = 0.0
+        self._summary: SummaryWeights | None = None
+        self._summary_scale = _Scale()
+        self.summary_weight = 0.0
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -88,32 +78,30 @@ class Mixed:
         bank = self._bank.fit(training, seed=seed, check=lambda share: check(0.3 * share))
         notes = list(bank.notes)
         folds = _folds(training, seed)
-        base = bank.cross_fitted_scores + self._fit_texture(training, bank.cross_fitted_scores, folds, notes)
-        check(0.35)
-        quality = separation(base, training.is_defective)
-        if quality >= _GOOD_ENOUGH and not training.masks:
-            notes.append(f"head counts 0 (quality on unseen groups without it: {quality:.3f})")
+        base = bank.cross_fitted_scores + self._fit_summary(training, bank.cross_fitted_scores, folds, notes)
+        check(0.4)
+        if not training.masks:
+            # Image labels alone taught the head nothing on any pictures tried; without masks it is time lost.
+            notes.append(f"head counts 0: no masks (quality without it: {separation(base, training.is_defective):.3f})")
             check(1.0)
             return Fitted(base, notes)
         return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
 
-    def _fit_texture(self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]) -> Floats:
-        """Fit texture; returns what it adds to the cross-fitted scores."""
-        summaries = SummarySet.of(training)
+    def _fit_summary(self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]) -> Floats:
+        """Fit the summary; returns what it adds to the cross-fitted scores."""
         logits = np.zeros(len(training.groups), np.float32)
         for fold in range(int(folds.max()) + 1):
             unseen = np.flatnonzero(folds == fold)
-            texture = train_texture(summaries, np.flatnonzero(folds != fold))
-            logits[unseen] = texture_logits(texture, summaries.rows[unseen])
+            logits[unseen] = train_summary(training, np.flatnonzero(folds != fold)).logits(training.features[unseen])
         # Sound parts must gain next to nothing: what they gain lifts the limits, and that blinds the bank to every
         # kind that nobody has labelled.
-        self._texture_scale = _sound_scale(logits[~training.is_defective], margin=_TEXTURE_MARGIN)
-        evidence = self._texture_scale.evidence(logits)
-        self.texture_weight, gains = _choose_weight(base, evidence, training.is_defective)
-        notes.append(_told("texture", self.texture_weight, gains))
-        if self.texture_weight > 0:
-            self._texture = train_texture(summaries, np.arange(len(training.groups)))
-        return np.float32(self.texture_weight) * evidence
+        self._summary_scale = _sound_scale(logits[~training.is_defective], margin=_SUMMARY_MARGIN)
+        evidence = self._summary_scale.evidence(logits)
+        self.summary_weight, gains = _choose_weight(base, evidence, training.is_defective)
+        notes.append(_told("summary", self.summary_weight, gains))
+        if self.summary_weight > 0:
+            self._summary = train_summary(training, np.arange(len(training.groups)))
+        return np.float32(self.summary_weight) * evidence
 
     def _fit_head(
         self,
@@ -152,9 +140,9 @@ class Mixed:
         scores, maps = self._bank.score(features)
         factor = features.shape[2] // maps.shape[1]
         maps = np.repeat(np.repeat(maps, factor, axis=1), factor, axis=2)
-        if self._texture is not None:
-            logits = texture_logits(self._texture, summarise(features))
-            scores = scores + np.float32(self.texture_weight) * self._texture_scale.evidence(logits)
+        if self._summary is not None:
+            logits = self._summary.logits(features)
+            scores = scores + np.float32(self.summary_weight) * self._summary_scale.evidence(logits)
         if self._head is None:
             return scores, maps
         weight = np.float32(self.head_weight)
@@ -173,9 +161,10 @@ class Mixed:
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )  # fmt: skip
         maps = writer.op("Reshape", [large, writer.constant([-1, grid_h, grid_w])])
-        if self._texture is not None:
-            said = write_texture(writer, self._texture, features)
-            score = writer.op("Add", [score, _write_evidence(writer, said, self._texture_scale, self.texture_weight)])
+        if self._summary is not None:
+            said = write_summary(writer, self._summary, features)
+            score = writer.op("Add", [score, _write_evidence(writer, said, self._summary_scale, self.summary_weight)])
+            writer.scope = "mixed/"
         if self._head is None:
             return score, maps
         logits = write_head(writer, self._head, features)

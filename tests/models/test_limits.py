@@ -41,15 +41,56 @@ def test_too_few_parts_say_how_many_are_missing_and_what_is_promised() -> None:
     assert any(f"{parts_needed(0.01, 0.9) - 50} more would" in note for note in notes)
 
 
+def _sound(parts: int = 300) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    return np.random.default_rng(2).normal(0, 1, parts).astype(np.float32)
+
+
 @pytest.mark.parametrize("defective_at", [-5.0, 0.5, 50.0])
-def test_labelled_defects_never_lower_the_limits_of_sound_parts(defective_at: float) -> None:
-    rng = np.random.default_rng(2)
-    sound = rng.normal(0, 1, 300).astype(np.float32)
-    alone, _ = place_limits(sound, NONE, LimitsPolicy())
-    labelled, _ = place_limits(sound, np.full(30, defective_at, np.float32), LimitsPolicy())
-    assert labelled.ok_limit >= alone.ok_limit
+def test_labelled_defects_never_make_more_sound_parts_ng(defective_at: float) -> None:
+    alone, _ = place_limits(_sound(), NONE, LimitsPolicy())
+    labelled, _ = place_limits(_sound(), np.full(30, defective_at, np.float32), LimitsPolicy())
     assert labelled.ng_limit >= alone.ng_limit
     assert labelled.ok_limit <= labelled.ng_limit
+
+
+def test_review_band_widens_for_defects_that_score_low_until_few_escape() -> None:
+    sound = _sound()
+    alone, _ = place_limits(sound, NONE, LimitsPolicy())
+    low = np.linspace(alone.ok_limit - 0.4, alone.ok_limit + 2, 60).astype(np.float32)
+    limits, _ = place_limits(sound, low, LimitsPolicy())
+    assert limits.ok_limit < alone.ok_limit
+    assert (low <= limits.ok_limit).mean() <= 0.05
+    assert (low <= alone.ok_limit).mean() > 0.15
+    assert "OK lowered for 60 labelled defects" in limits.rule
+
+
+@pytest.mark.parametrize("parts", [100, 300, 1000])
+def test_review_band_never_widens_beyond_its_ceiling(parts: int) -> None:
+    rng = np.random.default_rng(parts)
+    hopeless = np.full(30, -50, np.float32)
+    kept = 0
+    for _ in range(200):
+        limits, _ = place_limits(rng.exponential(1, parts).astype(np.float32), hopeless, LimitsPolicy())
+        kept += np.exp(-limits.ok_limit) <= 0.1
+    # 200 trials at 0.9: three standard deviations below are 0.836.
+    assert kept / 200 >= 0.836
+
+
+def test_few_labelled_defects_widen_nothing() -> None:
+    alone, _ = place_limits(_sound(), NONE, LimitsPolicy())
+    limits, _ = place_limits(_sound(), np.full(7, -1, np.float32), LimitsPolicy())
+    assert limits.ok_limit == alone.ok_limit
+
+
+def test_ng_begins_where_most_labelled_defects_lie() -> None:
+    alone, _ = place_limits(_sound(), NONE, LimitsPolicy())
+    clear = np.linspace(alone.ng_limit + 10, alone.ng_limit + 20, 41).astype(np.float32)
+    mixed = np.concatenate([clear, np.full(4, alone.ng_limit - 0.2, np.float32)])
+    limits, _ = place_limits(_sound(), mixed, LimitsPolicy())
+    # A quarter of the labelled defects may lie below NG; they are held for review, not passed.
+    assert (mixed > limits.ng_limit).mean() == pytest.approx(0.75, abs=0.03)
+    assert limits.ng_limit > alone.ng_limit + 5
+    assert (mixed > limits.ok_limit).all()
 
 
 def test_separated_defects_lie_above_the_ok_limit() -> None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texture finds what is weak everywhere and strong nowhere, and leaves the bank's sight of everything else alone."""
+"""The summary finds what is weak everywhere, and leaves the bank's sight of everything else alone."""
 
 import numpy as np
 
 from models.detectors.base import TrainingSet
 from models.detectors.memory_bank import MemoryBank, MemoryBankSettings
 from models.detectors.mixed import Mixed, separation
-from models.detectors.texture import SummarySet, summarise, texture_logits, train_texture, write_texture
+from models.detectors.summary import train_summary, write_summary
 from models.features import open_session
 from models.graph import FLOAT, GraphWriter
 
@@ -36,12 +36,12 @@ def test_change_that_is_weak_in_every_cell_is_learned_from_two_dozen_labels() ->
     unseen = np.concatenate([_parts(100, 11), _parts(50, 12, everywhere=0.8)])
     is_defective = np.arange(150) >= 100
     learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (mixed, bank))
-    assert mixed.texture_weight > 0
+    assert mixed.summary_weight > 0
     assert learned > 0.95
     assert learned > alone + 0.2
 
 
-def test_sound_parts_gain_next_to_nothing_from_texture() -> None:
+def test_sound_parts_gain_next_to_nothing_from_the_summary() -> None:
     training = _training(150, 24, everywhere=0.8)
     mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
     for detector in (mixed, bank):
@@ -53,11 +53,28 @@ def test_sound_parts_gain_next_to_nothing_from_texture() -> None:
 
 def test_graph_says_what_training_says() -> None:
     training = _training(40, 10, everywhere=1.0)
-    texture = train_texture(SummarySet.of(training), np.arange(50))
+    summary = train_summary(training, np.arange(50))
     writer = GraphWriter()
-    said = write_texture(writer, texture, writer.input("features", FLOAT, ["n", 6, 8, 8]))
+    said = write_summary(writer, summary, writer.input("features", FLOAT, ["n", 6, 8, 8]))
     writer.output("logit", said, ["n"])
     features = _parts(7, 5)
-    session = open_session(writer.model("texture"), 1)
+    session = open_session(writer.model("summary"), 1)
     (by_graph,) = session.run(["logit"], {"features": features.astype(np.float32)})
-    assert np.allclose(by_graph, texture_logits(texture, summarise(features)), atol=1e-4)
+    assert np.allclose(by_graph, summary.logits(features), atol=1e-4)
+
+
+def test_mark_at_one_place_is_learned_by_the_extremes() -> None:
+    rng = np.random.default_rng(3)
+
+    def marked(count: int, seed: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.float16]]":
+        features = _parts(count, seed)
+        for part in features:
+            row, column = 2 * rng.integers(0, 4, 2)
+            part[1, row : row + 2, column : column + 2] += 2.5
+        return features
+
+    features = np.concatenate([_parts(150, 1), marked(40, 2)])
+    training = TrainingSet(features, np.arange(190) >= 150, [f"part-{index}" for index in range(190)])
+    summary = train_summary(training, np.arange(190))
+    unseen = np.concatenate([_parts(100, 11), marked(50, 12)])
+    assert separation(summary.logits(unseen), np.arange(150) >= 100) > 0.9

@@ -90,6 +90,8 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "true_escapes_after": rates.escapes_after,
         "true_overkill_before": rates.overkill_before,
         "true_overkill_after": rates.overkill_after,
+        "true_review_before": rates.review_before,
+        "true_review_after": rates.review_after,
         "new_kind_held": rates.new_kind_held,
         "new_kinds": sorted(facts.new_kinds),
         "judged_by_product": _judged_by_product(truth, follower),
@@ -122,7 +124,8 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "confidence": 0.95,
         "definitions": (
             "escape: defective part judged OK, of the defective parts judged; overkill: good part judged NG, of the "
-            "good parts judged; overkill.new_kind: good parts captured since the first part of the new kind; before "
+            "good parts judged; review: good part held for people, of the good parts judged; overkill.new_kind and "
+            "review.new_kind: good parts captured since the first part of the new kind; before "
             "and after: by the package that judged; intervals: Wilson, 95 %"
         ),
         "notes": facts.notes,

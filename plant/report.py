@@ -88,12 +88,14 @@ def rate(count: int, of: int) -> dict[str, float | int | None]:
 
 @dataclass(frozen=True)
 class TrueRates:
-    """The four true rates of the report, each `{"new_kind": …, "all": …}`, and what counted in none."""
+    """The true rates of the report, each `{"new_kind": …, "all": …}`, and what counted in none."""
 
     escapes_before: dict[str, Any]
     escapes_after: dict[str, Any]
     overkill_before: dict[str, Any]
     overkill_after: dict[str, Any]
+    review_before: dict[str, Any]
+    review_after: dict[str, Any]
     # New-kind parts that the packages before and after judged REVIEW or gave no decision on.
     new_kind_held: dict[str, int]
     first_new_kind_at: datetime | None
@@ -135,16 +137,18 @@ def true_rates(
         fresh = [each for each in defective if each[0].defect_class in new_kinds]
         return {"new_kind": _share(fresh, Verdict.OK), "all": _share(defective, Verdict.OK)}
 
-    def overkill(packages: AbstractSet[str]) -> dict[str, Any]:
+    def of_good(verdict: Verdict, packages: AbstractSet[str]) -> dict[str, Any]:
         good = [each for each in judged_by(packages) if each[0].is_defective is False]
         fresh = [each for each in good if since is not None and each[1].captured_at >= since]
-        return {"new_kind": _share(fresh, Verdict.NG), "all": _share(good, Verdict.NG)}
+        return {"new_kind": _share(fresh, verdict), "all": _share(good, verdict)}
 
     return TrueRates(
         escapes_before=escapes(packages_before),
         escapes_after=escapes(packages_after),
-        overkill_before=overkill(packages_before),
-        overkill_after=overkill(packages_after),
+        overkill_before=of_good(Verdict.NG, packages_before),
+        overkill_after=of_good(Verdict.NG, packages_after),
+        review_before=of_good(Verdict.REVIEW, packages_before),
+        review_after=of_good(Verdict.REVIEW, packages_after),
         new_kind_held={
             "review_before": _count(new, Verdict.REVIEW, packages_before),
             "review_after": _count(new, Verdict.REVIEW, packages_after),

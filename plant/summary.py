@@ -58,6 +58,8 @@ def _loop_lines(report: Mapping[str, Any]) -> list[str]:
         ]
     before, after = report["true_overkill_before"]["all"], report["true_overkill_after"]["all"]
     lines.append(f"  overkill    before {_share(before)}, after {_share(after)}")
+    before, after = report["true_review_before"]["all"], report["true_review_after"]["all"]
+    lines.append(f"  held        good parts for review: before {_share(before)}, after {_share(after)}")
     if report["alarm_after_parts"] is not None:
         lines.append(f"  alarm       {report['alarm_after_parts']} parts after the first of the new kind")
     if report["training_seconds"] is not None:

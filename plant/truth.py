@@ -8,12 +8,10 @@ not see the truth.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-
-from contracts.vocabulary import Verdict
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS truth (
@@ -40,43 +38,6 @@ class PartTruth:
     phase: str
     side: str
     captured_at: datetime
-
-
-@dataclass(frozen=True)
-class JudgedPart:
-    """What the system said of a part, as far as the comparison needs it."""
-
-    verdict: Verdict
-    package_id: str | None = None
-
-
-@dataclass(frozen=True)
-class JoinedPart:
-    """Truth beside verdict. `judged` None: no report of this part."""
-
-    truth: PartTruth
-    judged: JudgedPart | None
-
-
-@dataclass(frozen=True)
-class Count:
-    """`count` of `of`; a rate is never formed here, because its interval belongs to it."""
-
-    count: int
-    of: int
-
-
-@dataclass(frozen=True)
-class ErrorCounts:
-    """Errors against truth. An escape is a defective part judged OK, an overkill a good one judged NG."""
-
-    new_kind_escapes: Count
-    all_escapes: Count
-    overkill: Count
-    reviews: int
-    no_decisions: int
-    unjudged: int
-    escapes_by_kind: dict[str, Count]
 
 
 class TruthBook:
@@ -135,47 +96,6 @@ class TruthBook:
         with self._lock:
             found = self._db.execute(f"SELECT {columns} FROM truth {where}", values).fetchall()  # noqa: S608 - our own constants
         return [_row(values) for values in found]
-
-
-def join(truths: Iterable[PartTruth], verdicts: Mapping[tuple[str, int], JudgedPart]) -> list[JoinedPart]:
-    """Put each part beside its verdict, found by (station, trigger number)."""
-    return [JoinedPart(truth, verdicts.get((truth.station, truth.trigger_number))) for truth in truths]
-
-
-def count_errors(joined: Iterable[JoinedPart], new_kind: str | None) -> ErrorCounts:
-    """Count escapes and overkills among parts whose truth and verdict are known.
-
-    REVIEW and NO_DECISION are neither escape nor overkill, but their parts stay in the denominators: the
-    part was not passed, and a system that reviews everything must not look worse than it is.
-    """
-    by_kind: dict[str, list[int]] = {}
-    good = overkill = reviews = no_decisions = unjudged = 0
-    for part in joined:
-        if part.judged is None:
-            unjudged += 1
-            continue
-        verdict = part.judged.verdict
-        reviews += verdict is Verdict.REVIEW
-        no_decisions += verdict is Verdict.NO_DECISION
-        if part.truth.is_defective is None:
-            continue
-        if part.truth.is_defective:
-            tally = by_kind.setdefault(part.truth.defect_class or "unnamed", [0, 0])
-            tally[0] += verdict is Verdict.OK
-            tally[1] += 1
-        else:
-            good += 1
-            overkill += verdict is Verdict.NG
-    counts = {kind: Count(escaped, of) for kind, (escaped, of) in sorted(by_kind.items())}
-    return ErrorCounts(
-        new_kind_escapes=counts.get(new_kind or "", Count(0, 0)),
-        all_escapes=Count(sum(c.count for c in counts.values()), sum(c.of for c in counts.values())),
-        overkill=Count(overkill, good),
-        reviews=reviews,
-        no_decisions=no_decisions,
-        unjudged=unjudged,
-        escapes_by_kind=counts,
-    )
 
 
 def _row(values: tuple[object, ...]) -> PartTruth:

@@ -159,6 +159,8 @@ def test_summary_says_not_known_instead_of_nothing() -> None:
         "true_escapes_after": both,
         "true_overkill_before": both,
         "true_overkill_after": both,
+        "true_review_before": both,
+        "true_review_after": both,
         "alarm_after_parts": None,
         "training_seconds": None,
         "rollout_seconds": None,

@@ -109,6 +109,15 @@ def test_overkill_of_the_new_kind_counts_good_parts_since_it_came() -> None:
     assert (rates.overkill_after["new_kind"]["count"], rates.overkill_after["new_kind"]["of"]) == (1, 1)
 
 
+def test_good_parts_held_for_people_are_counted_apart_from_overkill() -> None:
+    truth, reports = _story()
+    reports[8] = _report(8, Verdict.REVIEW, NEW)
+    rates = true_rates(truth, reports, new_kinds={"crack"}, packages_before={OLD}, packages_after={NEW})
+    assert (rates.review_after["all"]["count"], rates.review_after["all"]["of"]) == (1, 1)
+    assert rates.overkill_after["all"]["count"] == 0
+    assert (rates.review_before["all"]["count"], rates.review_before["all"]["of"]) == (0, 2)
+
+
 def test_part_of_unknown_truth_counts_as_neither_good_nor_defective() -> None:
     truth = [replace(_part(1), is_defective=None)]
     rates = true_rates(truth, [_report(1, Verdict.NG)], new_kinds=set(), packages_before={OLD}, packages_after=set())

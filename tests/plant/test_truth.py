@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.vocabulary import Verdict
-from plant.truth import Count, JudgedPart, PartTruth, TruthBook, count_errors, join
+from plant.truth import PartTruth, TruthBook
 
 STATION = "demo/line-1/st-1"
 
@@ -69,17 +68,3 @@ def test_several_cameras_write_at_once(tmp_path: Path) -> None:
     assert book.count() == 200
     assert len(list(book.rows("demo/line-1/st-3"))) == 50
     book.close()
-
-
-def test_escapes_and_overkills_are_counted_over_defective_and_good_parts() -> None:
-    truths = [part(1), part(2), part(3), part(4, "scratch"), part(5, "chatter"), part(6, "chatter"), part(7, "chatter")]
-    truths += [part(8), part(9, is_known=False), part(10)]
-    said = dict.fromkeys(range(1, 11), Verdict.OK) | {2: Verdict.NG, 3: Verdict.REVIEW, 4: Verdict.NG}
-    said |= {6: Verdict.REVIEW, 7: Verdict.NO_DECISION, 9: Verdict.NG}
-    verdicts = {(STATION, number): JudgedPart(verdict) for number, verdict in said.items() if number != 10}
-    counts = count_errors(join(truths, verdicts), "chatter")
-    assert counts.new_kind_escapes == Count(1, 3)
-    assert counts.all_escapes == Count(1, 4)
-    assert counts.overkill == Count(1, 4)
-    assert (counts.reviews, counts.no_decisions, counts.unjudged) == (2, 1, 1)
-    assert counts.escapes_by_kind == {"chatter": Count(1, 3), "scratch": Count(0, 1)}

@@ -11,14 +11,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from central.errors import ConflictError
-from central.store.learning_tables import Champion, Package, Training
+from central.store.learning_tables import Champion, Package, Promotion, RolloutRow, Training
 from central.trust.repository import PackageRepository
 from contracts import codec
 from contracts.jobs import EvaluationReport
 from contracts.manifest import MANIFEST_NAME, PackageManifest
+from contracts.vocabulary import PromotionOutcome
 
 _MOST_MANIFEST_BYTES: Final = 1024 * 1024
 
@@ -39,6 +40,38 @@ def champion_of(session: Session, product: str, *, is_simulated: bool) -> KnownC
     package = session.get_one(Package, champion.package_id)
     training = session.get(Training, package.training_id) if package.training_id else None
     return KnownChampion(package.package_id, training.created_at if training else package.created_at)
+
+
+def promoted_without_rollout(session: Session) -> list[Package]:
+    """Packages that the gate promoted over the champion of today and that no rollout took up yet, oldest first."""
+    has_rollout = select(RolloutRow.package_id)
+    candidates = session.exec(
+        select(Package, Promotion)
+        .join(Promotion, col(Promotion.package_id) == Package.package_id)
+        .where(Promotion.outcome == PromotionOutcome.PROMOTED, col(Package.package_id).not_in(has_rollout))
+        .order_by(col(Promotion.decided_at))
+    ).all()
+    found = []
+    for package, promotion in candidates:
+        champion = champion_of(session, package.product, is_simulated=package.is_simulated)
+        if promotion.champion_package_id == (champion.package_id if champion else None):
+            found.append(package)
+    return found
+
+
+def package_under_way(session: Session, product: str) -> str | None:
+    """A trained package of the product that the gate has yet to judge, or that waits for its rollout; None: none."""
+    undecided = session.exec(
+        select(Package.package_id)
+        .join(Promotion, col(Promotion.package_id) == Package.package_id, isouter=True)
+        .where(
+            Package.product == product,
+            col(Promotion.package_id).is_(None),
+            col(Package.training_id).is_not(None),
+        )
+    ).first()
+    waiting = (package.package_id for package in promoted_without_rollout(session) if package.product == product)
+    return undecided or next(waiting, None)
 
 
 def set_champion(session: Session, package: Package, now: datetime) -> None:

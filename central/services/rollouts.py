@@ -21,7 +21,7 @@ from central.domain.rollout_conditions import BakePolicy
 from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
-from central.services.package_registry import champion_of, set_champion
+from central.services.package_registry import champion_of, promoted_without_rollout, set_champion
 from central.services.rollout_facts import (
     heard_stations,
     rightly_diverted,
@@ -160,30 +160,15 @@ class RolloutService:
         if not self._settings.is_automatic:
             return
         with self._database.read() as session:
-            waiting = self._promoted(session)
+            waiting = promoted_without_rollout(session)
         if not waiting:
             return
         with self._database.begin() as session:
-            for package in self._promoted(session):
+            for package in promoted_without_rollout(session):
                 if self._open_for(session, package) is None:
                     self._add(
                         session, package, _reason_of(session, package), now, stations=[], canary=self._settings.canary
                     )
-
-    def _promoted(self, session: Session) -> list[Package]:
-        has_rollout = select(RolloutRow.package_id)
-        candidates = session.exec(
-            select(Package, Promotion)
-            .join(Promotion, col(Promotion.package_id) == Package.package_id)
-            .where(Promotion.outcome == PromotionOutcome.PROMOTED, col(Package.package_id).not_in(has_rollout))
-            .order_by(col(Promotion.decided_at))
-        ).all()
-        found = []
-        for package, promotion in candidates:
-            champion = champion_of(session, package.product, is_simulated=package.is_simulated)
-            if promotion.champion_package_id == (champion.package_id if champion else None):
-                found.append(package)
-        return found
 
     def _add(
         self, session: Session, package: Package, reason: str, now: datetime, *, stations: list[str], canary: int

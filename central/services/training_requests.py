@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from central.domain.learning import Readiness, readiness
 from central.errors import ConflictError, NotFoundError
 from central.services.alarms import open_alarms
-from central.services.package_registry import champion_of
+from central.services.package_registry import champion_of, package_under_way
 from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
 from central.settings import LearningSettings
 from central.store.database import Database
@@ -164,6 +164,13 @@ class TrainingRequests:
             self._refuse_if_busy(session, alarm.product or "")
         except ConflictError as error:
             return str(error)
+        waiting = package_under_way(session, alarm.product or "")
+        if waiting is not None:
+            return f"package {waiting[:12]} awaits the gate or its rollout"
+        return self._still_missing(session, alarm)
+
+    def _still_missing(self, session: Session, alarm: Alarm) -> str | None:
+        """What must be judged before the same alarm is answered again."""
         last = session.exec(
             select(Training).where(Training.alarm_id == alarm.id).order_by(col(Training.created_at).desc())
         ).first()
@@ -171,11 +178,9 @@ class TrainingRequests:
             return None
         counts = label_counts(session, alarm.product or "", is_simulated=alarm.is_simulated)
         have, wanted = firm_total(counts, Judgement.DEFECTIVE), round(last.labels_seen * _MORE_LABELS)
-        if have < wanted:
-            return (
-                f"the last training for this alarm did not mend it; the next one waits for {wanted} defective pictures"
-            )
-        return None
+        if have >= wanted:
+            return None
+        return f"the last training for this alarm did not mend it; the next one waits for {wanted} defective pictures"
 
     def _refuse_if_busy(self, session: Session, product: str) -> None:
         alive = session.exec(

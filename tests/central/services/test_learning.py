@@ -6,7 +6,7 @@ import pytest
 
 from central.errors import ConflictError, NotFoundError
 from central.services.trainer_run import TrainerRun
-from central.settings import LearningSettings
+from central.settings import LearningSettings, RolloutSettings
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, PromotionOutcome, TrainingState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, trainer
 
@@ -228,6 +228,19 @@ def test_a_refused_candidate_is_not_trained_again_on_the_same_evidence(bench: Be
     bench.audit(more, Judgement.DEFECTIVE)
     bench.tick(1)
     assert len(bench.trainings()) == 3
+
+
+def test_nothing_is_trained_while_a_promoted_package_waits_for_its_rollout(bench: Bench) -> None:
+    stations = bench.commission("st-1")
+    bench.build(rollout=RolloutSettings(is_automatic=False))
+    bench.audit(bench.report(stations[0], [Verdict.OK] * 8), Judgement.DEFECTIVE)
+    until(bench, TrainingState.FINISHED, TrainingState.FINISHED)
+    bench.tick(3)
+    assert bench.promotions()[-1].outcome is PromotionOutcome.PROMOTED
+    bench.audit(bench.report(stations[0], [Verdict.OK] * 8), Judgement.DEFECTIVE)
+    bench.tick(3)
+    assert len(bench.trainings()) == 2
+    assert "awaits the gate or its rollout" in bench.alarms()[0].evidence["learning"]
 
 
 def test_automatic_learning_can_be_off(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import benchmarks
-from plant.outcome import machine, versions
+from plant.findings.outcome import machine, versions
 
 
 def names() -> list[str]:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from plant.broker import choose_broker
 from plant.errors import PlantError, UsageError
-from plant.progress import Progress
-from plant.replay_set import ReplayError
+from plant.processes.broker import choose_broker
+from plant.replay.pictures import ReplayError
+from plant.run.progress import Progress
 from plant.scenario import Scenario, ScenarioError, load_scenario, shipped_scenarios
 
 _BROKERS: Final = ("auto", "mosquitto", "amqtt")
@@ -104,8 +104,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _demo(given: argparse.Namespace) -> int:
     # Heavy rooms are imported when they are needed: `sightline --help` answers at once.
-    from plant.demo import Demo, DemoOptions  # noqa: PLC0415 - see above
-    from plant.replay import adapt_scenario, load_replay  # noqa: PLC0415 - see above
+    from plant.replay.feed import adapt_scenario, load_replay  # noqa: PLC0415 - see above
+    from plant.run.demo import Demo, DemoOptions  # noqa: PLC0415 - see above
 
     scenario = _changed(load_scenario(given.scenario), seed=given.seed, parts=given.parts)
     if given.source is None and (given.layout or given.new_defect):
@@ -146,7 +146,7 @@ def _demo(given: argparse.Namespace) -> int:
 
 
 def _up(given: argparse.Namespace) -> int:
-    from plant.up import UpOptions, run_plant  # noqa: PLC0415 - heavy, only when needed
+    from plant.run.up import UpOptions, run_plant  # noqa: PLC0415 - heavy, only when needed
 
     scenario = _with_line(load_scenario(given.scenario), given.stations, given.product)
     progress = Progress(interval_s=10.0)
@@ -178,7 +178,7 @@ def _scenarios(_given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from plant.status import status_lines  # noqa: PLC0415 - heavy, only when needed
+    from plant.run.status import status_lines  # noqa: PLC0415 - heavy, only when needed
 
     lines, code = status_lines(given.data)
     sys.stdout.write("\n".join(lines) + "\n")

@@ -2,7 +2,7 @@
 """Parts with known truth: a product, a part number and perhaps a defect in, picture and mask out.
 
 Deterministic by (seed, part number): the same part is drawn the same at any time, in any order, and a part
-with a defect equals its sound self outside of the mask. Adds no camera effects (`plant.effects` does).
+with a defect equals its sound self outside of the mask. Adds no camera effects (`plant.line.effects` does).
 """
 
 from functools import lru_cache

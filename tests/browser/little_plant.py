@@ -45,8 +45,8 @@ from contracts.vocabulary import (
     Verdict,
     VerdictCause,
 )
-from plant.broker import LOOPBACK, BrokerKind, find_mosquitto
-from plant.site import Site, SiteOptions
+from plant.processes.broker import LOOPBACK, BrokerKind, find_mosquitto
+from plant.processes.site import Site, SiteOptions
 from tests.dashboard.learning_story import OLD, PRODUCT
 from tests.dashboard.plant_story import ring_picture
 

@@ -19,7 +19,7 @@ from typing import Final
 import httpx
 from PIL import Image
 
-from plant.broker import free_port
+from plant.processes.broker import free_port
 from tests.browser.chromium import Tab, browser_tab
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"

@@ -3,7 +3,7 @@
 
 import pytest
 
-from plant.broker import find_mosquitto
+from plant.processes.broker import find_mosquitto
 from tests.end_to_end.conftest import RunDemo
 
 BROKERS = [

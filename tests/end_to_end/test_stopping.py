@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from plant.guardian import MARK_VARIABLE, marked_processes
+from plant.processes.guardian import MARK_VARIABLE, marked_processes
 from tests.plant.conftest import wait_until
 
 STARTED = "stations st-1, st-2 started"

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from contracts.vocabulary import Role
-from plant.broker import LOOPBACK
-from plant.central_client import CentralClient
-from plant.follower import Follower
-from plant.report import account
-from plant.rundir import lock_owner
-from plant.site import SiteState
-from plant.truth import TruthBook
+from plant.findings.report import account
+from plant.line.truth import TruthBook
+from plant.processes.broker import LOOPBACK
+from plant.processes.rundir import lock_owner
+from plant.processes.site import SiteState
+from plant.run.central_client import CentralClient
+from plant.run.follower import Follower
 
 STORY = """
 title = "A small plant that runs for good"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from plant.broker import BrokerKind, plan_broker
+from plant.processes.broker import BrokerKind, plan_broker
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 _ROOT = Path(__file__).parents[2]

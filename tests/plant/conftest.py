@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plant.supervisor import ChildSpec, Supervisor, SupervisorSettings
+from plant.processes.supervisor import ChildSpec, Supervisor, SupervisorSettings
 
 
 def wait_until(condition: Callable[[], object], words: str, within_s: float = 30.0) -> None:

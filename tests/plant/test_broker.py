@@ -11,7 +11,8 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from plant.broker import (
+from plant.errors import ChildError, UsageError
+from plant.processes.broker import (
     LOOPBACK,
     BrokerKind,
     BrokerPlan,
@@ -23,8 +24,7 @@ from plant.broker import (
     require_free_port,
     wait_for_broker,
 )
-from plant.errors import ChildError, UsageError
-from plant.supervisor import Supervisor
+from plant.processes.supervisor import Supervisor
 
 Eventually = Callable[[Callable[[], object], str], None]
 BROKERS = [

@@ -11,12 +11,12 @@ import pytest
 
 from contracts.frames import FrameHeader, unpack_frame
 from contracts.ids import StationAddress
-from plant.camera import CameraSimulator
 from plant.errors import PlantError
-from plant.feed import LinePart
-from plant.line import LineSimulator
+from plant.line.camera import CameraSimulator
+from plant.line.cameras import LineSimulator
+from plant.line.feed import LinePart
+from plant.line.truth import TruthBook
 from plant.scenario import load_scenario
-from plant.truth import TruthBook
 
 STATION = StationAddress(site="demo", line="line-1", station="st-1")
 Eventually = Callable[[Callable[[], object], str], None]

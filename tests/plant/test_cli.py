@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from plant.broker import LOOPBACK
 from plant.cli import main
-from plant.rundir import FolderLock
-from plant.site import SiteState
+from plant.processes.broker import LOOPBACK
+from plant.processes.rundir import FolderLock
+from plant.processes.site import SiteState
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_folder_of_a_running_plant_is_refused(capsys: pytest.CaptureFixture[str]
 def test_missing_mosquitto_is_said_before_anything_starts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plant.broker.find_mosquitto", lambda: None)
+    monkeypatch.setattr("plant.processes.broker.find_mosquitto", lambda: None)
     assert main(["demo", "--broker", "mosquitto"]) == 2
     assert "not on the PATH" in capsys.readouterr().err
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from contracts.ids import StationAddress
-from plant.broker import BrokerKind, plan_broker
-from plant.demands import Demand
-from plant.demo import demands_of, new_kinds_of
-from plant.faults import FaultPlayer
-from plant.progress import Progress, Standing
+from plant.findings.demands import Demand
+from plant.findings.summary import summary_lines
+from plant.processes.broker import BrokerKind, plan_broker
+from plant.processes.stations import Enrolment, write_station
+from plant.processes.toml_writer import toml_text
+from plant.run.demo import demands_of, new_kinds_of
+from plant.run.faults import FaultPlayer
+from plant.run.progress import Progress, Standing
 from plant.scenario import Step, load_scenario
-from plant.stations import Enrolment, write_station
-from plant.summary import summary_lines
-from plant.toml_writer import toml_text
 
 
 def test_each_shipped_scenario_is_asked_for_what_it_is_about() -> None:

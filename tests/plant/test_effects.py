@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plant.effects import CameraCondition, EffectTimeline, Optics, light_picture, shift_picture, soil_map, soil_picture
+from plant.line.effects import (
+    CameraCondition,
+    EffectTimeline,
+    Optics,
+    light_picture,
+    shift_picture,
+    soil_map,
+    soil_picture,
+)
 from plant.scenario import Drift, Step
 
 STILL = Drift(light=0, colour=0, noise=0)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plant.feed import DefectPlan, LinePart, RenderedFeed, part_number_of
-from plant.line import LineSimulator
+from plant.line.cameras import LineSimulator
+from plant.line.feed import DefectPlan, LinePart, RenderedFeed, part_number_of
+from plant.line.truth import TruthBook
 from plant.parts.catalogue import KINDS
 from plant.scenario import Scenario, read_scenario
-from plant.truth import TruthBook
 
 STORY = """
 title = "short"

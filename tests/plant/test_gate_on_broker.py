@@ -14,9 +14,9 @@ from contracts.commands import RejectSignal
 from contracts.ids import StationAddress
 from contracts.topics import Channel, topic
 from contracts.vocabulary import Disposition, Verdict
-from plant.broker import BrokerKind, free_port, plan_broker, wait_for_broker
-from plant.rejecter import RejectListener
-from plant.supervisor import Supervisor
+from plant.line.rejecter import RejectListener
+from plant.processes.broker import BrokerKind, free_port, plan_broker, wait_for_broker
+from plant.processes.supervisor import Supervisor
 
 STATION = StationAddress(site="demo", line="line-1", station="st-1")
 

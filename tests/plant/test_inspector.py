@@ -12,9 +12,9 @@ import pytest
 
 from central.api.schemas import AuditTask
 from contracts.vocabulary import AuditState, Judgement
-from plant.inspector import SimulatedInspector
+from plant.line.inspector import SimulatedInspector
+from plant.line.truth import PartTruth
 from plant.scenario import InspectorPlan
-from plant.truth import PartTruth
 
 STATION = "demo/line-1/st-1"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

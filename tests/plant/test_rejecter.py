@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts.commands import RejectSignal
 from contracts.ids import StationAddress
 from contracts.vocabulary import Disposition, Verdict
-from plant.rejecter import FailSafeGate, GateMove, RejectListener
+from plant.line.rejecter import FailSafeGate, GateMove, RejectListener
 
 STATION = StationAddress(site="demo", line="line-1", station="st-1")
 WINDOW_S = 1.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from plant.replay import ReplayError, ReplayFeed, ReplaySet, adapt_scenario, load_replay, read_picture
+from plant.replay.feed import ReplayError, ReplayFeed, ReplaySet, adapt_scenario, load_replay, read_picture
 from plant.scenario import Scenario, load_scenario
 
 

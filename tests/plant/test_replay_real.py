@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plant.replay import ReplayFeed, adapt_scenario, load_replay
+from plant.replay.feed import ReplayFeed, adapt_scenario, load_replay
 from plant.scenario import load_scenario
 
 pytestmark = pytest.mark.real_images

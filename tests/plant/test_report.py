@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.vocabulary import Verdict
-from plant.demands import Demand, failings
-from plant.report import (
+from plant.findings.demands import Demand, failings
+from plant.findings.report import (
     PartReport,
     account,
     cause_counts,
@@ -23,7 +23,7 @@ from plant.report import (
     verdict_counts,
     wilson,
 )
-from plant.truth import PartTruth
+from plant.line.truth import PartTruth
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 OLD, NEW = "a" * 64, "b" * 64

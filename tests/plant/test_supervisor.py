@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from plant.errors import UsageError
-from plant.guardian import MARK_VARIABLE, marked_processes
-from plant.rundir import FolderLock, RotatingLog, lock_owner
-from plant.supervisor import ChildSpec, Supervisor, SupervisorSettings
+from plant.processes.guardian import MARK_VARIABLE, marked_processes
+from plant.processes.rundir import FolderLock, RotatingLog, lock_owner
+from plant.processes.supervisor import ChildSpec, Supervisor, SupervisorSettings
 
 Eventually = Callable[[Callable[[], object], str], None]
 MakeChild = Callable[[str, str], ChildSpec]
@@ -83,7 +83,7 @@ def test_no_orphan_is_left_when_the_supervisor_is_killed(tmp_path: Path, eventua
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from plant.supervisor import ChildSpec, Supervisor, SupervisorSettings\n"
+        "from plant.processes.supervisor import ChildSpec, Supervisor, SupervisorSettings\n"
         "supervisor = Supervisor(Path(sys.argv[1]), settings=SupervisorSettings(grace_s=0.3))\n"
         "supervisor.start(ChildSpec('a', (sys.executable, '-c', 'import time; time.sleep(600)')))\n"
         f"supervisor.start(ChildSpec('b', (sys.executable, '-c', {DEAF!r})))\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plant.truth import PartTruth, TruthBook
+from plant.line.truth import PartTruth, TruthBook
 
 STATION = "demo/line-1/st-1"
 

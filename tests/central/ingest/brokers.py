@@ -19,7 +19,7 @@ from contracts.commands import ReportsCommitted
 from contracts.ids import StationAddress
 from contracts.reports import InspectionReported, InspectionsReported
 from contracts.topics import Channel, topic
-from plant.broker import BrokerKind, BrokerPlan, free_port, plan_broker, wait_for_broker
+from plant.processes.broker import BrokerKind, BrokerPlan, free_port, plan_broker, wait_for_broker
 
 RESEND_S = 5.0
 REPORTS_A_MESSAGE = 50

@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from central.messaging.gateway import Delivery, Gateway
 from central.settings import BrokerSettings
 from contracts.topics import Channel, topic
-from plant.broker import BrokerKind, BrokerPlan, find_mosquitto
+from plant.processes.broker import BrokerKind, BrokerPlan, find_mosquitto
 from tests.central.conftest import STATION
 from tests.central.ingest.brokers import start_broker, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from central.store.database import Database
 from contracts.vocabulary import Verdict
-from plant.broker import BrokerKind, BrokerPlan, find_mosquitto
+from plant.processes.broker import BrokerKind, BrokerPlan, find_mosquitto
 from tests.central.conftest import START, STATION, make_report
 from tests.central.ingest.brokers import CentralProcess, StationClient, start_broker
 from tests.central.ingest.conftest import EPOCH

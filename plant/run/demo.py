@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline demo`: plays a scenario on a whole plant and says what it showed.
+
+Phases: processes up, commissioning, line, drain, report. All learning is central's own: nothing here trains,
+alarms or rolls out after the commissioning. A time limit ends the run whatever happens, with an honest
+report. Called by `plant.cli`.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.vocabulary import Judgement, Role
+from plant.errors import PlantError
+from plant.findings.demands import Demand, failings
+from plant.findings.outcome import RunFacts, compile_report, facts_of
+from plant.findings.summary import summary_lines
+from plant.line.cameras import LineSimulator
+from plant.line.inspector import SimulatedInspector
+from plant.line.truth import TruthBook
+from plant.processes.broker import BrokerKind
+from plant.processes.site import Site, SiteOptions
+from plant.replay.feed import ReplaySet
+from plant.run.commissioning import Commissioner
+from plant.run.faults import FaultPlayer
+from plant.run.follower import Follower
+from plant.run.linerun import LineRun
+from plant.run.progress import Progress
+from plant.run.tempo import demo_tempo
+from plant.scenario import Scenario
+
+DEFAULT_TIME_LIMIT_S: Final = 460.0
+# Kept back at the end of the time limit for draining, the report and the end of all processes.
+_RESERVE_S: Final = 35.0
+_DRAIN_S: Final = 25.0
+_NOTABLE_LIGHT: Final = 0.15
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the person chose."""
+
+    scenario: Scenario
+    folder: Path
+    broker: BrokerKind
+    has_dashboard: bool = True
+    report_path: Path | None = None
+    replay: ReplaySet | None = None
+    source: str | None = None
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S
+    central_port: int = 0
+    dashboard_port: int = 0
+    broker_port: int = 0
+    is_verbose: bool = False
+
+
+@dataclass
+class _Commissioned:
+    """What the line starts with."""
+
+    packages: frozenset[str] = frozenset()
+    rollouts: frozenset[int] = frozenset()
+    trainings: frozenset[str] = frozenset()
+    reference_parts: int = 0
+    seconds: float = 0.0
+    trouble: list[str] = field(default_factory=list)
+
+
+def demands_of(scenario: Scenario, *, is_replay: bool) -> frozenset[Demand]:
+    """What a run of this scenario has to show, from what happens in it."""
+    found = {Demand.NOTHING_LOST}
+    if scenario.new_defect is not None:
+        found.add(Demand.LOOP_CLOSED if is_replay else Demand.LOOP_CLOSED_AND_BETTER)
+    if any(step.light is not None and abs(step.light) >= _NOTABLE_LIGHT for step in scenario.steps):
+        found.add(Demand.SHIFT_SEEN)
+    if any(step.changeover for step in scenario.steps):
+        found.add(Demand.ALL_PRODUCTS_JUDGED)
+    return frozenset(found)
+
+
+class Demo:
+    """One run of one scenario. `report` is there after `run`, also when it ended badly."""
+
+    def __init__(self, options: DemoOptions, progress: Progress) -> None:
+        self._options, self._progress, self._scenario = options, progress, options.scenario
+        self._started = time.monotonic()
+        self._deadline = self._started + options.time_limit_s - _RESERVE_S
+        self.report: dict[str, Any] | None = None
+
+    def run(self) -> int:
+        """Play it. Returns 0 when everything demanded was shown, else 1.
+
+        Raises:
+            PlantError: the plant could not be set up at all.
+        """
+        options, scenario = self._options, self._scenario
+        self._progress.phase("processes start")
+        site = Site(self._site_options(), printer=self._progress.raw if options.is_verbose else None)
+        truth = TruthBook(site.folder / "truth.db")
+        line = LineSimulator.build(scenario, truth, options.replay)
+        inspector: SimulatedInspector | None = None
+        try:
+            self._start_processes(site, line)
+            inspector = self._inspector(site, truth)
+            first = self._commission(site, line)
+            run = self._line_run(site, line, truth, first)
+            if not first.trouble:
+                inspector.start()
+                first.trouble += self._play(run)
+            run.follower.poll()
+            return self._finish(run, first)
+        finally:
+            line.stop_line()
+            # Children first: they are what must not stay behind when somebody is in a hurry.
+            site.supervisor.stop()
+            line.stop()
+            if inspector is not None:
+                inspector.stop()
+            truth.close()
+            site.close()
+
+    def _site_options(self) -> SiteOptions:
+        options = self._options
+        return SiteOptions(
+            folder=options.folder,
+            broker=options.broker,
+            broker_port=options.broker_port,
+            central_port=options.central_port,
+            dashboard_port=options.dashboard_port,
+            has_dashboard=options.has_dashboard,
+            central=demo_tempo(is_replay=options.replay is not None),
+        )
+
+    def _start_processes(self, site: Site, line: LineSimulator) -> None:
+        progress = self._progress
+        line.start()
+        site.start_broker()
+        progress.note(f"broker {self._options.broker} on port {site.state.broker_port}")
+        site.start_central()
+        progress.note(f"central on {site.central_url}, data in {site.folder}")
+        if site.options.has_dashboard:
+            site.start_dashboard()
+            progress.note(f"dashboard on {site.dashboard_url} (token {site.state.tokens[Role.ENGINEER.value]})")
+        for name, camera in line.cameras.items():
+            site.start_station(self._scenario.address(name), camera.url, product=None, recipes={})
+        progress.note(f"stations {', '.join(line.cameras)} started")
+
+    def _commission(self, site: Site, line: LineSimulator) -> _Commissioned:
+        """Everything central needs before parts may pass. Trouble is kept, so that a report can be written."""
+        self._progress.phase("commissioning")
+        began, done = time.monotonic(), _Commissioned()
+        client = site.client()
+        stations = [self._scenario.address(name) for name in line.cameras]
+        work = Commissioner(client, say=self._progress.note, check=site.check, deadline=self._deadline)
+        try:
+            for product in line_products(self._scenario, self._options.replay):
+                count = self._scenario.commissioning_parts
+                added = work.upload(product, line.commissioning(product, count), Judgement.GOOD)
+                done.reference_parts += added
+                self._progress.note(f"{product}: {added} sound reference parts uploaded")
+                training = work.train(product)
+                if training is not None:
+                    self._progress.note(f"{product}: first package {(training.package_id or '')[:12]}")
+                work.roll_out(product, stations)
+                self._progress.note(f"{product}: active at all stations")
+            done.packages = frozenset(each.package_id for each in client.packages())
+            done.rollouts = frozenset(each.id for each in client.rollouts())
+            done.trainings = frozenset(each.training_id for each in client.trainings())
+        except PlantError as error:
+            done.trouble.append(f"commissioning: {error}")
+        finally:
+            client.close()
+        done.seconds = time.monotonic() - began
+        return done
+
+    def _inspector(self, site: Site, truth: TruthBook) -> SimulatedInspector:
+        token = site.state.tokens[Role.INSPECTOR.value]
+        return SimulatedInspector(site.central_url, token, truth, self._scenario.inspector, seed=self._scenario.seed)
+
+    def _line_run(self, site: Site, line: LineSimulator, truth: TruthBook, first: _Commissioned) -> LineRun:
+        return LineRun(
+            site=site,
+            line=line,
+            follower=Follower(site.client(patience_s=2.0)),
+            faults=FaultPlayer(site, self._progress.note),
+            truth=truth,
+            progress=self._progress,
+            deadline=self._deadline,
+            new_kinds=new_kinds_of(self._scenario, self._options.replay),
+            first_packages=first.packages,
+            first_rollouts=first.rollouts,
+            first_trainings=first.trainings,
+            is_replay=self._options.replay is not None,
+        )
+
+    def _play(self, run: LineRun) -> list[str]:
+        try:
+            self._progress.phase("line")
+            run.run()
+            self._progress.phase("drain")
+            run.drain(_DRAIN_S)
+        except PlantError as error:
+            run.line.stop_line()
+            return [str(error)]
+        return []
+
+    def _finish(self, run: LineRun, first: _Commissioned) -> int:
+        self._progress.phase("report")
+        scenario, options, site = self._scenario, self._options, run.site
+        facts = RunFacts(
+            scenario=scenario.name,
+            seed=scenario.seed,
+            broker=options.broker.value,
+            new_kinds=run.new_kinds,
+            first_packages=first.packages,
+            first_rollouts=first.rollouts,
+            first_trainings=first.trainings,
+            reference_parts=first.reference_parts,
+            commissioning_seconds=first.seconds,
+            line_seconds=run.line_seconds,
+            total_seconds=time.monotonic() - self._started,
+            cameras=facts_of(run.line.counters()),
+            restarts=site.supervisor.restarts,
+            cpu_seconds={**site.supervisor.cpu_seconds(), "plant": round(time.process_time(), 1)},
+            faults=[asdict(each) for each in run.faults.played],
+            faults_missed=run.faults.missed + [f"part {step.part} never came" for step in run.faults_due()],
+            time_ran_out=run.time_ran_out,
+            source=options.source,
+        )
+        report = compile_report(facts, list(run.truth.rows()), run.follower)
+        demands = demands_of(scenario, is_replay=options.replay is not None)
+        # Without a line there is nothing to hold against the demands.
+        found = first.trouble + (failings(report, demands) if run.line_seconds else [])
+        report["demands"], report["failings"], report["is_passed"] = sorted(demands), found, not found
+        self.report = report
+        if options.report_path is not None:
+            options.report_path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
+        for line in summary_lines(report, found):
+            self._progress.plain(line)
+        return 1 if found else 0
+
+
+def line_products(scenario: Scenario, replay: ReplaySet | None) -> tuple[str, ...]:
+    """Products that the line makes."""
+    return scenario.products if replay is None else (replay.product,)
+
+
+def new_kinds_of(scenario: Scenario, replay: ReplaySet | None) -> frozenset[str]:
+    """Kinds of defect that are new on this line."""
+    if replay is not None:
+        return frozenset({replay.new_defect}) if replay.new_defect else frozenset()
+    return frozenset(step.new_defect.kind for step in scenario.steps if step.new_defect is not None)

@@ -17,11 +17,13 @@ from contracts.jobs import LimitsPolicy
 from contracts.manifest import Limits
 
 Floats = NDArray[np.float32]
-# How far into an empty gap between sound and defective scores the limits move. The OK limit a step only, because
-# defects that nobody has labelled score lower than those that were learned, and a raised limit lets them through.
-# The NG limit further: what lies in between is held for review, which costs neither an escape nor an overkill.
-_OK_SHARE_OF_GAP = 0.04
+# How far into an empty gap between sound and defective scores the NG limit moves: what lies in between is held for
+# review, which costs neither an escape nor an overkill. The OK limit stays: defects that nobody has labelled score
+# lower than those that were learned, and a raised limit would let them through.
 _NG_SHARE_OF_GAP = 0.4
+# And how far at most, in distances from the middle of sound parts to their NG limit: beyond that, what sound parts
+# never show is thrown out although no labelled defect looks like it.
+_FARTHEST_NG = 1.0
 # "Nearly all" labelled defects: the rest may lie below and does not close the gap.
 _NEARLY_ALL = 0.97
 # Share of the labelled defects that are rejected without a person.
@@ -89,12 +91,11 @@ def place_limits(sound: Floats, defective: Floats, policy: LimitsPolicy) -> tupl
         rule += f"; too few parts, {bound:.1%} promised"
     if len(defective) > 0:
         # Nearly all labelled defects above a level that lies clear of the sound limits: use the gap.
+        farthest = ng_limit + _FARTHEST_NG * (ng_limit - float(np.median(sound)))
         level = float(np.quantile(defective, 1 - _NEARLY_ALL))
         if level > ok_limit:
-            raised_ok = ok_limit + _OK_SHARE_OF_GAP * (level - ok_limit)
-            raised_ng = max(ng_limit, ok_limit + _NG_SHARE_OF_GAP * (level - ok_limit))
-            ok_limit, ng_limit = min(raised_ok, raised_ng), raised_ng
-            rule += f"; raised into the gap below {len(defective)} labelled defects"
+            ng_limit = max(ng_limit, min(farthest, ok_limit + _NG_SHARE_OF_GAP * (level - ok_limit)))
+            rule += f"; NG raised into the gap below {len(defective)} labelled defects"
         if len(defective) >= _FEWEST_TO_WIDEN:
             wanted = float(np.quantile(defective, policy.escape_target_rate))
             ceiling = max(policy.review_ceiling_rate, review_share)
@@ -108,7 +109,7 @@ def place_limits(sound: Floats, defective: Floats, policy: LimitsPolicy) -> tupl
                 )
         # What lies below most labelled defects is a person's to decide: it is held either way, but no sound part is
         # thrown away on a score that few defects share.
-        certain = float(np.quantile(defective, 1 - _MOST))
+        certain = min(farthest, float(np.quantile(defective, 1 - _MOST)))
         if certain > ng_limit:
             ng_limit = certain
             rule += f"; NG from where {_MOST:.0%} of the labelled defects lie"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixed: the memory bank plus two opinions that learn from labelled defects: summary, and a convolutional head.
 
-The summary is a line through what the whole part looks like (`summary`) and learns from image labels. The head
-learns where there are masks, and from synthetic anomalies in feature space, the more the fewer labels. Their evidence
+The summary is a line through what the whole part looks like (`summary`) and learns from image labels. The head sees
+image labels (the mean of its highest cells must say it), masks where there are any, and synthetic anomalies in
+feature space, the more the fewer labels; it is left out where the summary left it little to find. Their evidence
 can only raise the bank's score, never veto it. How much each counts is decided by scores from folds that had not seen
 the part's group; without a gain there it counts nothing, so the detector is never worse than the bank on what it was
 given. Called by `training`.
@@ -27,9 +28,15 @@ from models.graph import GraphWriter
 MIN_DEFECTIVE_PARTS: Final = 8
 HEAD_TOP_CELLS: Final = 5
 _FOLDS: Final = 3
-_WEIGHTS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_WEIGHTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+# How much further out than the end of sound parts evidence begins, in distances from their middle to their end.
+_MARGINS: Final = (2.0, 1.0)
+_END: Final = 0.98
+_MOST_LIFT: Final = 0.2
 _LEAST_GAIN: Final = 0.005
-_SUMMARY_MARGIN: Final = 1.0
+# From this quality on the head, which costs most of the training, has little left to find: a tenth of wrong labels
+# alone keeps it below 0.95.
+_GOOD_ENOUGH: Final = 0.9
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,9 @@ class Mixed:
         folds = _folds(training, seed)
         base = bank.cross_fitted_scores + self._fit_summary(training, bank.cross_fitted_scores, folds, notes)
         check(0.4)
-        if not training.masks:
-            # Image labels alone taught the head nothing on any pictures tried; without masks it is time lost.
-            notes.append(f"head counts 0: no masks (quality without it: {separation(base, training.is_defective):.3f})")
+        quality = separation(base, training.is_defective)
+        if quality >= _GOOD_ENOUGH and not training.masks:
+            notes.append(f"head counts 0 (quality on unseen groups without it {quality:.3f})")
             check(1.0)
             return Fitted(base, notes)
         return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
@@ -93,15 +100,11 @@ class Mixed:
         for fold in range(int(folds.max()) + 1):
             unseen = np.flatnonzero(folds == fold)
             logits[unseen] = train_summary(training, np.flatnonzero(folds != fold)).logits(training.features[unseen])
-        # Sound parts must gain next to nothing: what they gain lifts the limits, and that blinds the bank to every
-        # kind that nobody has labelled.
-        self._summary_scale = _sound_scale(logits[~training.is_defective], margin=_SUMMARY_MARGIN)
-        evidence = self._summary_scale.evidence(logits)
-        self.summary_weight, gains = _choose_weight(base, evidence, training.is_defective)
-        notes.append(_told("summary", self.summary_weight, gains))
+        self._summary_scale, self.summary_weight, told = _choose(base, logits, training.is_defective)
+        notes.append(f"summary {told}")
         if self.summary_weight > 0:
             self._summary = train_summary(training, np.arange(len(training.groups)))
-        return np.float32(self.summary_weight) * evidence
+        return np.float32(self.summary_weight) * self._summary_scale.evidence(logits)
 
     def _fit_head(
         self,
@@ -122,15 +125,13 @@ class Mixed:
             unseen = np.flatnonzero(folds == fold)
             logits[unseen] = self._image_logits(head, training.features[unseen])
             check(0.35 + 0.45 * (fold + 1) / rounds)
-        self._scale = _sound_scale(logits[~training.is_defective])
-        evidence = self._scale.evidence(logits)
-        self.head_weight, gains = _choose_weight(base, evidence, training.is_defective)
-        notes.append(_told("head", self.head_weight, gains))
+        self._scale, self.head_weight, told = _choose(base, logits, training.is_defective)
+        notes.append(f"head {told}")
         if self.head_weight > 0:
             everything = np.arange(len(training.groups))
             self._head = train_head(training, everything, self._settings, seed=seed)
         check(1.0)
-        return np.float32(self.head_weight) * evidence
+        return np.float32(self.head_weight) * self._scale.evidence(logits)
 
     def _image_logits(self, head: HeadWeights, features: Features) -> Floats:
         return top_mean(head_logits(head, features, self._settings.threads), HEAD_TOP_CELLS)
@@ -180,11 +181,6 @@ def _write_evidence(writer: GraphWriter, logits: str, scale: _Scale, weight: flo
     return writer.op("Mul", [writer.op("Softplus", [scaled]), writer.constant(weight)])
 
 
-def _told(name: str, weight: float, gains: dict[float, float]) -> str:
-    told = ", ".join(f"{each:g}: {quality:.3f}" for each, quality in gains.items())
-    return f"{name} counts {weight:g} (quality on unseen groups by weight: {told})"
-
-
 def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
     """Folds by group, dealt for defective and sound rows apart, so that each fold has both.
 
@@ -203,7 +199,7 @@ def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
 
 
 def _sound_scale(logits: Floats, *, margin: float = 0.0) -> _Scale:
-    """`margin`: how much further out evidence begins, in distances from the middle of sound parts to their end."""
+    """Evidence begins `margin` reaches beyond the end of sound parts and doubles its pace every half reach."""
     middle, high = np.quantile(logits, [0.5, 0.98])
     reach = float(max(high - middle, 1e-3))
     return _Scale(float(high) + margin * reach, reach / 2)
@@ -220,10 +216,35 @@ def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     return 0.5 * auroc + 0.5 * recall
 
 
-def _choose_weight(bank: Floats, evidence: Floats, is_defective: NDArray[np.bool_]) -> tuple[float, dict[float, float]]:
-    """The smallest weight that is nearly as good as the best; 0 unless the gain is worth naming."""
-    quality = {weight: separation(bank + np.float32(weight) * evidence, is_defective) for weight in _WEIGHTS}
-    best = max(quality.values())
-    if best < quality[0.0] + _LEAST_GAIN:
-        return 0.0, quality
-    return min(weight for weight, value in quality.items() if value >= best - _LEAST_GAIN / 2), quality
+def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tuple[_Scale, float, str]:
+    """From where evidence begins and how much it counts: the best by cross-fitted scores; 0 without a gain.
+
+    What sound parts gain lifts the limits, and that blinds the bank to every kind that nobody has labelled; so only
+    options count that lift the end of the sound scores by a small share of their reach.
+    """
+    sound = base[~is_defective]
+    end = float(np.quantile(sound, _END))
+    bearable = _MOST_LIFT * (end - float(np.median(sound)))
+    without = separation(base, is_defective)
+    best: tuple[float, float, _Scale, float] | None = None
+    for margin in _MARGINS:
+        scale = _sound_scale(logits[~is_defective], margin=margin)
+        evidence = scale.evidence(logits)
+        for weight in _WEIGHTS:
+            total = base + np.float32(weight) * evidence
+            lift = float(np.quantile(total[~is_defective], _END)) - end
+            quality = separation(total, is_defective)
+            # Nearly equal quality: the smaller lift.
+            is_better = best is None or quality > best[0] + _LEAST_GAIN / 2
+            is_gentler = best is not None and quality >= best[0] - _LEAST_GAIN / 2 and lift < best[1]
+            if lift <= bearable and (is_better or is_gentler):
+                best = (quality, lift, scale, weight)
+    if best is None or best[0] < without + _LEAST_GAIN:
+        found = "no option" if best is None else f"{best[0]:.3f}"
+        return _Scale(), 0.0, f"counts 0 (quality on unseen groups without it {without:.3f}, with it {found})"
+    quality, lift, scale, weight = best
+    return (
+        scale,
+        weight,
+        f"counts {weight:g} (quality on unseen groups {without:.3f} without it, {quality:.3f} with it)",
+    )

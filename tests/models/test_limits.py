@@ -84,13 +84,20 @@ def test_few_labelled_defects_widen_nothing() -> None:
 
 def test_ng_begins_where_most_labelled_defects_lie() -> None:
     alone, _ = place_limits(_sound(), NONE, LimitsPolicy())
-    clear = np.linspace(alone.ng_limit + 10, alone.ng_limit + 20, 41).astype(np.float32)
+    clear = np.linspace(alone.ng_limit + 0.5, alone.ng_limit + 2.5, 41).astype(np.float32)
     mixed = np.concatenate([clear, np.full(4, alone.ng_limit - 0.2, np.float32)])
     limits, _ = place_limits(_sound(), mixed, LimitsPolicy())
     # A quarter of the labelled defects may lie below NG; they are held for review, not passed.
     assert (mixed > limits.ng_limit).mean() == pytest.approx(0.75, abs=0.03)
-    assert limits.ng_limit > alone.ng_limit + 5
     assert (mixed > limits.ok_limit).all()
+
+
+def test_defects_far_away_do_not_take_the_limits_with_them() -> None:
+    sound = _sound()
+    alone, _ = place_limits(sound, NONE, LimitsPolicy())
+    limits, _ = place_limits(sound, np.full(30, 1000, np.float32), LimitsPolicy())
+    assert limits.ok_limit == alone.ok_limit
+    assert alone.ng_limit < limits.ng_limit <= alone.ng_limit + (alone.ng_limit - np.median(sound)) + 1e-3
 
 
 def test_separated_defects_lie_above_the_ok_limit() -> None:

@@ -63,6 +63,18 @@ def test_graph_says_what_training_says() -> None:
     assert np.allclose(by_graph, summary.logits(features), atol=1e-4)
 
 
+def test_what_is_learned_hardly_moves_the_end_of_the_sound_scores() -> None:
+    training = _training(150, 24, everywhere=0.5)
+    mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
+    with_summary, alone = (
+        detector.fit(training, seed=0, check=lambda _share: None).cross_fitted_scores[:150]
+        for detector in (mixed, bank)
+    )
+    assert mixed.summary_weight > 0
+    middle, end = np.quantile(alone, [0.5, 0.98])
+    assert np.quantile(with_summary, 0.98) - end <= 0.2 * (end - middle) + 1e-6
+
+
 def test_mark_at_one_place_is_learned_by_the_extremes() -> None:
     rng = np.random.default_rng(3)
 

@@ -37,7 +37,7 @@ judgements_per_s = 30
 
 [[step]]
 at_part = 150
-new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.19, high = 0.26 } }
+new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.13, high = 0.18 } }
 """
 
 

@@ -100,7 +100,8 @@ def test_held_out_defects_are_caught_and_int8_agrees(
         assert measured.image_auroc is not None
         assert measured.image_auroc > 0.95
         assert measured.parity_error is not None
-        assert measured.parity_error < 1.0
+        # In spreads of sound scores, over defective images too, whose scores lie tens of spreads out.
+        assert measured.parity_error < 2.0
 
 
 def test_auto_takes_mixed_from_eight_defective_parts_on(tmp_path: Path, settings: Settings) -> None:

@@ -27,6 +27,8 @@ from models.graph import GraphWriter
 # With fewer, nothing can be checked on groups that the head has not seen.
 MIN_DEFECTIVE_PARTS: Final = 8
 HEAD_TOP_CELLS: Final = 5
+# With fewer image labels the head learned nothing on any pictures tried; masks say more, and then it may try.
+_HEAD_LABELS: Final = 40
 _FOLDS: Final = 3
 _WEIGHTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 # How much further out than the end of sound parts evidence begins, in distances from their middle to their end.
@@ -88,7 +90,7 @@ class Mixed:
         base = bank.cross_fitted_scores + self._fit_summary(training, bank.cross_fitted_scores, folds, notes)
         check(0.4)
         quality = separation(base, training.is_defective)
-        if quality >= _GOOD_ENOUGH and not training.masks:
+        if not training.masks and (quality >= _GOOD_ENOUGH or defective < _HEAD_LABELS):
             notes.append(f"head counts 0 (quality on unseen groups without it {quality:.3f})")
             check(1.0)
             return Fitted(base, notes)

@@ -32,14 +32,19 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
         },
         "learning": {
             "period_s": 1.0,
-            # Real defects differ more from one another: a first training on two dozen would be refused and lost.
-            "min_defective_labels": 40 if is_replay else 24,
+            # A folder holds few defective pictures, and those that the first detector finds need no audit.
+            "min_defective_labels": 20 if is_replay else 24,
             "min_good_labels": 40,
-            "holdout_share": 0.3,
+            # Few parts, photographed several times: a larger share makes the same number of held-out parts.
+            "holdout_share": 0.4 if is_replay else 0.3,
             # Two cores that also run the line: more sound parts would only make the training longer.
             "max_images": 280 if is_replay else 420,
         },
-        "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
+        "promotion": {
+            "min_holdout_defective": 4 if is_replay else 5,
+            "min_holdout_good": 8,
+            "max_overkill_increase": 0.03,
+        },
         "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_timeout_s": 90.0, "install_timeout_s": 60.0},
     }
 

@@ -83,9 +83,9 @@ def test_parts_the_champion_did_not_judge_are_no_evidence() -> None:
     assert decision.outcome is PromotionOutcome.NOT_ENOUGH_EVIDENCE
 
 
-def test_pictures_of_one_part_count_once() -> None:
-    """Ten pictures of one defective part are one part; one NG among them stops it."""
-    one = [HeldOutPicture("part", Judgement.DEFECTIVE, NG if index == 0 else OK, OK) for index in range(10)]
+def test_a_part_counts_once_by_the_share_of_its_pictures() -> None:
+    """Ten pictures of one defective part are one part; what is let through of it is the share judged OK."""
+    one = [HeldOutPicture("part", Judgement.DEFECTIVE, NG if index < 8 else OK, OK) for index in range(10)]
     others = parts(Judgement.DEFECTIVE, [NG] * 5, [NG] * 5)
     decision = decide(
         [*parts(Judgement.GOOD, *ALL_GOOD_OK), *one, *others],
@@ -95,7 +95,18 @@ def test_pictures_of_one_part_count_once() -> None:
         image_auroc=0.9,
     )
     assert decision.outcome is PromotionOutcome.PROMOTED
-    assert any("0 of 6" in check.detail and "1 of 6" in check.detail for check in decision.checks)
+    assert any("lets 0.2 of 6" in check.detail and "champion 1 of 6" in check.detail for check in decision.checks)
+    assert any("6 held-out defective parts" in check.detail for check in decision.checks)
+
+
+def test_one_held_picture_of_a_good_part_is_not_the_whole_part() -> None:
+    good = [
+        HeldOutPicture(f"part-{index % 20}", Judgement.GOOD, REVIEW if index < 10 else OK, OK) for index in range(120)
+    ]
+    defective = parts(Judgement.DEFECTIVE, [NG] * 10, [OK] * 10)
+    decision = decide([*good, *defective], POLICY, has_champion=True, must_fix_escapes=True, image_auroc=0.9)
+    assert decision.outcome is PromotionOutcome.PROMOTED
+    assert any("hands 1.67 of 20" in check.detail for check in decision.checks)
 
 
 @pytest.mark.parametrize(

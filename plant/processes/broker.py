@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +32,9 @@ LOOPBACK: Final = "127.0.0.1"
 USERNAME: Final = "sightline"
 # mosquitto keeps its store in memory and writes it this often; receipts make the loss in between harmless.
 _AUTOSAVE_S: Final = 5
+_LOWEST_PORT: Final = 20_000
+_PORTS: Final = 12_000
+_PORT_TRIES: Final = 500
 _MOSQUITTO_PLACES: Final = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
@@ -80,11 +84,22 @@ def choose_broker(wanted: str) -> BrokerKind:
     return kind
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def free_port(taken: AbstractSet[int] = frozenset()) -> int:
+    """A loopback port that nobody listens on right now and that is not among those `taken`.
+
+    Below the range from which systems take the near end of outgoing connections: one of those could occupy the port
+    before its server starts.
+
+    Raises:
+        UsageError: hundreds of ports were tried and none is free.
+    """
+    for _ in range(_PORT_TRIES):
+        port = _LOWEST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            if port not in taken:
+                return port
+    raise UsageError("no free port found on this machine; give ports with --port, --dashboard-port and --broker-port")
 
 
 def require_free_port(port: int, option: str) -> int:

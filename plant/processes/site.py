@@ -265,12 +265,17 @@ class Site:
     def _prepare_state(self) -> SiteState:
         before, options = SiteState.read(self.folder), self.options
         state = before or SiteState(0, 0, 0)
+        chosen: set[int] = set()
         for attribute, option in (
             ("broker_port", "--broker-port"),
             ("central_port", "--port"),
             ("dashboard_port", "--dashboard-port"),
         ):
-            wanted = getattr(options, attribute) or getattr(state, attribute) or free_port()
+            wanted = getattr(options, attribute) or getattr(state, attribute) or free_port(chosen)
+            if wanted in chosen:
+                msg = f"port {wanted} is wanted twice; give another one with {option}"
+                raise UsageError(msg)
+            chosen.add(wanted)
             setattr(state, attribute, require_free_port(wanted, option))
         state.write(self.folder)
         return state

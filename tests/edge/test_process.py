@@ -26,6 +26,7 @@ from contracts.vocabulary import Disposition, StationState, Verdict, VerdictCaus
 from edge_agent.clock import SystemClock
 from edge_agent.reporting.bus import PahoBus
 from edge_agent.reporting.outbox import Outbox
+from plant.processes.broker import free_port
 from tests.edge import tiny_package
 from tests.edge.camera.simulator import CameraSimulator, packed
 from tests.edge.station_fakes import STATION
@@ -79,11 +80,6 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
     while not condition():
         assert time.monotonic() < give_up_at, what
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from plant.processes.broker import BrokerKind, plan_broker
+from plant.processes.broker import BrokerKind, free_port, plan_broker
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 _ROOT = Path(__file__).parents[2]
@@ -28,13 +28,6 @@ class RealBroker(Protocol):
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
-
-
-def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class _Process:

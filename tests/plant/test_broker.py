@@ -147,3 +147,16 @@ def test_unknown_broker_is_a_usage_error() -> None:
 def test_taken_port_is_a_usage_error_that_names_the_option(plan: BrokerPlan) -> None:
     with pytest.raises(UsageError, match=rf"port {plan.port} cannot be used .*--broker-port"):
         require_free_port(plan.port, "--broker-port")
+
+
+def test_free_ports_are_distinct_and_below_the_range_of_outgoing_connections() -> None:
+    taken: set[int] = set()
+    for _ in range(50):
+        taken.add(free_port(taken))
+    assert len(taken) == 50
+    assert all(20_000 <= port < 32_768 for port in taken)
+
+
+def test_no_free_port_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="no free port"):
+        free_port(frozenset(range(65_536)))

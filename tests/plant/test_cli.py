@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plant.cli import main
-from plant.processes.broker import LOOPBACK
+from plant.processes.broker import LOOPBACK, free_port
 from plant.processes.rundir import FolderLock
 from plant.processes.site import SiteState
 
@@ -64,6 +64,14 @@ def test_missing_mosquitto_is_said_before_anything_starts(
     monkeypatch.setattr("plant.processes.broker.find_mosquitto", lambda: None)
     assert main(["demo", "--broker", "mosquitto"]) == 2
     assert "not on the PATH" in capsys.readouterr().err
+
+
+def test_one_port_for_two_servers_is_said_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    same = str(free_port())
+    assert main(["demo", "--headless", "--data", str(tmp_path), "--port", same, "--broker-port", same]) == 2
+    assert f"port {same} is wanted twice; give another one with --port" in capsys.readouterr().err
 
 
 def test_all_shipped_scenarios_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]) -> None:

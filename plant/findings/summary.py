@@ -60,6 +60,8 @@ def _loop_lines(report: Mapping[str, Any]) -> list[str]:
     lines.append(f"  overkill    before {_share(before)}, after {_share(after)}")
     before, after = report["true_review_before"]["all"], report["true_review_after"]["all"]
     lines.append(f"  held        good parts for review: before {_share(before)}, after {_share(after)}")
+    if report.get("side_by_side"):
+        lines += _side_by_side_lines(report["side_by_side"], report["new_kinds"])
     if report["alarm_after_parts"] is not None:
         lines.append(f"  alarm       {report['alarm_after_parts']} parts after the first of the new kind")
     if report["training_seconds"] is not None:
@@ -79,6 +81,28 @@ def _loop_lines(report: Mapping[str, Any]) -> list[str]:
             f"{each['role']}, judged {each['parts_judged']} parts"
         )
     return lines
+
+
+def _side_by_side_lines(found: Mapping[str, Any], new_kinds: list[str]) -> list[str]:
+    fresh, every = found["escapes"]["new_kind"], found["escapes"]["all"]
+    return [
+        (
+            f"  gained      on the same {found['pictures']} pictures of {found['parts']} parts that neither package "
+            "learnt from:"
+        ),
+        (
+            f"              escapes of {', '.join(new_kinds)}: {_both(fresh)}; {fresh['mended']} mended, {fresh['newly_let_through']} newly let through, "
+            f"{fresh['parts']} parts"
+        ),
+        f"              of all kinds: {_both(every)}",
+        f"              overkill: {_both(found['overkill'])}",
+        f"              held for review: {_both(found['review'])}",
+        "              (before and after on the line judged different parts: side A, then side B)",
+    ]
+
+
+def _both(pair: Mapping[str, Any]) -> str:
+    return f"before {_share(pair['before'])}, after {_share(pair['after'])}"
 
 
 def _share(figure: Mapping[str, Any]) -> str:

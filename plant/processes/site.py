@@ -252,6 +252,10 @@ class Site:
         if self.supervisor.failure is not None:
             raise ChildError(self.supervisor.failure)
 
+    def package_folder(self, package_id: str) -> Path:
+        """Where central keeps the files of a published package."""
+        return self.folder / "central" / "trust" / "tuf" / "targets" / package_id
+
     def kill(self, target: str) -> int | None:
         """SIGKILL `broker`, `central` or `edge:STATION`, as a fault would. Returns the process id, None if down."""
         name = child_name(target.removeprefix("edge:")) if target.startswith("edge:") else target

@@ -8,6 +8,7 @@ report. Called by `plant.cli`.
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from contracts.vocabulary import Judgement, Role
 from plant.errors import PlantError
 from plant.findings.demands import Demand, failings
-from plant.findings.outcome import RunFacts, compile_report, facts_of
+from plant.findings.outcome import SIDE_AFTER, RunFacts, compile_report, facts_of
 from plant.findings.summary import summary_lines
 from plant.line.cameras import LineSimulator
 from plant.line.inspector import SimulatedInspector
@@ -230,6 +231,7 @@ class Demo:
             source=options.source,
         )
         report = compile_report(facts, list(run.truth.rows()), run.follower)
+        report["side_by_side"] = self._side_by_side(site, report)
         demands = demands_of(scenario, is_replay=options.replay is not None)
         # Without a line there is nothing to hold against the demands.
         found = first.trouble + (failings(report, demands) if run.line_seconds else [])
@@ -240,6 +242,19 @@ class Demo:
         for line in summary_lines(report, found):
             self._progress.plain(line)
         return 1 if found else 0
+
+    def _side_by_side(self, site: Site, report: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What the rolled-out package gained on replayed pictures that nobody learnt from. None: no such thing."""
+        replay = self._options.replay
+        chosen = {each["role"]: each["id"] for each in report["packages"]}
+        if replay is None or replay.is_ordered or not {"before", "after"} <= chosen.keys():
+            return None
+        from plant.findings.side_by_side import DEFINITION, compare, judge_twice  # noqa: PLC0415 - heavy, seldom used
+
+        self._progress.note("both packages judge the pictures of side B")
+        old, new = (site.package_folder(chosen[role]) for role in ("before", "after"))
+        found = compare(judge_twice(replay, SIDE_AFTER, old, new), new_kinds_of(self._scenario, replay))
+        return {"before": chosen["before"], "after": chosen["after"], "definition": DEFINITION, **found}
 
 
 def line_products(scenario: Scenario, replay: ReplaySet | None) -> tuple[str, ...]:

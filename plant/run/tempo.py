@@ -38,7 +38,7 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
             # Few parts, photographed several times: a larger share makes the same number of held-out parts.
             "holdout_share": 0.4 if is_replay else 0.3,
             # Two cores that also run the line: more sound parts would only make the training longer.
-            "max_images": 280 if is_replay else 420,
+            "max_images": 420,
         },
         "promotion": {
             "min_holdout_defective": 4 if is_replay else 5,

@@ -91,8 +91,8 @@ def _side_by_side_lines(found: Mapping[str, Any], new_kinds: list[str]) -> list[
             "learnt from:"
         ),
         (
-            f"              escapes of {', '.join(new_kinds)}: {_both(fresh)}; {fresh['mended']} mended, {fresh['newly_let_through']} newly let through, "
-            f"{fresh['parts']} parts"
+            f"              escapes of {', '.join(new_kinds)}: {_both(fresh)}; {fresh['mended']} mended, "
+            f"{fresh['newly_let_through']} newly let through, {fresh['parts']} parts"
         ),
         f"              of all kinds: {_both(every)}",
         f"              overkill: {_both(found['overkill'])}",

@@ -56,9 +56,9 @@ class CameraSimulator:
             client.sendall(message[start : start + step])
 
     def client(self, timeout_s: float = 20) -> socket.socket:
-        """The newest connection."""
+        """The newest connection, once it is one that the other end still holds."""
         with self._connected:
-            assert self._connected.wait_for(lambda: bool(self._clients), timeout_s)
+            assert self._connected.wait_for(lambda: bool(self._clients) and _is_held(self._clients[-1]), timeout_s)
             return self._clients[-1]
 
     def hang_up(self) -> None:
@@ -87,3 +87,13 @@ class CameraSimulator:
             with self._connected:
                 self._clients.append(client)
                 self._connected.notify_all()
+
+
+def _is_held(client: socket.socket) -> bool:
+    """Whether the other end has not closed: a source that opened anew may not have been accepted yet."""
+    try:
+        return client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False

@@ -46,7 +46,7 @@ def allowed_above(parts: int, share: float, confidence: float) -> int | None:
     """How many of `parts` may lie above a limit that promises `share` with `confidence`; None: too few parts."""
     allowed: int | None = None
     for above in range(parts):
-        # The limit stands on the order statistic itself, so one more part counts as not above it.
+        # The limit stands just above the order statistic, so one more part counts as not above it.
         if binomial_cdf(above, parts, share) > 1 - confidence:
             break
         allowed = above
@@ -63,7 +63,8 @@ def _sound_limit(scores: Floats, share: float, confidence: float) -> tuple[float
     ordered = np.sort(scores)
     above = allowed_above(len(ordered), share, confidence)
     if above is not None:
-        return float(ordered[-1 - above]), share
+        # A station judges NG from the limit on, so the part that it rests on must lie below it.
+        return float(np.nextafter(np.float32(ordered[-1 - above]), np.float32(np.inf))), share
     # Too few for the promise: the highest score, moved up by an exponential tail fitted to the upper quarter.
     reached = 1 - (1 - confidence) ** (1 / len(ordered))
     upper = ordered[-max(3, len(ordered) // 4) :]
@@ -102,7 +103,7 @@ def place_limits(sound: Floats, defective: Floats, policy: LimitsPolicy) -> tupl
             lowest = min(_sound_limit(sound, ceiling, policy.confidence)[0], ok_limit)
             if wanted < ok_limit:
                 ok_limit = max(wanted, lowest)
-                let_through = float(np.mean(defective <= ok_limit))
+                let_through = float(np.mean(defective < ok_limit))
                 rule += (
                     f"; OK lowered for {len(defective)} labelled defects, at most {ceiling:.1%} of sound parts above "
                     f"it, {let_through:.1%} of the labelled defects below it"

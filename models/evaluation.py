@@ -80,9 +80,9 @@ def verdict_of(score: float, limits: Limits) -> Verdict:
     """What a station would say; a score that is no number is NO_DECISION."""
     if not np.isfinite(score):
         return Verdict.NO_DECISION
-    if score > limits.ng_limit:
+    if score >= limits.ng_limit:
         return Verdict.NG
-    return Verdict.REVIEW if score > limits.ok_limit else Verdict.OK
+    return Verdict.OK if score < limits.ok_limit else Verdict.REVIEW
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _magnetic_tile(folder: Path, half: int | None, seed: int) -> list[TrainingIm
     split = folder / "split.json"
     if not split.is_file():
         return _magnetic_tile_by_name(folder, seed)
-    told: dict[str, Any] = json.loads(split.read_text())
+    told = _read_split(split)
     groups: dict[str, int] = told["group"]
     trained = set() if half is None else set(told["half"].get(str(half), []))
     if half is not None and not trained:
@@ -104,6 +104,37 @@ def _magnetic_tile(folder: Path, half: int | None, seed: int) -> list[TrainingIm
     return images
 
 
+def _read_split(path: Path) -> dict[str, Any]:
+    """The split file, checked for its shape.
+
+    Raises:
+        InputError: not JSON, a key is missing or of another kind, or a picture without a group.
+    """
+    try:
+        told: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a JSON file ({error}); restore it, or remove it to split by name"
+        ) from error
+    shapes = {"train_good": list, "test_good": list, "test_defect": dict, "group": dict, "half": dict}
+    for key, shape in shapes.items():
+        if not isinstance(told, dict) or not isinstance(told.get(key), shape):
+            raise InputError(
+                f"{path}: expected `{key}` to be a JSON {'list' if shape is list else 'object'}; restore the file, or "
+                "remove it to split by name"
+            )
+    named = [
+        *told["train_good"],
+        *told["test_good"],
+        *(name for names in told["test_defect"].values() for name in names),
+    ]
+    missing = [name for name in named if name not in told["group"]]
+    if missing:
+        raise InputError(f"{path}: {len(missing)} pictures have no group, such as {missing[0]!r}; add them to `group`")
+    split: dict[str, Any] = told
+    return split
+
+
 def _magnetic_tile_by_name(folder: Path, seed: int) -> list[TrainingImage]:
     """Without split.json: frame numbers within 150 of each other are taken for one tile."""
     found = [
@@ -112,15 +143,20 @@ def _magnetic_tile_by_name(folder: Path, seed: int) -> list[TrainingImage]:
         for path in _pictures(kind / "Imgs")
         if path.suffix.lower() == ".jpg" and path.stem.rsplit("_", 1)[-1].isdigit()
     ]
-    images, tile, last = [], 0, -1_000
-    for number, path, kind_name in sorted(found):
+    tiles, tile, last = [], 0, -1_000
+    for number, _, _ in sorted(found):
         tile += number - last > 150
         last = number
+        tiles.append(tile)
+    # All pictures of a tile stand on one side; tiles with a defective picture are tested, never learnt from.
+    tested = {tile for tile, (_, _, kind) in zip(tiles, sorted(found), strict=True) if kind not in _GOOD}
+    images = []
+    for tile, (_, path, kind_name) in zip(tiles, sorted(found), strict=True):
         defect_class = None if kind_name in _GOOD else kind_name
-        is_out = defect_class is not None or is_held_out(str(tile), HELD_OUT_SHARE, seed)
+        is_out = tile in tested or is_held_out(str(tile), HELD_OUT_SHARE, seed)
         mask = path.with_suffix(".png") if defect_class else None
         use = PartUse.HOLDOUT if is_out else PartUse.TRAIN
-        images.append(_image(path, use, defect_class, group=f"{tile}-{use}", mask=mask))
+        images.append(_image(path, use, defect_class, group=str(tile), mask=mask))
     return images
 
 

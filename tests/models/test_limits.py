@@ -6,6 +6,8 @@ import pytest
 
 from contracts.jobs import LimitsPolicy
 from contracts.vocabulary import Verdict
+from edge_agent.decision import decide
+from edge_agent.recipe import Recipe
 from models.calibration import allowed_above, binomial_cdf, parts_needed, place_limits
 from models.evaluation import average_precision, image_auroc, recall_at_overkill, verdict_of
 
@@ -59,8 +61,8 @@ def test_review_band_widens_for_defects_that_score_low_until_few_escape() -> Non
     low = np.linspace(alone.ok_limit - 0.4, alone.ok_limit + 2, 60).astype(np.float32)
     limits, _ = place_limits(sound, low, LimitsPolicy())
     assert limits.ok_limit < alone.ok_limit
-    assert (low <= limits.ok_limit).mean() <= 0.05
-    assert (low <= alone.ok_limit).mean() > 0.15
+    assert (low < limits.ok_limit).mean() <= 0.05
+    assert (low < alone.ok_limit).mean() > 0.15
     assert "OK lowered for 60 labelled defects" in limits.rule
 
 
@@ -131,6 +133,10 @@ def test_figures_agree_with_worked_examples() -> None:
 def test_score_that_is_no_number_is_no_decision() -> None:
     limits, _ = place_limits(np.linspace(0, 1, 300, dtype=np.float32), NONE, LimitsPolicy())
     assert verdict_of(float("nan"), limits) is Verdict.NO_DECISION
-    assert verdict_of(limits.ok_limit, limits) is Verdict.OK
-    assert verdict_of(limits.ng_limit, limits) in (Verdict.REVIEW, Verdict.OK)
-    assert verdict_of(limits.ng_limit + 1, limits) is Verdict.NG
+
+
+def test_gate_judges_at_the_limits_as_a_station_does() -> None:
+    limits, _ = place_limits(np.linspace(0, 1, 300, dtype=np.float32), NONE, LimitsPolicy())
+    for score in (limits.ok_limit - 1, limits.ok_limit, limits.ng_limit - 1e-4, limits.ng_limit, limits.ng_limit + 1):
+        told = decide(score, ok_limit=limits.ok_limit, ng_limit=limits.ng_limit, elapsed_ms=1.0, recipe=Recipe())
+        assert verdict_of(score, limits) is told.verdict

@@ -268,16 +268,20 @@ class RolloutService:
         self._assigner.assign(session, station, packages, f"rollout {row.id} taken back", now)
 
     def _finish(self, session: Session, row: RolloutRow, now: datetime) -> None:
-        """The champion moves when the rollout reached everybody; a rollout to some stations leaves it where it is."""
+        """The champion moves when the rollout reached everybody; a rollout to some stations leaves it where it is.
+
+        So with the alarm behind it: other stations still let the defect pass, and closing would set their audit
+        evidence aside.
+        """
         if not row.asked_stations or set(row.asked_stations) >= {
             station.address
             for station in heard_stations(session, self._lost_after_s, now, is_simulated=row.is_simulated)
         }:
             set_champion(session, session.get_one(Package, row.package_id), now)
-        alarm = session.get(Alarm, row.alarm_id) if row.alarm_id is not None else None
-        if alarm is not None:
-            alarms.close(alarm, f"rollout {row.id} finished", now)
-            session.add(alarm)
+            alarm = session.get(Alarm, row.alarm_id) if row.alarm_id is not None else None
+            if alarm is not None:
+                alarms.close(alarm, f"rollout {row.id} finished", now)
+                session.add(alarm)
         _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
 
     def _catch_up(self, now: datetime) -> None:
@@ -302,17 +306,37 @@ class RolloutService:
         for champion in session.exec(select(Champion)).all():
             if (champion.product, champion.is_simulated) in under_way:
                 continue
-            made_by = session.exec(
-                select(RolloutRow)
-                .where(RolloutRow.package_id == champion.package_id, RolloutRow.state == RolloutState.FINISHED)
-                .order_by(col(RolloutRow.id).desc())
-            ).first()
-            # What a person gave to some stations on purpose is neither missing nor the champion's predecessor.
-            outdated = {None, made_by.previous_package_id if made_by else None} - {champion.package_id}
+            outdated = {None, *_former_champions(session, champion)} - {champion.package_id}
+            on_purpose = _given_since(session, champion)
             for station in heard_stations(session, self._lost_after_s, now, is_simulated=champion.is_simulated):
-                if station.assigned.get(champion.product) in outdated:
+                runs = station.assigned.get(champion.product)
+                if runs in outdated and (station.address, runs) not in on_purpose:
                     behind.setdefault(station.address, {})[champion.product] = champion.package_id
         return behind
+
+
+def _former_champions(session: Session, champion: Champion) -> set[str | None]:
+    """Every rollout notes whom it would replace, so a station that was away through several is found all the same."""
+    return set(
+        session.exec(
+            select(RolloutRow.previous_package_id)
+            .where(RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated)
+            .distinct()
+        ).all()
+    )
+
+
+def _given_since(session: Session, champion: Champion) -> set[tuple[str, str]]:
+    """Station and package of rollouts to some stations under this champion: a person's wish, not a missed rollout."""
+    rows = session.exec(
+        select(RolloutRow).where(
+            RolloutRow.product == champion.product,
+            RolloutRow.is_simulated == champion.is_simulated,
+            RolloutRow.state == RolloutState.FINISHED,
+            col(RolloutRow.finished_at) > champion.since,
+        )
+    ).all()
+    return {(address, row.package_id) for row in rows for address in row.asked_stations}
 
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:

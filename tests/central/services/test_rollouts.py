@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from central.errors import ConflictError, NotFoundError
+from central.services.alarms import Signal, raise_alarm
 from central.services.assigning import Assigner
 from central.settings import RolloutSettings
+from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations as station_rows
 from central.store.tables import Station
-from contracts.vocabulary import PackageState, RefusalReason, RolloutState, Verdict
+from contracts.vocabulary import AlarmKind, AlarmState, PackageState, RefusalReason, RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
 
 OK, NG, NO_DECISION = Verdict.OK, Verdict.NG, Verdict.NO_DECISION
@@ -233,6 +235,41 @@ def test_a_station_that_was_away_during_a_rollout_catches_up(bench: Bench, tmp_p
     assert away.running[PRODUCT] == candidate
 
 
+def test_a_station_that_was_away_during_two_rollouts_catches_up(bench: Bench, tmp_path: Path) -> None:
+    (first, away), champion = line(bench, tmp_path, "st-1", "st-2")
+    bench.stations.pop(str(away.address))
+    bench.later(seconds=300)
+    bench.heartbeat(first)
+    newest = champion
+    for number in (2, 3):
+        newest = bench.register(number, tmp_path, champion=newest)
+        bench.tick(2)
+        bench.report(first, [OK] * 20)
+        bench.tick(3)
+        assert bench.champion() == newest
+    assert away.running[PRODUCT] == champion
+    bench.stations[str(away.address)] = away
+    bench.heartbeat(away)
+    bench.tick(2)
+    assert away.running[PRODUCT] == newest
+
+
+def test_a_former_champion_given_to_a_station_on_purpose_stays_there(bench: Bench, tmp_path: Path) -> None:
+    (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    for station in (first, second):
+        bench.tick(2)
+        bench.report(station, [OK] * 20)
+    bench.tick(3)
+    assert bench.champion() == candidate
+    bench.rollouts.start(champion, [str(second.address)], 1, "back here only", bench.clock.now())
+    bench.tick(2)
+    bench.report(second, [OK] * 20)
+    bench.tick(5)
+    assert bench.rollout().state is RolloutState.FINISHED
+    assert (first.running[PRODUCT], second.running[PRODUCT]) == (candidate, champion)
+
+
 def test_a_rollout_to_some_stations_leaves_champion_and_others_alone(bench: Bench, tmp_path: Path) -> None:
     (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
     bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
@@ -244,6 +281,31 @@ def test_a_rollout_to_some_stations_leaves_champion_and_others_alone(bench: Benc
     assert bench.rollout().state is RolloutState.FINISHED
     assert (first.running[PRODUCT], second.running[PRODUCT]) == (champion, candidate)
     assert bench.champion() == champion
+
+
+def test_a_rollout_to_some_stations_leaves_the_alarm_behind_it_open(bench: Bench, tmp_path: Path) -> None:
+    (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
+    bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
+    candidate = bench.register(2, tmp_path, champion=champion)
+    with bench.database.begin() as session:
+        signal = Signal(AlarmKind.ESCAPES, "made up", "none", is_simulated=True, product=PRODUCT)
+        alarm_id = raise_alarm(session, signal, bench.clock.now()).id
+
+    def roll_out(stations: list[str], *baking: FakeStation) -> None:
+        rollout_id = bench.rollouts.start(candidate, stations, 2, "a mend", bench.clock.now())
+        with bench.database.begin() as session:
+            session.get_one(RolloutRow, rollout_id).alarm_id = alarm_id
+        bench.tick(2)
+        for station in baking:
+            bench.report(station, [OK] * 20)
+        bench.tick(3)
+        assert bench.rollout().state is RolloutState.FINISHED
+
+    roll_out([str(second.address)], second)
+    assert [alarm.state for alarm in bench.alarms()] == [AlarmState.RAISED]
+    roll_out([], first, second)
+    assert bench.champion() == candidate
+    assert [alarm.state for alarm in bench.alarms()] == [AlarmState.CLOSED]
 
 
 def test_going_back_to_an_older_package_is_a_new_rollout_with_higher_numbers(bench: Bench, tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ class CameraSimulator:
             return self._clients[-1]
 
     def hang_up(self) -> None:
-        """Close every connection; go on listening."""
-        self.client()
+        """Close every connection, also those whose other end is gone; go on listening."""
         with self._connected:
+            assert self._connected.wait_for(lambda: bool(self._clients), 20)
             for client in self._clients:
                 client.close()
             self._clients.clear()

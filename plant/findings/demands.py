@@ -32,17 +32,7 @@ class Demand(StrEnum):
 
 def failings(report: Mapping[str, Any], demands: frozenset[Demand]) -> list[str]:
     """What of the demands does not hold, in words with figures. Empty: all of it holds."""
-    found = []
-    for name, words in (
-        ("reports_lost", "parts have no report"),
-        ("reports_duplicated", "reports are double"),
-        ("reports_unknown", "reports name parts that no camera counted"),
-    ):
-        if report[name] != 0:
-            found.append(f"{report[name]} {words} (demanded: 0)")
-    if report["parts_captured"] == 0:
-        found.append("no part was captured at all")
-    found += [f"a planned fault did not happen: {each}" for each in report.get("faults_missed", [])]
+    found = _line_failings(report)
     if demands & {Demand.LOOP_CLOSED, Demand.LOOP_CLOSED_AND_BETTER}:
         found += _loop_failings(report)
     if Demand.LOOP_CLOSED_AND_BETTER in demands:
@@ -56,6 +46,24 @@ def failings(report: Mapping[str, Any], demands: frozenset[Demand]) -> list[str]
         found += [
             f"product {name}: no part was judged" for name, count in report["judged_by_product"].items() if not count
         ]
+    return found
+
+
+def _line_failings(report: Mapping[str, Any]) -> list[str]:
+    """What every run must show: nothing lost, nothing double, nothing past the gate without an OK."""
+    found = []
+    for name, words in (
+        ("reports_lost", "parts have no report"),
+        ("reports_duplicated", "reports are double"),
+        ("reports_unknown", "reports name parts that no camera counted"),
+    ):
+        if report[name] != 0:
+            found.append(f"{report[name]} {words} (demanded: 0)")
+    if slipped := report.get("gate", {}).get("passed_without_ok"):
+        found.append(f"{slipped} parts passed the gate that no station had judged OK (demanded: 0)")
+    if report["parts_captured"] == 0:
+        found.append("no part was captured at all")
+    found += [f"a planned fault did not happen: {each}" for each in report.get("faults_missed", [])]
     return found
 
 

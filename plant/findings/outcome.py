@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from central.api.learning_schemas import PackageView, RolloutView, TrainingView
 from central.api.schemas import AlarmView
-from contracts.vocabulary import AlarmKind, TrainingState, Variant
+from contracts.vocabulary import AlarmKind, RolloutState, TrainingState, Variant
 from plant.findings.report import account, cause_counts, latency_summary, parts_between, true_rates, verdict_counts
 from plant.line.truth import PartTruth
 from plant.run.follower import Follower
@@ -23,6 +23,10 @@ REPORT_VERSION: Final = "1.0"
 # Replayed pictures: side A is shown until a package is rolled out, side B from then on.
 SIDE_AFTER: Final = "B"
 _VERSIONS: Final = ("sightline", "onnxruntime", "numpy", "torch", "opencv-python-headless", "paho-mqtt", "amqtt")
+_REPLAY_CARE: Final = (
+    "replayed pictures come again, and several show one part, so the intervals, which take each as independent, are "
+    "too narrow; "
+)
 _INT8: Final = (Variant.INT8_U8S8, Variant.INT8_S8S8)
 
 
@@ -48,6 +52,7 @@ class RunFacts:
     faults: list[dict[str, Any]]
     faults_missed: list[str]
     time_ran_out: bool
+    gate: Mapping[str, Any] = field(default_factory=dict)
     source: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -57,9 +62,13 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
     counted, reports = account(truth, follower.reports), follower.reports
     rollouts = follower.finished_rollouts(facts.first_rollouts)
     after = frozenset(each.package_id for each in rollouts) - facts.first_packages
+    notes = list(facts.notes)
     if facts.source is not None:
-        # Later packages may have learnt from pictures that are shown again; the first one learnt from side A alone.
-        after = frozenset(each.package_id for each in rollouts[:1]) - facts.first_packages
+        after = _first_learnt(facts, follower)
+        if rollouts and not after:
+            notes.append(
+                "the first rollout was not finished, and what came later may have learnt from side B: not scored"
+            )
     rates = true_rates(
         truth,
         reports,
@@ -107,6 +116,7 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "rollouts": [_rollout_facts(each) for each in reversed(follower.rollouts)],
         "packages": [_package(each, facts, after, follower) for each in reversed(follower.packages)],
         "latency_ms": _latency(follower),
+        "gate": dict(facts.gate),
         "cameras": dict(facts.cameras),
         "restarts": dict(facts.restarts),
         "cpu_seconds": dict(facts.cpu_seconds),
@@ -122,14 +132,27 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "machine": machine(),
         "versions": versions(),
         "confidence": 0.95,
-        "definitions": (
+        "definitions": (_REPLAY_CARE if facts.source is not None else "")
+        + (
             "escape: defective part judged OK, of the defective parts judged; overkill: good part judged NG, of the "
             "good parts judged; review: good part held for people, of the good parts judged; overkill.new_kind and "
             "review.new_kind: good parts captured since the first part of the new kind; before "
             "and after: by the package that judged; intervals: Wilson, 95 %"
         ),
-        "notes": facts.notes,
+        "notes": notes,
     }
+
+
+def _first_learnt(facts: RunFacts, follower: Follower) -> frozenset[str]:
+    """The package of the first rollout of any state, if it was finished: it learnt from side A alone.
+
+    Side B is shown from that rollout on, so whatever was learnt later may have learnt from it.
+    """
+    started = sorted(
+        (each for each in follower.rollouts if each.id not in facts.first_rollouts), key=lambda each: each.id
+    )
+    is_finished = bool(started) and started[0].state is RolloutState.FINISHED
+    return frozenset({started[0].package_id} if is_finished else ()) - facts.first_packages
 
 
 def machine() -> dict[str, Any]:

@@ -16,12 +16,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from statistics import NormalDist
 from typing import Any, Final
 
 from contracts.vocabulary import Verdict
+from plant.line.rejecter import FailSafeGate, GateMove
 from plant.line.truth import PartTruth
 
 _CONFIDENCE: Final = 0.95
@@ -67,6 +68,12 @@ def account(truth: Sequence[PartTruth], reports: Sequence[PartReport]) -> LineAc
         reports_unknown=len(reported.keys() - passed),
         lost=lost[:50],
     )
+
+
+def gate_figures(gate: FailSafeGate, reports: Iterable[PartReport]) -> dict[str, Any]:
+    """What went down the line, counted at its end, and how many parts passed that no station had judged OK."""
+    passed = [each for each in reports if gate.move(each.station, each.trigger_number) is GateMove.PASSED]
+    return {**asdict(gate.counts()), "passed_without_ok": sum(each.verdict is not Verdict.OK for each in passed)}
 
 
 def wilson(count: int, of: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:

@@ -22,7 +22,13 @@ def summary_lines(report: Mapping[str, Any], failings: list[str]) -> list[str]:
     ]
     if report["no_decision_causes"]:
         causes = ", ".join(f"{name} {count}" for name, count in sorted(report["no_decision_causes"].items()))
-        lines.append(f"              no decision because: {causes}; all of them were held")
+        lines.append(f"              no decision because: {causes}")
+    if report["gate"]:
+        gate = report["gate"]
+        lines.append(
+            f"  gate        {gate['passed']} passed, {gate['diverted']} diverted, {gate['diverted_silence']} diverted "
+            f"for want of a word in time; {gate['passed_without_ok']} passed without an OK"
+        )
     lines += _loop_lines(report)
     for name, label in (("capture_to_verdict", "verdict"), ("capture_to_reject", "reject signal")):
         figures = report["latency_ms"][name]

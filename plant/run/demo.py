@@ -13,16 +13,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from contracts.ids import StationAddress
 from contracts.vocabulary import Judgement, Role
-from plant.errors import PlantError
+from models.errors import InputError
+from plant.errors import PlantError, UsageError
 from plant.findings.demands import Demand, failings
 from plant.findings.outcome import SIDE_AFTER, RunFacts, compile_report, facts_of
+from plant.findings.report import gate_figures
 from plant.findings.summary import summary_lines
 from plant.line.cameras import LineSimulator
 from plant.line.inspector import SimulatedInspector
+from plant.line.rejecter import RejectListener
 from plant.line.truth import TruthBook
 from plant.processes.broker import BrokerKind
-from plant.processes.site import Site, SiteOptions
+from plant.processes.site import STATE_NAME, Site, SiteOptions
 from plant.replay.feed import ReplaySet
 from plant.run.commissioning import Commissioner
 from plant.run.faults import FaultPlayer
@@ -37,6 +41,8 @@ DEFAULT_TIME_LIMIT_S: Final = 460.0
 _RESERVE_S: Final = 35.0
 _DRAIN_S: Final = 25.0
 _NOTABLE_LIGHT: Final = 0.15
+# Without a word the gate diverts, so a late start costs good parts, never a bad one.
+_GATE_WAIT_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Demo:
         self._started = time.monotonic()
         self._deadline = self._started + options.time_limit_s - _RESERVE_S
         self.report: dict[str, Any] | None = None
+        self._gate: RejectListener | None = None
 
     def run(self) -> int:
         """Play it. Returns 0 when everything demanded was shown, else 1.
@@ -97,10 +104,16 @@ class Demo:
             PlantError: the plant could not be set up at all.
         """
         options, scenario = self._options, self._scenario
+        if (options.folder / STATE_NAME).exists():
+            msg = (
+                f"--data: {options.folder} holds a plant already, and a demo counts from nothing; give an empty "
+                "folder, or go on with that plant by `sightline up --data`"
+            )
+            raise UsageError(msg)
         self._progress.phase("processes start")
         site = Site(self._site_options(), printer=self._progress.raw if options.is_verbose else None)
         truth = TruthBook(site.folder / "truth.db")
-        line = LineSimulator.build(scenario, truth, options.replay)
+        line = LineSimulator.build(scenario, truth, options.replay, on_trigger=self._tell_gate)
         inspector: SimulatedInspector | None = None
         try:
             self._start_processes(site, line)
@@ -117,10 +130,16 @@ class Demo:
             # Children first: they are what must not stay behind when somebody is in a hurry.
             site.supervisor.stop()
             line.stop()
+            if self._gate is not None:
+                self._gate.stop()
             if inspector is not None:
                 inspector.stop()
             truth.close()
             site.close()
+
+    def _tell_gate(self, station: StationAddress, trigger_number: int) -> None:
+        if self._gate is not None:
+            self._gate.on_trigger(station, trigger_number)
 
     def _site_options(self) -> SiteOptions:
         options = self._options
@@ -139,6 +158,10 @@ class Demo:
         line.start()
         site.start_broker()
         progress.note(f"broker {self._options.broker} on port {site.state.broker_port}")
+        if site.broker is not None:
+            self._gate = RejectListener(site.broker.url, username=site.broker.username, password=site.broker.password)
+            self._gate.start()
+            self._gate.wait_until_listening(_GATE_WAIT_S)
         site.start_central()
         progress.note(f"central on {site.central_url}, data in {site.folder}")
         if site.options.has_dashboard:
@@ -228,10 +251,17 @@ class Demo:
             faults=[asdict(each) for each in run.faults.played],
             faults_missed=run.faults.missed + [f"part {step.part} never came" for step in run.faults_due()],
             time_ran_out=run.time_ran_out,
+            gate=gate_figures(self._gate.gate, run.follower.reports) if self._gate else {},
             source=options.source,
         )
         report = compile_report(facts, list(run.truth.rows()), run.follower)
-        report["side_by_side"] = self._side_by_side(site, report)
+        try:
+            report["side_by_side"] = self._side_by_side(site, report)
+        except (InputError, PlantError, OSError, ValueError, RuntimeError) as error:
+            # The report of a whole run must not hang on its last figure.
+            report["side_by_side"] = None
+            report["notes"].append(f"old and new package were not compared side by side: {error}")
+        report["seconds"]["total"] = round(time.monotonic() - self._started, 1)
         demands = demands_of(scenario, is_replay=options.replay is not None)
         # Without a line there is nothing to hold against the demands.
         found = first.trouble + (failings(report, demands) if run.line_seconds else [])
@@ -249,7 +279,8 @@ class Demo:
         chosen = {each["role"]: each["id"] for each in report["packages"]}
         if replay is None or replay.is_ordered or not {"before", "after"} <= chosen.keys():
             return None
-        from plant.findings.side_by_side import DEFINITION, compare, judge_twice  # noqa: PLC0415 - heavy, seldom used
+        # Heavy, and only needed here.
+        from plant.findings.side_by_side import DEFINITION, compare, judge_twice  # noqa: PLC0415
 
         self._progress.note("both packages judge the pictures of side B")
         old, new = (site.package_folder(chosen[role]) for role in ("before", "after"))

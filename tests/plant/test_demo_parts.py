@@ -161,6 +161,7 @@ def test_summary_says_not_known_instead_of_nothing() -> None:
         "true_overkill_after": both,
         "true_review_before": both,
         "true_review_after": both,
+        "gate": {},
         "alarm_after_parts": None,
         "training_seconds": None,
         "rollout_seconds": None,

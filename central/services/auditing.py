@@ -84,7 +84,8 @@ class AuditingService:
         with self._database.begin() as session:
             mark = session.get(CounterRow, DRAWN_THROUGH) or CounterRow(name=DRAWN_THROUGH, value=0)
             newest = session.exec(select(func.max(Inspection.id))).one() or 0
-            accepted = self._accepted_after(session, mark.value)
+            # Bounded by the mark to be: a part that is committed between the two questions waits for the next draw.
+            accepted = self._accepted_between(session, mark.value, newest)
             is_all = len(accepted) < MOST_PARTS_A_DRAW
             mark.value = newest if is_all else accepted[-1].id
             session.add(mark)
@@ -102,12 +103,12 @@ class AuditingService:
             _LOG.info("audits drawn audits=%d accepted=%d strata=%d", drawn, len(accepted), len(strata))
         return drawn
 
-    def _accepted_after(self, session: Session, inspection_id: int) -> list[_Accepted]:
+    def _accepted_between(self, session: Session, after_id: int, through_id: int) -> list[_Accepted]:
         # Core, not entities: a draw looks at thousands of rows and needs seven columns of them.
         c = columns_of(Inspection).c
         wanted = (
             sa_select(c.id, c.station_id, c.epoch, c.sequence, c.product, c.score, c.is_simulated)
-            .where(c.id > inspection_id, c.verdict == Verdict.OK, c.cause == VerdictCause.SCORE)
+            .where(c.id > after_id, c.id <= through_id, c.verdict == Verdict.OK, c.cause == VerdictCause.SCORE)
             .order_by(c.id)
             .limit(MOST_PARTS_A_DRAW)
         )

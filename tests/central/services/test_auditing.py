@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+from sqlmodel import Session
 
 from central.services.alarms import Signal, raise_alarm
-from central.services.auditing import MOST_AUDITS_A_STRATUM
+from central.services.auditing import MOST_AUDITS_A_STRATUM, _Accepted
 from central.settings import AuditSettings
+from central.store.repositories.reports import StationReports, store_batch
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
-from tests.central.services.bench import PRODUCT, Bench
+from tests.central.conftest import make_report
+from tests.central.services.bench import EPOCH, PRODUCT, Bench
 
 OK, NG = Verdict.OK, Verdict.NG
 
@@ -38,6 +41,28 @@ def test_each_part_is_drawn_from_once(bench: Bench) -> None:
     assert bench.auditing.draw(bench.clock.now()) == 0
     bench.report(station, [OK])
     assert bench.auditing.draw(bench.clock.now()) == 1
+
+
+def test_a_part_stored_in_the_middle_of_a_draw_is_drawn_from_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under READ COMMITTED each question sees what was committed meanwhile."""
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.build(audit=AuditSettings(accepted_share=1.0))
+    bench.report(station, [OK] * 5)
+    ask = bench.auditing._accepted_between
+
+    def ask_after_one_more(session: Session, after_id: int, through_id: int) -> list[_Accepted]:
+        late = make_report(station.sequence + 1, package_id="a" * 64)
+        store_batch(session, [StationReports(station.address, EPOCH, [late])], [], bench.clock.now())
+        return ask(session, after_id, through_id)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.auditing, "_accepted_between", ask_after_one_more)
+        assert bench.auditing.draw(bench.clock.now()) == 5
+    assert bench.auditing.draw(bench.clock.now()) == 1
+    assert len({audit.inspection_id for audit in bench.audit_rows()}) == 6
 
 
 def test_each_station_and_product_has_its_own_draw(bench: Bench) -> None:

@@ -115,33 +115,38 @@ class TrainingRequests:
     def answer_alarms(self, now: datetime) -> None:
         """An open ESCAPES alarm calls for a training as soon as enough new defective parts are judged."""
         with self._database.read() as session:
-            wishes = [(alarm.id, self._readiness(session, alarm)) for alarm in open_alarms(session, AlarmKind.ESCAPES)]
-        for alarm_id, ready in wishes:
+            open_now = [alarm.id for alarm in open_alarms(session, AlarmKind.ESCAPES)]
+        for alarm_id in open_now:
+            # Asked without the write lock first: an alarm stays open for days, and mostly nothing has changed.
             with self._database.read() as session:
-                known = session.get_one(Alarm, alarm_id).evidence.get("learning")
-            words = ready.in_words()
-            if known == words and not ready.is_enough:
-                continue
+                alarm = session.get_one(Alarm, alarm_id)
+                is_called_for, words = self._answer(session, alarm)
+                if not is_called_for and alarm.evidence.get("learning") == words:
+                    continue
             with self._database.begin() as session:
                 alarm = session.get_one(Alarm, alarm_id)
-                hindrance = self._hindrance(session, alarm, ready)
-                if hindrance is None and alarm.product is not None:
-                    reason = f"alarm {alarm.id}: {alarm.message}"
+                is_called_for, words = self._answer(session, alarm)
+                if is_called_for and alarm.product is not None:
                     self._queue(
                         session,
                         alarm.product,
                         DetectorKind.AUTO,
-                        reason,
+                        f"alarm {alarm.id}: {alarm.message}",
                         now,
                         is_simulated=alarm.is_simulated,
                         alarm=alarm,
                     )
-                    words = f"{words}; a training was queued"
-                elif hindrance:
-                    words = f"{words}; {hindrance}"
                 if alarm.evidence.get("learning") != words:
                     alarm.evidence = {**alarm.evidence, "learning": words}
                     session.add(alarm)
+
+    def _answer(self, session: Session, alarm: Alarm) -> tuple[bool, str]:
+        """Whether a training is to be queued now, and what the alarm's evidence says about it."""
+        ready = self._readiness(session, alarm)
+        hindrance = self._hindrance(session, alarm, ready)
+        if hindrance is None and alarm.product is not None:
+            return True, f"{ready.in_words()}; a training was queued"
+        return False, f"{ready.in_words()}; {hindrance or 'the alarm names no product'}"
 
     def _readiness(self, session: Session, alarm: Alarm) -> Readiness:
         """New evidence counts, not the reference parts that the champion knew already."""

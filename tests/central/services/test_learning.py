@@ -5,9 +5,19 @@ import time
 import pytest
 
 from central.errors import ConflictError, NotFoundError
+from central.services.alarms import Signal, raise_alarm
 from central.services.trainer_run import TrainerRun
 from central.settings import LearningSettings, RolloutSettings
-from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, PromotionOutcome, TrainingState, Verdict
+from contracts.vocabulary import (
+    AlarmKind,
+    DetectorKind,
+    Judgement,
+    LabelSource,
+    PartUse,
+    PromotionOutcome,
+    TrainingState,
+    Verdict,
+)
 from tests.central.services.bench import PRODUCT, Bench, trainer
 
 
@@ -241,6 +251,26 @@ def test_nothing_is_trained_while_a_promoted_package_waits_for_its_rollout(bench
     bench.tick(3)
     assert len(bench.trainings()) == 2
     assert "awaits the gate or its rollout" in bench.alarms()[0].evidence["learning"]
+
+
+def test_an_open_alarm_takes_no_write_lock_while_nothing_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.add_references(good=5)
+    with bench.database.begin() as session:
+        signal = Signal(AlarmKind.ESCAPES, "made up", "none", is_simulated=True, product=PRODUCT)
+        raise_alarm(session, signal, bench.clock.now())
+    bench.learning.requests.answer_alarms(bench.clock.now())
+    before = bench.alarms()[0].evidence["learning"]
+    assert "5 good and 6 defective ones are missing; no training yet" in before
+
+    def no_lock() -> None:
+        raise AssertionError("the write lock was taken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.database, "begin", no_lock)
+        bench.learning.requests.answer_alarms(bench.clock.now())
+    bench.add_label(Judgement.GOOD, LabelSource.REFERENCE, "one more")
+    bench.learning.requests.answer_alarms(bench.clock.now())
+    assert "4 good and" in bench.alarms()[0].evidence["learning"]
 
 
 def test_automatic_learning_can_be_off(bench: Bench) -> None:

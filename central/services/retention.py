@@ -2,11 +2,13 @@
 """Lets go of what is older than the settings say: pictures, unfinished uploads, quarantined bytes, old inspections.
 
 Never touches what carries a judgement: audits, labelled pictures and what they rest on stay, and rollups stay too.
-Works in small bites so that ingest never waits long. Ticked by the worker.
+Works in small bites so that ingest never waits long; a tick bites until there is no more or its time is spent.
+Ticked by the worker.
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -23,6 +25,10 @@ from contracts.vocabulary import Verdict
 log = logging.getLogger(__name__)
 
 _BITE_ROWS: Final = 500
+# All services share one thread, so a tick must end; at the default period this is still some millions of rows a day.
+_BUDGET_S: Final = 2.0
+# SQLite's waiting writers look for the lock only now and then: without a pause the next bite would take it first.
+_PAUSE_S: Final = 0.02
 
 
 @dataclass
@@ -33,27 +39,53 @@ class RetentionCounts:
     uploads: int = 0
     quarantine_rows: int = 0
     inspections: int = 0
+    # Ticks that left something for the next one.
+    unfinished_ticks: int = 0
 
 
 class RetentionService:
-    """See the module."""
+    """See the module. `monotonic`: seconds, for the budget of a tick. `pause`: between two bites, for ingest."""
 
     name: Final = "retention"
 
-    def __init__(self, database: Database, blobs: Blobs, kept: EvidenceSettings, ingest: IngestSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: Blobs,
+        kept: EvidenceSettings,
+        ingest: IngestSettings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._database: Final = database
         self._blobs: Final = blobs
         self._kept: Final = kept
         self._max_quarantine_rows: Final = ingest.max_quarantine_rows
+        self._monotonic: Final = monotonic
+        self._pause: Final = pause
         self.period_s: Final = kept.retention_period_s
         self.counts: Final = RetentionCounts()
 
     def tick(self, now: datetime) -> None:
-        """One bite of each kind."""
+        """Bite until every bite comes short; after the budget the rest waits for the next tick."""
+        ends_at = self._monotonic() + _BUDGET_S
         self._drop_uploads(now)
-        self._drop_pictures(now)
         self._drop_quarantine()
-        self._drop_inspections(now)
+        # In turn, so that neither kind waits for the other's backlog.
+        hungry = [self._drop_pictures, self._drop_inspections]
+        while hungry := [bite for bite in hungry if bite(now) == _BITE_ROWS]:
+            if self._monotonic() >= ends_at:
+                self.counts.unfinished_ticks += 1
+                log.warning(
+                    "retention not done in time budget_s=%s unfinished_ticks=%s pictures=%s inspections=%s",
+                    _BUDGET_S,
+                    self.counts.unfinished_ticks,
+                    self.counts.pictures,
+                    self.counts.inspections,
+                )
+                return
+            self._pause(_PAUSE_S)
 
     def _drop_uploads(self, now: datetime) -> None:
         oldest = now - timedelta(hours=self._kept.partial_kept_hours)
@@ -62,7 +94,7 @@ class RetentionService:
                 path.unlink(missing_ok=True)
                 self.counts.uploads += 1
 
-    def _drop_pictures(self, now: datetime) -> None:
+    def _drop_pictures(self, now: datetime) -> int:
         with self._database.begin() as session:
             rows = session.exec(_aged_pictures(now, self._kept).limit(_BITE_ROWS)).all()
             ids, digests = [row.id for row in rows], {row.sha256 for row in rows}
@@ -74,6 +106,7 @@ class RetentionService:
         self.counts.pictures += len(ids)
         if ids:
             log.info("pictures let go pictures=%s files=%s", len(ids), len(unused))
+        return len(ids)
 
     def _drop_quarantine(self) -> None:
         with self._database.begin() as session:
@@ -88,9 +121,9 @@ class RetentionService:
         self.counts.quarantine_rows += answer.rowcount
         log.warning("quarantine over its bound, oldest let go rows=%s", answer.rowcount)
 
-    def _drop_inspections(self, now: datetime) -> None:
+    def _drop_inspections(self, now: datetime) -> int:
         if self._kept.inspections_kept_days <= 0:
-            return
+            return 0
         oldest = now - timedelta(days=self._kept.inspections_kept_days)
         with self._database.begin() as session:
             ids = session.exec(
@@ -104,19 +137,27 @@ class RetentionService:
             ).all()
             session.connection().execute(delete(columns_of(Inspection)).where(col(Inspection.id).in_(ids)))
         self.counts.inspections += len(ids)
+        return len(ids)
 
 
 def _aged_pictures(now: datetime, kept: EvidenceSettings) -> Any:
-    """Pictures past their time, of accepted parts earlier than of the others; none that a judgement rests on."""
+    """Pictures past their time, of accepted parts earlier than of the others; none that a judgement rests on.
+
+    A picture whose inspection is gone, or never came, goes by its own age. What its part was judged is not known,
+    so it has the longer of the two times.
+    """
+    is_orphan = col(Inspection.id).is_(None)
     is_accepted = col(Inspection.verdict) == Verdict.OK
+    times = (kept.accepted_kept_days, kept.rejected_kept_days)
+    orphan_days = max(times) if min(times) > 0 else 0.0
     ages = [
         and_(condition, col(Evidence.offered_at) < now - timedelta(days=days))
-        for condition, days in ((is_accepted, kept.accepted_kept_days), (~is_accepted, kept.rejected_kept_days))
+        for condition, days in zip((is_accepted, ~is_accepted, is_orphan), (*times, orphan_days), strict=True)
         if days > 0
     ]
     return (
         select(Evidence)
-        .join(
+        .outerjoin(
             Inspection,
             and_(
                 col(Inspection.station_id) == col(Evidence.station_id),

@@ -126,6 +126,55 @@ def test_old_inspections_go_only_when_asked_and_judged_ones_never(
     assert parts == 4
 
 
+@pytest.mark.parametrize(
+    ("kept", "days", "left"),
+    [
+        (EvidenceSettings(inspections_kept_days=20), 31, [1, 2, 3, 4]),
+        (EvidenceSettings(inspections_kept_days=20), 366, [3, 4]),
+        (EvidenceSettings(inspections_kept_days=20, accepted_kept_days=0), 366, [1, 2, 3, 4]),
+    ],
+)
+def test_pictures_whose_inspection_is_gone_go_by_the_longer_time(
+    stocked: Database, blobs: Blobs, kept: EvidenceSettings, days: int, left: list[int]
+) -> None:
+    RetentionService(stocked, blobs, kept, IngestSettings()).tick(START + timedelta(days=21))
+    RetentionService(stocked, blobs, kept, IngestSettings()).tick(START + timedelta(days=days))
+    assert _kept(stocked, blobs) == left
+
+
+def _many(database: Database, number: int) -> None:
+    with database.begin() as session:
+        made = [make_report(sequence) for sequence in range(1, number + 1)]
+        reports.store_batch(session, [reports.StationReports(STATION, EPOCH, made)], [], START)
+
+
+def test_one_tick_lets_go_of_more_than_one_bite_and_pauses_in_between(
+    database: Database, blobs: Blobs, count_rows: Callable[[Database, str], int]
+) -> None:
+    _many(database, 1_200)
+    pauses: list[float] = []
+    kept = EvidenceSettings(inspections_kept_days=1)
+    service = RetentionService(database, blobs, kept, IngestSettings(), pause=pauses.append)
+    service.tick(START + timedelta(days=2))
+    assert count_rows(database, "inspection") == 0
+    assert len(pauses) == 2
+    assert (service.counts.inspections, service.counts.unfinished_ticks) == (1_200, 0)
+
+
+def test_a_tick_ends_when_its_time_is_spent_and_says_so(
+    sqlite_database: Database, blobs: Blobs, count_rows: Callable[[Database, str], int]
+) -> None:
+    _many(sqlite_database, 1_200)
+    seconds = iter(range(0, 1_000, 60))
+    kept = EvidenceSettings(inspections_kept_days=1)
+    service = RetentionService(
+        sqlite_database, blobs, kept, IngestSettings(), monotonic=lambda: next(seconds), pause=lambda _s: None
+    )
+    service.tick(START + timedelta(days=2))
+    assert count_rows(sqlite_database, "inspection") == 700
+    assert service.counts.unfinished_ticks == 1
+
+
 def test_quarantine_is_bounded_and_keeps_the_newest(
     database: Database, blobs: Blobs, count_rows: Callable[[Database, str], int]
 ) -> None:

@@ -7,11 +7,13 @@ is held and reported; a part that was not seen is reported from the gap in the t
 itself; built, started and stopped by the composition root.
 
 Known loss, bounded to the last group commit: a process killed between signal and commit finds the part as a gap
-at its next start and reports it as SESSION_CRASHED and held, although its signal may have let it pass.
+at its next start and reports it as SESSION_CRASHED and held, although its signal may have let it pass. The same
+holds for a part whose inspection failed for an unforeseen reason: it is reported as MISSED_FRAME and held.
 """
 
 import logging
 import threading
+from collections import deque
 from typing import Final, Protocol
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from contracts.commands import RejectSignal
 from contracts.ids import InspectionId, StationAddress
 from contracts.reports import InspectionReported
-from contracts.vocabulary import SignalState, Verdict
+from contracts.vocabulary import SignalState, Verdict, VerdictCause
 from edge_agent.actuators.base import RejectOutput
 from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
@@ -115,11 +117,14 @@ class InspectionLoop:
         self._is_simulated = is_simulated
         self._default_product = default_product
         self._last_product: str | None = None
+        # Parts that the triggers have counted and no report names yet, oldest first.
+        self._owed: deque[tuple[int, VerdictCause]] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="judge", daemon=True)
         self.strays = 0
         self.recounts = 0
         self.crashes = 0
+        self.unreported = 0
 
     def start(self) -> None:
         """Begin to judge."""
@@ -152,8 +157,28 @@ class InspectionLoop:
             self.crashes += 1
             _log.exception("inspection failed trigger_number=%d crashes=%d", queued.frame.trigger_number, self.crashes)
             self._health.set_fault("loop", f"an inspection failed: {error}", "see the station's log")
+            self._report_owed(queued.frame)
         finally:
             self._health.part_ended()
+
+    def _report_owed(self, frame: Frame) -> None:
+        """After a failure: the triggers have moved on, so these parts would be found by nobody else."""
+        try:
+            while self._owed:
+                number, cause = self._owed[0]
+                report = missed_report(
+                    frame,
+                    number,
+                    cause=cause,
+                    product=frame.product or self._default_product,
+                    sequence=self._outbox.next_sequence(),
+                    is_simulated=self._is_simulated or frame.is_simulated,
+                )
+                is_seen = number == frame.trigger_number
+                self._put(report.model_copy(update={"part_id": frame.part_id}) if is_seen else report)
+        except Exception:  # noqa: BLE001 - the thread goes on, and the parts are counted
+            self.unreported += len(self._owed)
+            _log.exception("parts without a report parts=%d unreported=%d", len(self._owed), self.unreported)
 
     def inspect(self, queued: QueuedFrame) -> None:
         """Take one frame through judge, signal and record.
@@ -162,11 +187,14 @@ class InspectionLoop:
             EdgeError: the outbox took nothing; the part is found as a gap at the next start.
         """
         frame = queued.frame
+        self._owed.clear()
         sighting = self._triggers.see(frame.trigger_number, frame.captured_at)
         if sighting.is_stray:
             self.strays += 1
             _log.warning("stray frame ignored trigger_number=%d strays=%d", frame.trigger_number, self.strays)
             return
+        self._owed.extend((number, sighting.cause) for number in sighting.missed)
+        self._owed.append((frame.trigger_number, VerdictCause.MISSED_FRAME))
         is_simulated = self._is_simulated or frame.is_simulated
         if is_simulated:
             self._health.mark_simulated()
@@ -204,6 +232,8 @@ class InspectionLoop:
 
     def _put(self, report: InspectionReported) -> None:
         self._outbox.put(report)
+        # Reports leave in the order in which they are owed.
+        self._owed.popleft()
         latency = report.latency
         self._health.record(
             PartSeen(

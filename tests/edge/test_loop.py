@@ -236,6 +236,47 @@ def test_loop_thread_survives_everything_around_it_and_judges_what_waits_before_
     assert "loop" in {fault.code for fault in bench.health.status().faults}
 
 
+@pytest.mark.parametrize("reach", ["judge", "signalled"])
+def test_failure_before_the_report_leaves_no_part_unreported(reach: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(last_recorded=0)
+    bench.activate(0.1)
+    failures = iter([RuntimeError("driver")])
+    where, name = (bench.loop._judge, "judge") if reach == "judge" else (bench.loop, "_record_missed")
+    real = getattr(where, name)
+
+    def fail_once(*args: object, **more: object) -> object:
+        for failure in failures:
+            raise failure
+        return real(*args, **more)
+
+    monkeypatch.setattr(where, name, fail_once)
+    bench.queue.put(frame_of(3, bench.clock, part_id="p-3"))
+    bench.queue.put(frame_of(4, bench.clock))
+    bench.loop.start()
+    assert bench.loop.stop(timeout_s=20)
+    told = [(report.trigger_number, report.verdict, report.disposition) for report in bench.outbox.reports]
+    assert told == [
+        (1, "NO_DECISION", "HELD"),
+        (2, "NO_DECISION", "HELD"),
+        (3, "NO_DECISION", "HELD"),
+        (4, "OK", "PASSED"),
+    ]
+    assert [report.cause for report in bench.outbox.reports[:3]] == ["SESSION_CRASHED"] * 2 + ["MISSED_FRAME"]
+    assert bench.outbox.reports[2].part_id == "p-3"
+    assert [report.sequence for report in bench.outbox.reports] == [1, 2, 3, 4]
+    assert (bench.loop.crashes, bench.loop.unreported) == (1, 0)
+
+
+def test_outbox_that_fails_unforeseen_ends_no_thread_and_the_parts_are_counted() -> None:
+    bench = Bench(last_recorded=0)
+    bench.activate(0.1)
+    bench.outbox.failure = RuntimeError("outbox")
+    bench.queue.put(frame_of(2, bench.clock))
+    bench.loop.start()
+    assert bench.loop.stop(timeout_s=20)
+    assert (bench.loop.crashes, bench.loop.unreported) == (1, 2)
+
+
 def test_closed_outbox_ends_no_thread() -> None:
     bench = Bench()
     bench.activate(0.1)

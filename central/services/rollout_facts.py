@@ -28,6 +28,13 @@ MOST_PARTS: Final = 5_000
 _RECENT_AUDITS: Final = 100
 _LEAST_AUDITS: Final = 20
 _JUDGES_WITHIN: Final = timedelta(hours=24)
+# No station can say these of an assignment whose number it trusts: whatever came, it was not the one in force.
+_ANSWERS_NOTHING: Final = (
+    RefusalReason.SIGNATURE,
+    RefusalReason.ROLLBACK,
+    RefusalReason.TOO_LARGE,
+    RefusalReason.WRONG_STATION,
+)
 _DIVERTED: Final = (Verdict.NG, Verdict.REVIEW)
 # What a package can be guilty of. A bad picture or a frame that never came is not the package's doing.
 _PACKAGE_CAUSES: Final = (
@@ -70,10 +77,12 @@ def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> t
     """The station's state of the package under this assignment (or a later one), and its refusal, if it is one.
 
     A status that answers an earlier assignment says nothing. UNREACHABLE is retried by the station: no refusal yet.
+    Nor is what a station says of a message that was no assignment of its own, under the number that it has.
     """
     if status is None or status.assignment_number < number:
         return None, None
-    if status.refused is not None and status.assignment_number == number:
+    is_answer = status.refused is not None and status.refused not in _ANSWERS_NOTHING
+    if is_answer and status.assignment_number == number:
         return None, f"assignment {number}: {status.refused} {status.detail}".strip()
     for progress in status.packages:
         if progress.product == rollout.product and progress.package_id == rollout.package_id:

@@ -45,6 +45,7 @@ _MAILBOX: Final = 8
 _STOP_TIMEOUT_S: Final = 3.0
 _FAULT: Final = "package-refused"
 _LINK_FAULT: Final = "package-unreachable"
+_IGNORED_FAULT: Final = "assignment-ignored"
 
 
 @dataclass
@@ -53,6 +54,8 @@ class InstallerCounters:
 
     assignments_accepted: int = 0
     assignments_refused: int = 0
+    # Garbage, a bad signature, another station's, an old number: nothing that could be answered.
+    assignments_ignored: int = 0
     assignments_repeated: int = 0
     mailbox_dropped: int = 0
     activated: int = 0
@@ -212,8 +215,17 @@ class PackageInstaller:
             try:
                 self._take(sealed)
             except PackageRefused as refusal:
-                self.counters.assignments_refused += 1
-                self._progress.refuse(refusal.reason, refusal.message, refusal.number)
+                self._answer(refusal)
+
+    def _answer(self, refusal: PackageRefused) -> None:
+        if refusal.number is not None:
+            self.counters.assignments_refused += 1
+            self._progress.refuse(refusal.reason, refusal.message, refusal.number)
+            return
+        self.counters.assignments_ignored += 1
+        remedy = "find out who else writes to the assignment topic, or whether the station has central's key"
+        self._faults.add(_IGNORED_FAULT, f"{refusal.reason}: {refusal.message}", remedy)
+        self._progress.ignore(refusal.reason, refusal.message)
 
     def _take(self, sealed: bytes) -> None:
         offered = open_envelope(sealed, self._key)
@@ -238,6 +250,7 @@ class PackageInstaller:
         else:
             self.counters.assignments_repeated += 1
             if self._target is not None:
+                self._faults.clear(_IGNORED_FAULT)
                 self._progress.forgive()
                 return
         self._aim_at(offered.assignment)
@@ -245,6 +258,7 @@ class PackageInstaller:
     def _aim_at(self, assignment: AssignPackage) -> None:
         self._progress.begin(assignment.number, {package.product for package in assignment.packages})
         self._faults.clear(_FAULT)
+        self._faults.clear(_IGNORED_FAULT)
         self._target = assignment
         self._has_new_target = True
 

@@ -3,6 +3,10 @@
 
 Decides nothing; the installer tells it each change. A status that the bus does not take is sent after the next
 connect, so the last word always arrives. Used by the package installer alone.
+
+`refused` answers one assignment, the one that `assignment_number` names. What cannot be trusted to be an assignment of
+this station, or is an old one, has no number that could be answered: it is told in `detail` and never as `refused`,
+else a stray message would pass for the refusal of the present assignment and end its rollout.
 """
 
 import logging
@@ -33,6 +37,7 @@ class ProgressReport:
         self._refused: RefusalReason | None = None
         self._refused_number: int | None = None
         self._detail = ""
+        self._ignored = ""
         self._packages: dict[str, PackageProgress] = {}
 
     def begin(self, number: int, products: set[str]) -> None:
@@ -40,25 +45,34 @@ class ProgressReport:
         with self._lock:
             self._number = number
             self._refused = self._refused_number = None
-            self._detail = ""
+            self._detail = self._ignored = ""
             self._packages = {product: row for product, row in self._packages.items() if product in products}
         self.publish()
 
-    def refuse(self, reason: RefusalReason, detail: str, number: int | None) -> None:
-        """An assignment was refused; what runs goes on. `number`: of the refused one, where it can be trusted."""
+    def refuse(self, reason: RefusalReason, detail: str, number: int) -> None:
+        """The assignment with this number, which can be trusted, was refused; what runs goes on."""
         with self._lock:
             self._refused, self._refused_number = reason, number
             self._detail = detail[:_MAX_DETAIL]
-        _log.warning("assignment refused station=%s reason=%s detail=%s", self._station, reason, detail)
+        _log.warning(
+            "assignment refused station=%s number=%d reason=%s detail=%s", self._station, number, reason, detail
+        )
+        self.publish()
+
+    def ignore(self, reason: RefusalReason, detail: str) -> None:
+        """Something on the assignment topic was no new assignment of this station; it answers no number."""
+        with self._lock:
+            self._ignored = f"ignored, {reason}: {detail}"[:_MAX_DETAIL]
+        _log.warning("assignment ignored station=%s reason=%s detail=%s", self._station, reason, detail)
         self.publish()
 
     def forgive(self) -> None:
         """The valid assignment was heard again: an earlier refusal is no longer the last word."""
         with self._lock:
-            if self._refused is None:
+            if self._refused is None and not self._ignored:
                 return
             self._refused = self._refused_number = None
-            self._detail = ""
+            self._detail = self._ignored = ""
         self.publish()
 
     def is_active(self, product: str, package_id: str) -> bool:
@@ -107,7 +121,7 @@ class ProgressReport:
                 assignment_number=self._refused_number or self._number,
                 at=self._clock.now(),
                 refused=self._refused,
-                detail=self._detail,
+                detail=self._detail or self._ignored,
                 packages=[self._packages[product] for product in sorted(self._packages)],
             )
 

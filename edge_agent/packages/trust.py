@@ -30,7 +30,8 @@ _KEY_TYPE: Final = "ed25519"
 class PackageRefused(TrustError):  # noqa: N818 - a refusal is an answer, not an accident
     """An assignment or a package is not accepted. Report `reason`; never retry.
 
-    `number` is set when the signature was good, so that the report can name the refused assignment.
+    `number` is set when the signature was good and the assignment is a new one for this station: only then is the
+    refusal an answer to it.
     """
 
     default_code = "package-refused"

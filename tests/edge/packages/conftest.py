@@ -145,6 +145,11 @@ class Bench:
         assert row.reason is reason, row
         return row
 
+    def wait_ignored(self, reason: RefusalReason) -> None:
+        """Wait until a message on the assignment topic was ignored for this reason, which refuses no assignment."""
+        self.wait(lambda: bool(self.statuses) and self.status().detail.startswith(f"ignored, {reason}:"))
+        assert self.status().refused is None
+
     def _heard(self, _topic: str, payload: bytes) -> None:
         self.statuses.append(codec.decode(PackageStatus, payload))
 

@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from contracts.ids import StationAddress
 from contracts.topics import Channel, topic
-from contracts.vocabulary import RefusalReason, Variant
+from contracts.vocabulary import PackageState, RefusalReason, Variant
 from edge_agent.errors import DeviceError
 from edge_agent.inference.session import InferenceSession
 from edge_agent.packages.activation import Runtime
@@ -98,20 +98,20 @@ def test_package_beyond_the_byte_bound_is_refused(bench: Bench) -> None:
     bench.wait_refused(REASON.TOO_LARGE)
 
 
-def test_older_assignment_number_is_refused_and_status_names_the_running_one(bench: Bench) -> None:
+def test_older_assignment_number_is_ignored_and_status_names_the_running_one(bench: Bench) -> None:
     first, second = two_packages(bench)
     bench.assign(5, {"ring": second})
     bench.wait(lambda: bench.status().assignment_number == 5 and bench.installer.counters.activated == 2)
     bench.assign(4, {"ring": first})
-    bench.wait(lambda: bench.status().refused is REASON.ROLLBACK)
+    bench.wait_ignored(REASON.ROLLBACK)
     assert bench.status().assignment_number == 5
     assert bench.store.slots("ring").current == second
 
 
-def test_second_assignment_under_a_used_number_is_refused(bench: Bench) -> None:
+def test_second_assignment_under_a_used_number_is_ignored(bench: Bench) -> None:
     _first, second = two_packages(bench)
     bench.assign(1, {"ring": second})
-    bench.wait(lambda: bench.status().refused is REASON.ROLLBACK)
+    bench.wait_ignored(REASON.ROLLBACK)
 
 
 def test_number_is_remembered_over_a_restart(bench: Bench) -> None:
@@ -120,7 +120,7 @@ def test_number_is_remembered_over_a_restart(bench: Bench) -> None:
     bench.broker.retained.clear()
     bench.start()
     bench.assign(1, {"ring": second})
-    bench.wait(lambda: bench.status().refused is REASON.ROLLBACK)
+    bench.wait_ignored(REASON.ROLLBACK)
 
 
 def test_repeated_assignment_changes_nothing(bench: Bench) -> None:
@@ -132,11 +132,11 @@ def test_repeated_assignment_changes_nothing(bench: Bench) -> None:
     assert bench.status().refused is None
 
 
-def test_assignment_for_another_station_is_refused(bench: Bench) -> None:
+def test_assignment_for_another_station_is_ignored(bench: Bench) -> None:
     _first, second = two_packages(bench)
     other = StationAddress(site="demo", line="line-1", station="st-2")
     bench.deliver(bench.server.seal(other, 9, {"ring": second}))
-    bench.wait(lambda: bench.status().refused is REASON.WRONG_STATION)
+    bench.wait_ignored(REASON.WRONG_STATION)
     assert bench.status().assignment_number == 1
 
 
@@ -147,26 +147,51 @@ def test_expired_assignment_is_refused_under_its_own_number(bench: Bench) -> Non
     assert bench.status().assignment_number == 2
 
 
-def test_assignment_signed_by_a_foreign_key_is_refused(bench: Bench) -> None:
+def test_assignment_signed_by_a_foreign_key_is_ignored(bench: Bench) -> None:
     _first, second = two_packages(bench)
     bench.assign(2, {"ring": second}, signer=CryptoSigner.generate_ed25519())
-    bench.wait(lambda: bench.status().refused is REASON.SIGNATURE)
+    bench.wait_ignored(REASON.SIGNATURE)
 
 
 @pytest.mark.parametrize("rubbish", [b"\xff\x00", b"{}", b"[]", b"null", b'{"payload": 1}', b"[" * 5000])
-def test_rubbish_on_the_assignment_topic_is_refused(bench: Bench, rubbish: bytes) -> None:
+def test_rubbish_on_the_assignment_topic_is_ignored(bench: Bench, rubbish: bytes) -> None:
     bench.start()
     bench.deliver(rubbish)
-    bench.wait(lambda: bool(bench.statuses) and bench.status().refused is REASON.UNREADABLE)
+    bench.wait_ignored(REASON.UNREADABLE)
+
+
+def test_stray_message_never_answers_the_assignment_in_force(bench: Bench) -> None:
+    first, _second = two_packages(bench)
+    bench.deliver(b"{}")
+    bench.wait_ignored(REASON.UNREADABLE)
+    status = bench.status()
+    assert (status.assignment_number, status.refused) == (1, None)
+    assert [(row.package_id, row.state) for row in status.packages] == [(first, PackageState.ACTIVE)]
+    counters = bench.installer.counters
+    assert (counters.assignments_ignored, counters.assignments_refused) == (1, 0)
+    assert [fault.code for fault in bench.installer.faults()] == ["assignment-ignored"]
+
+
+def test_stray_message_does_not_hide_the_refusal_of_an_assignment(bench: Bench) -> None:
+    _first, second = two_packages(bench)
+    bench.assign(2, {"ring": second}, now=datetime.now(UTC) - timedelta(days=3))
+    bench.wait(lambda: bench.status().refused is REASON.EXPIRED)
+    bench.deliver(b"{}")
+    bench.wait(lambda: bench.installer.counters.assignments_ignored == 1)
+    assert (bench.status().assignment_number, bench.status().refused) == (2, REASON.EXPIRED)
+    assert "expired" in bench.status().detail
 
 
 def test_refusal_is_taken_back_when_the_valid_assignment_is_heard_again(bench: Bench) -> None:
-    first, _second = two_packages(bench)
+    first, second = two_packages(bench)
     valid = bench.broker.retained[topic(STATION, Channel.ASSIGNMENT)]
-    bench.deliver(b"{}")
+    bench.assign(2, {"ring": second}, now=datetime.now(UTC) - timedelta(days=3))
     bench.wait(lambda: bench.status().refused is not None)
+    bench.deliver(b"{}")
+    bench.wait(lambda: bench.installer.counters.assignments_ignored == 1)
     bench.deliver(valid)
     bench.wait(lambda: bench.status().refused is None)
+    assert (bench.status().detail, bench.installer.faults()) == ("", [])
     assert bench.store.slots("ring").current == first
 
 

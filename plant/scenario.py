@@ -204,15 +204,23 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     """Read a shipped scenario by name, or a file.
 
     Raises:
-        ScenarioError: no such scenario, not TOML, or faults in it; correct the file.
+        ScenarioError: no such scenario, not readable, not TOML, or faults in it; correct the file.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml" and str(name_or_path) in shipped_scenarios():
         return read_scenario(_shipped().joinpath(f"{name_or_path}.toml").read_text("utf-8"), str(name_or_path))
-    if not path.is_file():
-        known = ", ".join(shipped_scenarios())
-        raise ScenarioError(str(name_or_path), [f"expected a .toml file or one of: {known}"])
-    return read_scenario(path.read_text("utf-8"), path.stem)
+    try:
+        if not path.is_file():
+            known = ", ".join(shipped_scenarios())
+            raise ScenarioError(str(name_or_path), [f"expected a .toml file or one of: {known}"])
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        fault = f"expected text in UTF-8, got another byte at position {error.start}; save the file as UTF-8"
+        raise ScenarioError(str(name_or_path), [fault]) from error
+    except OSError as error:
+        fault = f"expected a file that can be read, got {error.strerror}; give another file"
+        raise ScenarioError(str(name_or_path), [fault]) from error
+    return read_scenario(text, path.stem)
 
 
 def shipped_scenarios() -> tuple[str, ...]:

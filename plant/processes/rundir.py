@@ -23,9 +23,22 @@ class FolderLock:
     """Holds a data folder for one running plant. The kernel drops the lock when the process dies."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Take the lock; makes the folder.
+
+        Raises:
+            UsageError: the folder cannot be made or written, or a plant is running on it.
+        """
         self._path = folder / LOCK_NAME
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            got = "a file" if folder.is_file() else f"the error {error.strerror!r}"
+            msg = (
+                f"data folder {folder}: expected a folder that can be made and written, got {got}; "
+                "give another folder with --data"
+            )
+            raise UsageError(msg) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -107,6 +107,12 @@ def test_text_that_is_no_toml_is_refused() -> None:
         read_scenario("title = ", "broken")
 
 
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'title = "\xff"')
+    with pytest.raises(ScenarioError, match="expected text in UTF-8, got another byte at position 9"):
+        load_scenario(tmp_path / "mine.toml")
+
+
 def test_an_unknown_name_lists_the_shipped_ones(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="new-defect"):
         load_scenario("no-such-thing")

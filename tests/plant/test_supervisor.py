@@ -134,6 +134,12 @@ def test_log_files_are_bounded_in_bytes(tmp_path: Path) -> None:
     assert "line 99" in (tmp_path / "a.log").read_text()
 
 
+def test_a_data_folder_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="expected a folder that can be made and written, got a file"):
+        FolderLock(tmp_path / "file")
+
+
 def test_second_plant_on_the_same_folder_is_refused_by_name(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
     assert lock_owner(tmp_path) == os.getpid()

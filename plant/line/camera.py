@@ -22,6 +22,8 @@ from plant.line.truth import PartTruth, TruthBook
 
 _log = logging.getLogger(__name__)
 _RENDER_AHEAD = 8
+# Books of older plants hold this column too.
+_PHASE = "line"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class CameraCounters:
 class CameraSimulator:
     """One camera of the line. Threads: one renders ahead, one is the clock, one sends.
 
-    `fault` says why the line stands still for good, when a part cannot be made; None otherwise.
+    `fault` says why the line stands still for good, when a part cannot be made or its truth cannot be written
+    down; None otherwise.
     """
 
     def __init__(
@@ -57,19 +60,17 @@ class CameraSimulator:
         host: str = "127.0.0.1",
         port: int = 0,
         queue_frames: int = 4,
-        limit_parts: int | None = None,
         on_trigger: Callable[[StationAddress, int], None] | None = None,
     ) -> None:
         self.address = address
         self._feed, self._truth, self._takt_s, self._phase_shift_s = feed, truth, takt_s, phase_shift_s
-        self._limit, self._on_trigger = limit_parts, on_trigger
+        self._on_trigger = on_trigger
         self._next_trigger = truth.last_trigger(str(address)) + 1
         self._already_passed = self._next_trigger - 1
-        self._phase, self._side, self._side_from = "line", "A", self._next_trigger
+        self._side, self._side_from = "A", self._next_trigger
         self._generation = 0
         self._lock = threading.Lock()
-        self._stopping, self._running, self._is_held = threading.Event(), threading.Event(), threading.Event()
-        self._is_held.set()
+        self._stopping, self._running = threading.Event(), threading.Event()
         self._ahead: queue.Queue[tuple[int, int, LinePart]] = queue.Queue(_RENDER_AHEAD)
         self._counts = {"camera": 0, "slips": 0}
         self._server = FrameServer(str(address), host, port, queue_frames)
@@ -90,26 +91,6 @@ class CameraSimulator:
         """Parts that passed this camera since `start`."""
         with self._lock:
             return self._next_trigger - 1 - self._already_passed
-
-    @property
-    def is_finished(self) -> bool:
-        """The limit of parts is reached; the line stands still."""
-        return self._limit is not None and self.parts_passed >= self._limit
-
-    @property
-    def is_held(self) -> bool:
-        """Stopped, and the part under way has passed."""
-        return self._is_held.is_set()
-
-    @property
-    def phase(self) -> str:
-        """Tag that is written beside each part's truth."""
-        return self._phase
-
-    def set_phase(self, phase: str) -> None:
-        """Tag all parts from the next one on."""
-        with self._lock:
-            self._phase = phase
 
     def use_side(self, side: str) -> None:
         """Show parts of this side only, from the very next trigger on; rendered-ahead parts are thrown away."""
@@ -141,7 +122,6 @@ class CameraSimulator:
 
     def start_line(self) -> None:
         """Let parts pass, one each takt."""
-        self._is_held.clear()
         self._running.set()
 
     def stop_line(self) -> None:
@@ -169,8 +149,7 @@ class CameraSimulator:
             try:
                 part = self._feed.part(trigger, side, trigger - side_from)
             except Exception as error:  # noqa: BLE001 - whatever it is, the line must stop and say so
-                self.fault = f"part {trigger}: {error}"
-                _log.error("line stands still station=%s %s", self.address, self.fault)
+                self._stand_still(trigger, error)
                 return
             while not self._stopping.is_set():
                 with self._lock:
@@ -200,12 +179,10 @@ class CameraSimulator:
     def _tick(self) -> None:
         due = None
         while not self._stopping.is_set():
-            if not self._running.is_set() or self.is_finished:
+            if not self._running.is_set():
                 due = None
-                self._is_held.set()
                 self._stopping.wait(0.02)
                 continue
-            self._is_held.clear()
             now = time.monotonic()
             due = now + self._phase_shift_s if due is None else due
             if now < due:
@@ -220,7 +197,13 @@ class CameraSimulator:
                 due += late_s
                 self._count("slips")
             due += self._takt_s
-            if not self._pass(part):
+            trigger = self._next_trigger
+            try:
+                has_passed = self._pass(part)
+            except Exception as error:  # noqa: BLE001 - a full disk, say: the line must stop and say so
+                self._stand_still(trigger, error)
+                return
+            if not has_passed:
                 due -= self._takt_s
 
     def _pass(self, part: LinePart) -> bool:
@@ -229,7 +212,7 @@ class CameraSimulator:
         with self._lock:
             if part.side != self._side:
                 return False
-            trigger, phase = self._next_trigger, self._phase
+            trigger = self._next_trigger
             self._truth.record(
                 PartTruth(
                     station=str(self.address),
@@ -241,7 +224,7 @@ class CameraSimulator:
                     defect_class=part.defect_class,
                     severity=part.severity,
                     mask_px=part.mask_px,
-                    phase=phase,
+                    phase=_PHASE,
                     side=part.side,
                     captured_at=captured_at,
                 )
@@ -254,6 +237,10 @@ class CameraSimulator:
         else:
             self._server.offer(pack_line_part(part, trigger, captured_at))
         return True
+
+    def _stand_still(self, trigger: int, error: Exception) -> None:
+        self.fault = f"part {trigger}: {error}"
+        _log.error("line stands still station=%s %s", self.address, self.fault)
 
     def _count(self, name: str) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ does it. Called by the `sightline` command.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Self
 
 import cv2
@@ -30,7 +31,7 @@ class CommissioningPicture:
 
 
 class LineSimulator:
-    """A line with its cameras. `limit_parts` of the whole line are shared evenly among the stations."""
+    """A line with its cameras."""
 
     def __init__(self, scenario: Scenario, cameras: dict[str, CameraSimulator], feeds: dict[str, PartFeed]) -> None:
         self.scenario = scenario
@@ -45,7 +46,6 @@ class LineSimulator:
         truth: TruthBook,
         replay: ReplaySet | None = None,
         *,
-        limit_parts: int | None = None,
         on_trigger: Callable[[StationAddress, int], None] | None = None,
     ) -> Self:
         """Cameras for each station, rendered parts or replayed pictures (to which the scenario is fitted)."""
@@ -66,7 +66,6 @@ class LineSimulator:
                 scenario.takt_s,
                 # Spread over the takt: the stations share the processor.
                 phase_shift_s=scenario.takt_s * index / count,
-                limit_parts=None if limit_parts is None else -(-limit_parts // count),
                 on_trigger=on_trigger,
             )
         return cls(scenario, cameras, feeds)
@@ -75,11 +74,6 @@ class LineSimulator:
     def parts_passed(self) -> int:
         """Parts that passed all cameras since `start`."""
         return sum(camera.parts_passed for camera in self.cameras.values())
-
-    @property
-    def is_finished(self) -> bool:
-        """Every camera has reached its limit of parts."""
-        return all(camera.is_finished for camera in self.cameras.values())
 
     def start(self) -> None:
         """Listen on all cameras."""
@@ -100,11 +94,6 @@ class LineSimulator:
         """End all cameras."""
         for camera in self.cameras.values():
             camera.stop()
-
-    def set_phase(self, phase: str) -> None:
-        """Tag the truth of all parts from now on."""
-        for camera in self.cameras.values():
-            camera.set_phase(phase)
 
     def use_side(self, side: str) -> None:
         """Show parts of this side only, from the next trigger on, at all cameras."""
@@ -129,12 +118,19 @@ class LineSimulator:
         self._pending = [step for step in self._pending if step.part > passed]
         return due
 
+    def steps_left(self) -> list[Step]:
+        """Steps for processes that were not handed out yet, whether their part has passed or not."""
+        return list(self._pending)
+
     def commissioning(self, product: str, count: int) -> Iterator[CommissioningPicture]:
         """Sound parts of a product, taken at all stations in turn."""
         feeds = [feed.commissioning(product, -(-count // len(self._feeds))) for feed in self._feeds.values()]
         made = 0
-        for parts in zip(*feeds, strict=True):
+        # Replayed pictures need not come out even: then the last turn has none for some stations.
+        for parts in zip_longest(*feeds):
             for part in parts:
+                if part is None:
+                    continue
                 if made == count:
                     return
                 made += 1

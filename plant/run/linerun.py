@@ -110,15 +110,15 @@ class LineRun:
         self.progress.note(f"{len(self._missing())} parts are still without a report after {timeout_s:.0f} s")
 
     def faults_due(self) -> list[Step]:
-        """Steps for processes that were planned and never came."""
-        passed = self.line.parts_passed
-        return [step for step in self.line.scenario.steps if step.is_for_processes and step.part > passed]
+        """Steps for processes that were planned and never played, whether their part has passed or not."""
+        return self.line.steps_left()
 
     def _is_enough(self) -> bool:
         planned = self.line.scenario.parts
         if planned and self.line.parts_passed < planned:
             return False
-        if not self.faults.is_quiet:
+        # A fault whose part has just passed is played before the line may end.
+        if not self.faults.is_quiet or any(step.part <= self.line.parts_passed for step in self.line.steps_left()):
             return False
         return not self.new_kinds or (self._is_rolled_out() and self._new_kind_after >= ENOUGH_NEW_KIND)
 

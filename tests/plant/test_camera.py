@@ -2,7 +2,9 @@
 """The camera simulator with a real client: every part has one truth, numbers have no gaps, losses are counted."""
 
 import socket
+import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from plant.errors import PlantError
 from plant.line.camera import CameraSimulator
 from plant.line.cameras import LineSimulator
 from plant.line.feed import LinePart
-from plant.line.truth import TruthBook
+from plant.line.truth import PartTruth, TruthBook
 from plant.scenario import load_scenario
 
 STATION = StationAddress(site="demo", line="line-1", station="st-1")
@@ -80,8 +82,12 @@ def _started(truth: TruthBook) -> Iterator[Callable[..., CameraSimulator]]:
     def start(
         feed: NumberedFeed | None = None, takt_s: float = 0.005, *, limit: int | None = None, queue_frames: int = 2
     ) -> CameraSimulator:
+        def hold_at_limit(_station: StationAddress, _trigger: int) -> None:
+            if camera.parts_passed == limit:
+                camera.stop_line()
+
         camera = CameraSimulator(
-            STATION, feed or NumberedFeed(), truth, takt_s, limit_parts=limit, queue_frames=queue_frames
+            STATION, feed or NumberedFeed(), truth, takt_s, on_trigger=hold_at_limit, queue_frames=queue_frames
         )
         camera.start()
         cameras.append(camera)
@@ -125,9 +131,9 @@ def test_frames_carry_every_trigger_in_order_and_truth_stands_before(
         assert (row.part_id, row.captured_at) == (header.part_id, header.captured_at)
         assert header.is_simulated
         assert picture == bytes([number % 256]) * (16 * 16 * 3)
-    eventually(lambda: camera.is_finished, "the line did not end at its limit")
+    eventually(lambda: camera.parts_passed == 60, "the line did not end at its limit")
     assert truth.count() == 60
-    assert camera.counters().frames_sent == 60
+    eventually(lambda: camera.counters().frames_sent == 60, "a frame that was sent is not counted")
 
 
 def test_without_a_station_parts_pass_and_are_counted_as_lost(
@@ -135,7 +141,7 @@ def test_without_a_station_parts_pass_and_are_counted_as_lost(
 ) -> None:
     camera = started(limit=30)
     camera.start_line()
-    eventually(lambda: camera.is_finished, "the line stands still without a station")
+    eventually(lambda: camera.parts_passed == 30, "the line stands still without a station")
     counters = camera.counters()
     assert (counters.parts_passed, counters.lost_no_station, counters.frames_sent) == (30, 30, 0)
     assert [row.trigger_number for row in truth.rows()] == list(range(1, 31))
@@ -150,7 +156,7 @@ def test_a_slow_station_loses_frames_but_no_trigger(
     camera = started(NumberedFeed(size_px=700), takt_s=0.002, limit=60)
     client = connected(camera)
     camera.start_line()
-    eventually(lambda: camera.is_finished, "a slow station holds the line up")
+    eventually(lambda: camera.parts_passed == 60, "a slow station holds the line up")
     counters = camera.counters()
     assert counters.lost_slow_station > 0
     assert [row.trigger_number for row in truth.rows()] == list(range(1, 61))
@@ -225,24 +231,13 @@ def test_a_restarted_camera_goes_on_after_the_last_number_in_the_book(
 ) -> None:
     first = started(limit=7)
     first.start_line()
-    eventually(lambda: first.is_finished, "the first run did not end")
+    eventually(lambda: first.parts_passed == 7, "the first run did not end")
     first.stop()
     second = started(limit=3)
     assert second.parts_passed == 0
     second.start_line()
-    eventually(lambda: second.is_finished, "the second run did not end")
+    eventually(lambda: second.parts_passed == 3, "the second run did not end")
     assert [row.trigger_number for row in truth.rows()] == list(range(1, 11))
-
-
-def test_the_phase_is_written_beside_each_part(
-    truth: TruthBook, started: Callable[..., CameraSimulator], eventually: Eventually
-) -> None:
-    camera = started()
-    camera.set_phase("after-rollout")
-    camera.start_line()
-    eventually(lambda: truth.count() > 2, "no parts pass")
-    camera.stop_line()
-    assert {row.phase for row in truth.rows()} == {"after-rollout"}
 
 
 def test_a_part_that_cannot_be_shown_stops_the_line_and_says_why(
@@ -256,15 +251,33 @@ def test_a_part_that_cannot_be_shown_stops_the_line_and_says_why(
 
 
 def test_a_held_line_passes_nothing(started: Callable[..., CameraSimulator], eventually: Eventually) -> None:
-    camera = started()
+    camera = started(limit=4)
     assert camera.parts_passed == 0
     camera.start_line()
-    eventually(lambda: camera.parts_passed > 3, "no parts pass")
-    camera.stop_line()
-    eventually(lambda: camera.is_held, "the line does not stop")
-    held = camera.parts_passed
+    eventually(lambda: camera.parts_passed == 4, "no parts pass")
+    time.sleep(0.1)
+    assert camera.parts_passed == 4, "a held line goes on"
     camera.start_line()
-    eventually(lambda: camera.parts_passed > held, "the line does not go on")
+    eventually(lambda: camera.parts_passed > 4, "the line does not go on")
+
+
+def test_a_part_whose_truth_cannot_be_written_stops_the_line_and_says_why(
+    started: Callable[..., CameraSimulator],
+    truth: TruthBook,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_row: PartTruth) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    camera = started(limit=3)
+    camera.start_line()
+    eventually(lambda: camera.parts_passed == 3, "no parts pass")
+    monkeypatch.setattr(truth, "record", refuse)
+    camera.start_line()
+    eventually(lambda: camera.fault is not None, "the fault was swallowed")
+    assert camera.fault == "part 4: database or disk is full"
+    assert camera.parts_passed == 3
 
 
 def test_a_station_that_does_not_read_holds_up_no_stop(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts.ids import StationAddress
 from plant.line.cameras import LineSimulator
 from plant.line.feed import DefectPlan, LinePart, RenderedFeed, part_number_of
 from plant.line.truth import TruthBook
@@ -142,14 +143,20 @@ def test_process_steps_are_handed_out_once_when_their_part_has_passed(
 ) -> None:
     assert callable(eventually)
     truth = TruthBook(tmp_path / "truth.db")
-    line = LineSimulator.build(scenario, truth, limit_parts=40)
+
+    def hold_at_limit(station: StationAddress, _trigger: int) -> None:
+        if line.cameras[station.station].parts_passed == 20:
+            line.cameras[station.station].stop_line()
+
+    line = LineSimulator.build(scenario, truth, on_trigger=hold_at_limit)
     line.start()
     try:
         assert line.take_due_steps() == []
         line.start_line()
-        eventually(lambda: line.is_finished, "the line did not reach its limit")
+        eventually(lambda: line.parts_passed == 40, "the line did not reach its limit")
+        assert [step.kill for step in line.steps_left()] == ["central"]
         assert [step.kill for step in line.take_due_steps()] == ["central"]
-        assert line.take_due_steps() == []
+        assert line.take_due_steps() == line.steps_left() == []
         assert line.parts_passed == 40
         assert sorted({row.part_number for row in truth.rows()}) == list(range(1, 41))
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 from plant.line.effects import EffectTimeline, light_picture
 from plant.line.feed import DefectPlan, LinePart, part_number_of
 from plant.parts.catalogue import Pixels
-from plant.replay.layouts import LAYOUTS
+from plant.replay.layouts import LAYOUTS, SOUND_PICTURES
 from plant.replay.pictures import ReplayError, ReplayItem, ReplaySet
 from plant.scenario import NewDefect, Scenario, StationPlan, Step
 
@@ -37,7 +37,8 @@ def load_replay(
         scenario: checked to have a part from which a new kind may appear, when one is named.
 
     Raises:
-        ReplayError: unknown layout, the folder does not have it, no such kind, or a story without a new kind.
+        ReplayError: unknown layout, the folder does not have it, nothing to commission with, no such kind, or a
+            story without a new kind.
     """
     if layout not in LAYOUTS:
         raise ReplayError(f"--layout: expected one of {', '.join(LAYOUTS)}, got {layout or 'none'}")
@@ -46,6 +47,9 @@ def load_replay(
     found = LAYOUTS[layout](root)
     if not found.stream:
         raise ReplayError(f"{root}: layout {layout} found no pictures to judge; check --layout and the folder")
+    if not found.commissioning:
+        expected = SOUND_PICTURES[layout]
+        raise ReplayError(f"{root}: no sound pictures to commission with; layout {layout} expects {expected}")
     if new_defect is None:
         return found
     if found.is_ordered:

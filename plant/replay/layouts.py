@@ -10,7 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from plant.replay.pictures import ReplayError, ReplayItem, ReplaySet, divide
 
@@ -18,6 +20,14 @@ _PICTURES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 # Pictures of each bsdata viewpoint that count as commissioning: the first days, before any pitting.
 _BSDATA_COMMISSIONING: Final = 8
 _BSDATA_LAST_DAY: Final = "200916"
+_SPLIT_KEYS: Final = "train_good, test_good, test_defect, group"
+# Where each layout has the sound pictures that commission, for a person who has none there.
+SOUND_PICTURES: Final = {
+    "mvtec": "them in train/good/",
+    "magnetic-tile": "them under train_good in split.json, with their files beside it",
+    "bsdata": f"the first {_BSDATA_COMMISSIONING} pictures of each viewpoint in data/ without a file in labels/",
+    "folder": "them in good/",
+}
 
 
 def _mvtec(root: Path) -> ReplaySet:
@@ -50,7 +60,7 @@ def _mvtec(root: Path) -> ReplaySet:
 def _magnetic_tile(root: Path) -> ReplaySet:
     """`split.json` decides: train_good commissions, test_good and test_defect are judged, groups are tiles."""
     split = _read_split(root / "split.json")
-    group: dict[str, int] = split["group"]
+    group = split.group
     left_out: Counter[str] = Counter()
 
     def item(name: str, kind: str | None) -> ReplayItem:
@@ -60,15 +70,11 @@ def _magnetic_tile(root: Path) -> ReplaySet:
             path, f"tile-{group[name]}", kind is not None, kind, mask if kind and mask.is_file() else None
         )
 
-    trained = {group[name] for name in split["train_good"]}
-    stream = [item(name, None) for name in split["test_good"]]
-    for kind, names in split["test_defect"].items():
+    trained = {group[name] for name in split.train_good}
+    stream = [item(name, None) for name in split.test_good]
+    for kind, names in split.test_defect.items():
         stream += [item(name, _name(kind)) for name in names]
-    used = (
-        set(split["train_good"])
-        | set(split["test_good"])
-        | {n for names in split["test_defect"].values() for n in names}
-    )
+    used = {*split.train_good, *split.test_good, *(n for names in split.test_defect.values() for n in names)}
     left_out["sound picture of a tile that also has defective ones"] = sum(
         1 for name in group if name.startswith("MT_Free/") and name not in used
     )
@@ -77,8 +83,8 @@ def _magnetic_tile(root: Path) -> ReplaySet:
     # A tile that commissioned is never judged, whatever the split says of its other pictures.
     judged = [shown for shown in kept if int(shown.part_id.removeprefix("tile-")) not in trained]
     left_out["tile was used for commissioning"] = len(kept) - len(judged)
-    half = frozenset(f"tile-{number}" for number in split.get("half", {}).get("0", []))
-    commissioning = tuple(item(name, None) for name in split["train_good"] if (root / name).is_file())
+    half = frozenset(f"tile-{number}" for number in split.half.get("0", []))
+    commissioning = tuple(item(name, None) for name in split.train_good if (root / name).is_file())
     return ReplaySet(
         "magnetic-tile",
         "magnetic-tile",
@@ -151,21 +157,43 @@ def _name(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:63] or "replay"
 
 
-def _read_split(path: Path) -> dict[str, Any]:
+class _Split(BaseModel):
+    """`split.json` as far as it is used. `group` has the tile of each picture, `half` tiles by side, "0" for A."""
+
+    model_config = ConfigDict(strict=True)
+
+    train_good: list[str]
+    test_good: list[str]
+    test_defect: dict[str, list[str]]
+    group: dict[str, int]
+    half: dict[str, list[int]] = {}
+
+
+def _read_split(path: Path) -> _Split:
     try:
-        split = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ReplayError(f"{path}: layout magnetic-tile expects split.json beside MT_Free/ …: {error}") from error
-    except ValueError as error:
-        raise ReplayError(f"{path}: expected JSON: {error}") from error
-    shape = {"train_good": list, "test_good": list, "test_defect": dict, "group": dict}
-    wrong = [key for key, kind in shape.items() if not isinstance(split, dict) or not isinstance(split.get(key), kind)]
-    if wrong:
+    except (ValueError, RecursionError) as error:
+        raise ReplayError(f"{path}: expected JSON in UTF-8, got something else ({error}); restore the file") from error
+    if not isinstance(content, dict):
+        got = type(content).__name__
+        raise ReplayError(f"{path}: expected a mapping with the keys {_SPLIT_KEYS}, got a {got}; restore the file")
+    try:
+        split = _Split.model_validate(content)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        wrong = ", ".join(dict.fromkeys(str(fault["loc"][0]) for fault in faults))
+        first = faults[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        if first["type"] != "missing":
+            what += f", got {first['input']!r:.80}"
         raise ReplayError(
-            f"{path}: expected the keys {', '.join(shape)}; missing or of another shape: {', '.join(wrong)}"
-        )
-    named = [*split["train_good"], *split["test_good"], *(n for names in split["test_defect"].values() for n in names)]
-    unknown = [name for name in named if name not in split["group"]]
+            f"{path}: expected the keys {_SPLIT_KEYS}; missing or of another shape: {wrong} (the first is {what}); "
+            "restore the file"
+        ) from error
+    named = [*split.train_good, *split.test_good, *(n for names in split.test_defect.values() for n in names)]
+    unknown = [name for name in named if name not in split.group]
     if unknown:
         raise ReplayError(f"{path}: {len(unknown)} picture(s) have no group, the first is {unknown[0]!r}")
-    return dict(split)
+    return split

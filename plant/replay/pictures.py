@@ -2,7 +2,7 @@
 """A folder of real pictures as the plant sees it: what commissions, what is judged, on which side.
 
 Shapes and the division into sides A and B, so that parts whose pictures may be trained on are not judged
-afterwards. Opens no file. Filled by `layouts`, played by `replay`.
+afterwards. Opens no file. Filled by `layouts`, played by `feed`.
 """
 
 from collections import Counter

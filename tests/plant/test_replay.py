@@ -2,6 +2,7 @@
 """Replayed folders: each layout is read as written, no part stands on two sides, nothing trained on is judged."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from plant.line.cameras import LineSimulator
+from plant.line.truth import TruthBook
 from plant.replay.feed import ReplayError, ReplayFeed, ReplaySet, adapt_scenario, load_replay, read_picture
 from plant.scenario import Scenario, load_scenario
 
@@ -183,6 +186,45 @@ def test_a_split_with_faults_is_refused(tmp_path: Path) -> None:
         load_replay(tmp_path, "magnetic-tile")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("group", {"MT_Free/Imgs/t0.jpg": "0"}, "group.MT_Free/Imgs/t0.jpg: Input should be a valid integer, got '0'"),
+        ("group", ["MT_Free/Imgs/t0.jpg"], "group: Input should be a valid dictionary"),
+        ("test_defect", {"break": "MT_Break/Imgs/break0.jpg"}, "test_defect.break: Input should be a valid list"),
+        ("train_good", [["MT_Free/Imgs/t0.jpg"]], "train_good.0: Input should be a valid string"),
+        ("half", [40], "half: Input should be a valid dictionary"),
+    ],
+)
+def test_a_split_of_another_shape_is_refused_with_its_place(
+    tmp_path: Path, key: str, value: object, expected: str
+) -> None:
+    root = tiles(tmp_path)
+    split = json.loads((root / "split.json").read_text())
+    (root / "split.json").write_text(json.dumps(split | {key: value}))
+    with pytest.raises(ReplayError, match=re.escape(expected)) as caught:
+        load_replay(root, "magnetic-tile")
+    assert f"of another shape: {key} " in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "\xff", "[" * 100_000])
+def test_a_split_that_is_no_mapping_in_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "split.json").write_text(text, "latin-1")
+    with pytest.raises(ReplayError, match=r"expected (JSON|a mapping)"):
+        load_replay(tmp_path, "magnetic-tile")
+
+
+def test_a_folder_without_sound_pictures_is_refused_with_where_they_belong(tmp_path: Path) -> None:
+    picture(tmp_path / "pictures/0.png")
+    with pytest.raises(ReplayError, match=r"no sound pictures .* layout folder expects them in good/"):
+        load_replay(tmp_path / "pictures", "folder")
+    root = mvtec(tmp_path)
+    for path in (root / "train/good").iterdir():
+        path.unlink()
+    with pytest.raises(ReplayError, match=r"layout mvtec expects them in train/good/"):
+        load_replay(root, "mvtec")
+
+
 def adapted(replay: ReplaySet) -> Scenario:
     return adapt_scenario(load_scenario("new-defect"), replay)
 
@@ -240,6 +282,20 @@ def test_commissioning_pictures_come_once_each(tmp_path: Path) -> None:
     scenario = adapted(replay)
     parts = [list(ReplayFeed(scenario, replay, name).commissioning(replay.product, 10)) for name in ("st-1", "st-2")]
     assert sum(len(each) for each in parts) == 8
+
+
+@pytest.mark.parametrize("pictures", [1, 7])
+def test_an_odd_number_of_commissioning_pictures_is_used_up_at_two_stations(tmp_path: Path, pictures: int) -> None:
+    for number in range(pictures):
+        picture(tmp_path / f"line/good/{number}.png")
+    picture(tmp_path / "line/later/0.png")
+    truth = TruthBook(tmp_path / "truth.db")
+    line = LineSimulator.build(load_scenario("new-defect"), truth, load_replay(tmp_path / "line", "folder"))
+    assert len(line.cameras) == 2
+    shown = [each.part_id for each in line.commissioning("line", line.scenario.commissioning_parts)]
+    line.stop()
+    truth.close()
+    assert sorted(shown) == [f"good-{number}" for number in range(pictures)]
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ class SimulatedInspector:
             headers={"Authorization": f"Bearer {token}"},
             timeout=10.0,
             transport=transport,
+            # Central is on this machine: a proxy of the shell has no business with it.
+            trust_env=False,
         )
         self._due: dict[int, tuple[float, AuditTask]] = {}
         self._done: dict[int, None] = {}

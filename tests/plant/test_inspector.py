@@ -176,6 +176,24 @@ def test_without_truth_the_answer_is_unsure() -> None:
     person.stop()
 
 
+def test_a_proxy_of_the_shell_is_not_asked(
+    central: tuple[type[Central], str], eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, url = central
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    api.open_tasks[3] = task(3)
+    person = inspector(url, QUICK)
+    person.start()
+    try:
+        eventually(lambda: person.counters().answered or person.counters().away, "the inspector did nothing")
+        assert person.counters().away == 0
+    finally:
+        person.stop()
+
+
 def test_central_away_is_waited_for(central: tuple[type[Central], str], eventually: Eventually) -> None:
     api, url = central
     api.away = 1

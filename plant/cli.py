@@ -12,19 +12,24 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from plant.errors import PlantError, UsageError
 from plant.processes.broker import choose_broker
-from plant.replay.pictures import ReplayError
+from plant.replay.pictures import ReplayError, ReplaySet
 from plant.run.progress import Progress
 from plant.scenario import Scenario, ScenarioError, load_scenario, shipped_scenarios
 
 _BROKERS: Final = ("auto", "mosquitto", "amqtt")
 _DEFAULT_FOLDER: Final = Path("plant-data")
 _STOPPED: Final = 130
+# What starting, commissioning, draining and the report need, before the first part can be shown.
+_SHORTEST_S: Final = 60.0
+_BOUNDS: Final = {"greater_than_equal": ("ge", "more"), "less_than_equal": ("le", "less")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--new-defect", metavar="KIND", help="the kind that is held back until it comes up")
     demo.add_argument("--seed", type=int, metavar="N", help="another run of the same story")
     demo.add_argument("--parts", type=int, metavar="N", help="parts that pass at least (default: the scenario's)")
-    demo.add_argument("--time-limit", type=float, default=460.0, metavar="S", help="end after this many seconds (460)")
+    demo.add_argument(
+        "--time-limit", type=float, default=460.0, metavar="S", help="end after S seconds, 60 at least (460)"
+    )
     demo.add_argument("--data", type=Path, metavar="DIR", help="data folder (default: a temporary one)")
     demo.add_argument("--keep", action="store_true", help="keep the temporary data folder")
     _add_common(demo)
@@ -110,9 +117,15 @@ def _demo(given: argparse.Namespace) -> int:
     scenario = _changed(load_scenario(given.scenario), seed=given.seed, parts=given.parts)
     if given.source is None and (given.layout or given.new_defect):
         raise UsageError("--layout and --new-defect go with --source DIR")
-    if given.report is not None and not given.report.resolve().parent.is_dir():
-        msg = f"--report: expected a file in an existing folder, got {given.report}"
+    # Not `<`: a NaN is refused too.
+    if not given.time_limit >= _SHORTEST_S:
+        msg = (
+            f"--time-limit: expected {_SHORTEST_S:.0f} seconds or more, which start, commissioning and drain need, "
+            f"got {given.time_limit:g}"
+        )
         raise UsageError(msg)
+    if given.report is not None:
+        _require_writable(given.report)
     if scenario.parts == 0:
         msg = f"scenario {scenario.name} never ends; give --parts N, or run it with `sightline up --scenario`"
         raise UsageError(msg)
@@ -120,10 +133,12 @@ def _demo(given: argparse.Namespace) -> int:
     if given.source is not None:
         if given.layout is None:
             raise UsageError("--source needs --layout: mvtec, magnetic-tile, bsdata or folder")
-        replay = load_replay(given.source, given.layout, given.new_defect)
+        replay = load_replay(given.source, given.layout, given.new_defect, scenario)
+        _tell_left_out(given.source, replay)
         scenario = adapt_scenario(scenario, replay)
     broker = choose_broker(given.broker)
-    with _folder(given.data, keep=given.keep) as folder:
+
+    def play(folder: Path) -> int:
         progress = Progress()
         try:
             options = DemoOptions(
@@ -143,6 +158,8 @@ def _demo(given: argparse.Namespace) -> int:
             return Demo(options, progress).run()
         finally:
             progress.close()
+
+    return _in_folder(given.data, play, keep=given.keep)
 
 
 def _up(given: argparse.Namespace) -> int:
@@ -195,9 +212,12 @@ def _changed(scenario: Scenario, **changes: Any) -> Scenario:
     content["step"] = [{key: value for key, value in step.items() if key != "at_s"} for step in content["step"]]
     try:
         return Scenario.model_validate(content | wanted)
-    except ValueError as error:
-        first = str(error).splitlines()[-2].strip() if len(str(error).splitlines()) > 1 else str(error)
-        msg = f"{', '.join(f'--{name} {value}' for name, value in wanted.items())}: {first}"
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        bound, direction = _BOUNDS.get(fault["type"], ("", ""))
+        expected = f"expected {fault['ctx'][bound]} or {direction}" if bound else fault["msg"]
+        names = [name for name in wanted if fault["loc"] and name == fault["loc"][0]] or list(wanted)
+        msg = f"{', '.join(f'--{name} {wanted[name]}' for name in names)}: {expected}"
         raise UsageError(msg) from error
 
 
@@ -219,20 +239,50 @@ def _with_line(scenario: Scenario, stations: int | None, product: str | None) ->
     return _changed(scenario, station=[{"name": n, "product": p} for n, p in zip(named, made, strict=True)])
 
 
-@contextlib.contextmanager
-def _folder(wanted: Path | None, *, keep: bool) -> Iterator[Path]:
-    """The data folder: the given one, or a temporary one that is removed in the end."""
-    if wanted is not None:
-        yield wanted
-        return
-    folder = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
+def _require_writable(path: Path) -> None:
+    """Refuse a report that could not be written, before the run that it is about."""
+    if not path.resolve().parent.is_dir():
+        msg = f"--report: expected a file in an existing folder, got {path}"
+        raise UsageError(msg)
+    was_there = path.exists()
     try:
-        yield folder
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        got = "a folder" if path.is_dir() else error.strerror
+        msg = f"--report: expected a file that can be written, got {path} ({got}); give another file"
+        raise UsageError(msg) from error
+    if not was_there:
+        path.unlink()
+
+
+def _tell_left_out(source: Path, replay: ReplaySet) -> None:
+    if replay.left_out:
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in replay.left_out.items())
+        sys.stderr.write(f"{source}: {sum(replay.left_out.values())} picture(s) left out: {reasons}\n")
+
+
+def _in_folder(wanted: Path | None, play: Callable[[Path], int], *, keep: bool) -> int:
+    """Play in the given data folder, or in a temporary one that is removed when nothing failed in it."""
+    if wanted is not None:
+        return play(wanted)
+    folder = Path(tempfile.mkdtemp(prefix="sightline-demo-"))
+    has_failed = True
+    try:
+        code = play(folder)
+        has_failed = code != 0
+    except (KeyboardInterrupt, UsageError):
+        has_failed = False
+        raise
     finally:
         if keep:
             sys.stdout.write(f"data kept in {folder}\n")
+        elif has_failed:
+            # The message names a log in it, which is all that is left to find out why.
+            sys.stderr.write(f"sightline: the data and logs of this run are kept in {folder}; delete it when done\n")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+    return code
 
 
 @contextlib.contextmanager

@@ -74,6 +74,12 @@ def test_one_port_for_two_servers_is_said_before_anything_starts(
     assert f"port {same} is wanted twice; give another one with --port" in capsys.readouterr().err
 
 
+def test_demo_refuses_a_folder_that_holds_a_plant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    SiteState(1, 2, 3).write(tmp_path)
+    assert main(["demo", "--headless", "--data", str(tmp_path)]) == 2
+    assert "holds a plant already" in capsys.readouterr().err
+
+
 def test_all_shipped_scenarios_are_listed_with_their_titles(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scenarios"]) == 0
     listed = capsys.readouterr().out

@@ -2,8 +2,8 @@
 """Lets go of what is older than the settings say: pictures, unfinished uploads, quarantined bytes, old inspections.
 
 Never touches what carries a judgement: audits, labelled pictures and what they rest on stay, and rollups stay too.
-Works in small bites so that ingest never waits long; a tick bites until there is no more or its time is spent.
-Ticked by the worker.
+What may go is looked for without the write lock and taken in small bites, so that ingest never waits long; a tick
+bites until there is no more or its time is spent. Ticked by the worker.
 """
 
 import logging
@@ -25,7 +25,9 @@ from contracts.vocabulary import Verdict
 log = logging.getLogger(__name__)
 
 _BITE_ROWS: Final = 500
-# All services share one thread, so a tick must end; at the default period this is still some millions of rows a day.
+# Found in one look. The look may pass over a year of kept rows, so it is one a tick and not one a bite.
+_MOST_ROWS_A_TICK: Final = 50_000
+# For the bites. All services share one thread, so a tick must end; it is still some millions of rows a day.
 _BUDGET_S: Final = 2.0
 # SQLite's waiting writers look for the lock only now and then: without a pause the next bite would take it first.
 _PAUSE_S: Final = 0.02
@@ -68,24 +70,27 @@ class RetentionService:
         self.counts: Final = RetentionCounts()
 
     def tick(self, now: datetime) -> None:
-        """Bite until every bite comes short; after the budget the rest waits for the next tick."""
-        ends_at = self._monotonic() + _BUDGET_S
+        """Bite until nothing is left; after the budget the rest waits for the next tick."""
         self._drop_uploads(now)
         self._drop_quarantine()
+        pictures = self._found(_aged_pictures(now, self._kept).with_only_columns(col(Evidence.id)))
+        inspections = self._found(_aged_inspections(now, self._kept).with_only_columns(col(Inspection.id)))
+        ends_at = self._monotonic() + _BUDGET_S
         # In turn, so that neither kind waits for the other's backlog.
-        hungry = [self._drop_pictures, self._drop_inspections]
-        while hungry := [bite for bite in hungry if bite(now) == _BITE_ROWS]:
-            if self._monotonic() >= ends_at:
-                self.counts.unfinished_ticks += 1
-                log.warning(
-                    "retention not done in time budget_s=%s unfinished_ticks=%s pictures=%s inspections=%s",
-                    _BUDGET_S,
-                    self.counts.unfinished_ticks,
-                    self.counts.pictures,
-                    self.counts.inspections,
-                )
-                return
-            self._pause(_PAUSE_S)
+        for start in range(0, max(len(pictures), len(inspections)), _BITE_ROWS):
+            if start > 0:
+                if self._monotonic() >= ends_at:
+                    self.counts.unfinished_ticks += 1
+                    left = [max(0, len(ids) - start) for ids in (pictures, inspections)]
+                    log.warning("retention not done in time budget_s=%s pictures=%s inspections=%s", _BUDGET_S, *left)
+                    return
+                self._pause(_PAUSE_S)
+            self._drop_pictures(pictures[start : start + _BITE_ROWS], now)
+            self._drop_inspections(inspections[start : start + _BITE_ROWS], now)
+
+    def _found(self, wanted: Any) -> list[int]:
+        with self._database.read() as session:
+            return list(session.exec(wanted.limit(_MOST_ROWS_A_TICK)).all())
 
     def _drop_uploads(self, now: datetime) -> None:
         oldest = now - timedelta(hours=self._kept.partial_kept_hours)
@@ -94,9 +99,12 @@ class RetentionService:
                 path.unlink(missing_ok=True)
                 self.counts.uploads += 1
 
-    def _drop_pictures(self, now: datetime) -> int:
+    def _drop_pictures(self, found: Sequence[int], now: datetime) -> None:
+        if not found:
+            return
         with self._database.begin() as session:
-            rows = session.exec(_aged_pictures(now, self._kept).limit(_BITE_ROWS)).all()
+            # Asked again: a judgement may rest on it since it was found.
+            rows = session.exec(_aged_pictures(now, self._kept).where(col(Evidence.id).in_(found))).all()
             ids, digests = [row.id for row in rows], {row.sha256 for row in rows}
             session.connection().execute(delete(columns_of(Evidence)).where(col(Evidence.id).in_(ids)))
             unused = digests - _still_used(session, digests)
@@ -106,7 +114,6 @@ class RetentionService:
         self.counts.pictures += len(ids)
         if ids:
             log.info("pictures let go pictures=%s files=%s", len(ids), len(unused))
-        return len(ids)
 
     def _drop_quarantine(self) -> None:
         with self._database.begin() as session:
@@ -121,23 +128,24 @@ class RetentionService:
         self.counts.quarantine_rows += answer.rowcount
         log.warning("quarantine over its bound, oldest let go rows=%s", answer.rowcount)
 
-    def _drop_inspections(self, now: datetime) -> int:
-        if self._kept.inspections_kept_days <= 0:
-            return 0
-        oldest = now - timedelta(days=self._kept.inspections_kept_days)
+    def _drop_inspections(self, found: Sequence[int], now: datetime) -> None:
+        if not found:
+            return
         with self._database.begin() as session:
-            ids = session.exec(
-                select(Inspection.id)
-                .where(
-                    Inspection.captured_at < oldest,
-                    ~exists().where(col(Audit.inspection_id) == col(Inspection.id)),
-                    ~exists().where(col(LabelledPicture.inspection_id) == col(Inspection.id)),
-                )
-                .limit(_BITE_ROWS)
-            ).all()
+            wanted = _aged_inspections(now, self._kept).where(col(Inspection.id).in_(found))
+            ids = session.exec(wanted.with_only_columns(col(Inspection.id))).all()
             session.connection().execute(delete(columns_of(Inspection)).where(col(Inspection.id).in_(ids)))
         self.counts.inspections += len(ids)
-        return len(ids)
+
+
+def _aged_inspections(now: datetime, kept: EvidenceSettings) -> Any:
+    """Inspections past their time that no judgement rests on."""
+    days = kept.inspections_kept_days
+    return select(Inspection).where(
+        col(Inspection.captured_at) < now - timedelta(days=days) if days > 0 else col(Inspection.id) < 0,
+        ~exists().where(col(Audit.inspection_id) == col(Inspection.id)),
+        ~exists().where(col(LabelledPicture.inspection_id) == col(Inspection.id)),
+    )
 
 
 def _aged_pictures(now: datetime, kept: EvidenceSettings) -> Any:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
 import os
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -173,6 +173,35 @@ def test_a_tick_ends_when_its_time_is_spent_and_says_so(
     service.tick(START + timedelta(days=2))
     assert count_rows(sqlite_database, "inspection") == 700
     assert service.counts.unfinished_ticks == 1
+
+
+def test_an_audit_drawn_while_retention_looks_keeps_picture_and_inspection(
+    stocked: Database, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = EvidenceSettings(inspections_kept_days=1)
+    service = RetentionService(stocked, blobs, kept, IngestSettings())
+    bite = service._drop_pictures
+
+    def audit_then_bite(found: Sequence[int], now: datetime) -> None:
+        with stocked.begin() as session:
+            accepted = session.exec(select(Inspection.id).where(Inspection.sequence == 1)).one()
+            assert accepted is not None
+            session.add(
+                Audit(
+                    inspection_id=accepted,
+                    drawn_at=START,
+                    inclusion_probability=0.5,
+                    state=AuditState.OPEN,
+                    is_simulated=True,
+                )
+            )
+        bite(found, now)
+
+    monkeypatch.setattr(service, "_drop_pictures", audit_then_bite)
+    service.tick(START + timedelta(days=31))
+    assert 1 in _kept(stocked, blobs)
+    with stocked.read() as session:
+        assert sorted(session.exec(select(Inspection.sequence)).all()) == [1, 3]
 
 
 def test_quarantine_is_bounded_and_keeps_the_newest(

@@ -249,7 +249,8 @@ class Demo:
             restarts=site.supervisor.restarts,
             cpu_seconds={**site.supervisor.cpu_seconds(), "plant": round(time.process_time(), 1)},
             faults=[asdict(each) for each in run.faults.played],
-            faults_missed=run.faults.missed + [f"the step at part {step.part} was not played" for step in run.faults_due()],
+            faults_missed=run.faults.missed
+            + [f"the step at part {step.part} was not played" for step in run.faults_due()],
             time_ran_out=run.time_ran_out,
             gate=gate_figures(self._gate.gate, run.follower.reports) if self._gate else {},
             source=options.source,

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _BITE_ROWS: Final = 500
 # Found in one look. The look may pass over a year of kept rows, so it is one a tick and not one a bite.
 _MOST_ROWS_A_TICK: Final = 50_000
-# For the bites. All services share one thread, so a tick must end; it is still some millions of rows a day.
+# For the bites. All services share one thread, so a tick must end; this is still about a million pictures a day.
 _BUDGET_S: Final = 2.0
 # SQLite's waiting writers look for the lock only now and then: without a pause the next bite would take it first.
 _PAUSE_S: Final = 0.02

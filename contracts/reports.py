@@ -169,7 +169,7 @@ class PackageStatus(Message):
     station: StationAddress
     assignment_number: int = Field(ge=0)
     at: UtcTime
-    # Set when the assignment itself was refused (signature, replay, expiry, other station).
+    # Set when the very assignment of that number was refused (expired, no room …); strangers and repeats set nothing.
     refused: RefusalReason | None = None
     detail: str = Field(default="", max_length=1000)
     packages: list[PackageProgress] = []

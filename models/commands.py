@@ -37,7 +37,10 @@ def train(arguments: argparse.Namespace) -> None:
     images = read_layout(arguments.images, arguments.layout, half=arguments.half, seed=arguments.seed)
     out: Path = arguments.out
     job = _job(arguments, images, out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
     report = run_job(job, read_settings(), SystemClock())
     write_whole(out / "report.json", encode(report))
     _print_report(report, out)

@@ -56,6 +56,8 @@ class WatchingService:
     def __init__(self, database: Database, settings: WatchSettings) -> None:
         self._database = database
         self._settings = settings
+        # Nobody could be heard before: silence counts from here on.
+        self._listening_since: datetime | None = None
         # A wrong pair of shares must stop the start, not a tick at night.
         self._plan = plan_cusum(
             settings.escape_tolerated_share,
@@ -70,6 +72,7 @@ class WatchingService:
 
     def tick(self, now: datetime) -> None:
         """Look at everything once."""
+        self._listening_since = self._listening_since or now
         with self._database.read() as session:
             signals = [*self._escape_signals(session), *self._silent_signals(session, now)]
             fresh = [
@@ -144,13 +147,18 @@ class WatchingService:
 
     def _silent_signals(self, session: Session, now: datetime) -> list[Signal]:
         limit = timedelta(seconds=self._settings.silent_after_s)
+        since = self._listening_since or now
         signals = []
         for station in session.exec(select(Station)).all():
             heard = max((at for at in (station.status_at, station.last_report_at) if at is not None), default=None)
             is_gone = (
                 station.status is not None and not StationReported.model_validate_json(station.status).is_connected
             )
-            if heard is None or not (now - heard > limit or (is_gone and _is_older(station.last_report_at, heard))):
+            if heard is None:
+                continue
+            # A goodbye from before central's own start may be a plant that was stopped as a whole.
+            said_goodbye = is_gone and heard >= since and _is_older(station.last_report_at, heard)
+            if not said_goodbye and now - max(heard, since) <= limit:
                 continue
             signals.append(
                 Signal(

@@ -62,6 +62,8 @@ def _loop_lines(report: Mapping[str, Any]) -> list[str]:
             f"  escapes     of {kind}: before {_share(before['new_kind'])}, after {_share(after['new_kind'])}",
             f"              of all kinds: before {_share(before['all'])}, after {_share(after['all'])}",
         ]
+    elif report["true_escapes_before"]["all"]["of"]:
+        lines.append(f"  escapes     of all kinds {_share(report['true_escapes_before']['all'])}")
     before, after = report["true_overkill_before"]["all"], report["true_overkill_after"]["all"]
     lines.append(f"  overkill    before {_share(before)}, after {_share(after)}")
     before, after = report["true_review_before"]["all"], report["true_review_after"]["all"]

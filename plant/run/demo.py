@@ -222,6 +222,9 @@ class Demo:
     def _play(self, run: LineRun) -> list[str]:
         try:
             self._progress.phase("line")
+            for step in self._scenario.steps:
+                if step.note and step.at_part is not None:
+                    self._progress.note(f"planned at part {step.at_part}: {step.note}")
             run.run()
             self._progress.phase("drain")
             run.drain(_DRAIN_S)

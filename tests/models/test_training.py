@@ -284,3 +284,11 @@ def test_train_and_evaluate_on_a_folder(
 def test_manifest_survives_a_round_trip(trained: Callable[[DetectorKind], Trained]) -> None:
     content = (trained(DetectorKind.MEMORY_BANK).package / "manifest.json").read_bytes()
     assert encode(decode(PackageManifest, content)) == content
+
+
+def test_out_folder_that_cannot_be_made_is_the_users_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts(tmp_path / "images" / "good", 12, 0)
+    (tmp_path / "afile").write_text("x")
+    arguments = ["train", "--images", str(tmp_path / "images"), "--product", "ring", "--out", str(tmp_path / "afile/x")]
+    assert main(arguments) == 2
+    assert "cannot be made a folder" in capsys.readouterr().err

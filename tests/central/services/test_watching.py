@@ -141,6 +141,18 @@ def test_a_silent_station_alarms_and_the_alarm_closes_when_it_is_heard_again(ben
     assert kinds(bench, AlarmState.CLOSED) == [AlarmKind.STATION_SILENT]
 
 
+def test_silence_counts_from_centrals_own_start(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.heartbeat(station, is_connected=False)
+    bench.later(seconds=3600)
+    bench.build()
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+
+
 def test_a_last_will_makes_a_station_silent_at_once(bench: Bench) -> None:
     station = champion_station(bench)
     bench.heartbeat(station, is_connected=False)

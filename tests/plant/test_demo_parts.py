@@ -177,5 +177,6 @@ def test_summary_says_not_known_instead_of_nothing() -> None:
     assert "not known (no part judged)" in text
     assert "NOT SHOWN:\n  - no part was captured at all" in text
     some = {"rate": 0.25, "count": 2, "of": 8, "low": 0.07, "high": 0.6}
-    text = "\n".join(summary_lines(report | {"true_escapes_before": {"new_kind": figure, "all": some}}, []))
+    without_story = report | {"new_kinds": [], "true_escapes_before": {"new_kind": figure, "all": some}}
+    text = "\n".join(summary_lines(without_story, []))
     assert "escapes     of all kinds 25.0% (2 of 8" in text

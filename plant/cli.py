@@ -111,7 +111,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _demo(given: argparse.Namespace) -> int:
     # Heavy rooms are imported when they are needed: `sightline --help` answers at once.
-    from plant.replay.feed import adapt_scenario, load_replay  # noqa: PLC0415 - see above
+    from plant.replay.feed import adapt_scenario, check_pictures, load_replay  # noqa: PLC0415 - see above
     from plant.run.demo import Demo, DemoOptions  # noqa: PLC0415 - see above
 
     scenario = _changed(load_scenario(given.scenario), seed=given.seed, parts=given.parts)
@@ -134,6 +134,7 @@ def _demo(given: argparse.Namespace) -> int:
         if given.layout is None:
             raise UsageError("--source needs --layout: mvtec, magnetic-tile, bsdata or folder")
         replay = load_replay(given.source, given.layout, given.new_defect, scenario)
+        check_pictures(given.source, replay)
         _tell_left_out(given.source, replay)
         scenario = adapt_scenario(scenario, replay)
     broker = choose_broker(given.broker)

@@ -123,6 +123,7 @@ def _shift_signals(
         return []
     index = new[0]
     value, low, high = float(path.value[index]), float(path.low[index]), float(path.high[index])
+    places = digits_apart(value, low, high)
     return [
         Signal(
             kind=AlarmKind.IMAGE_SHIFT,
@@ -131,7 +132,8 @@ def _shift_signals(
             is_simulated=stream.is_simulated,
             message=(
                 f"{measure.words} at {stream.station} ({stream.product}) has moved: its moving average is "
-                f"{value:.2f} {measure.unit}, limits {low:.2f} to {high:.2f}, usual {path.centre:.2f}."
+                f"{value:.{places}f} {measure.unit}, limits {low:.{places}f} to {high:.{places}f}, "
+                f"usual {path.centre:.{places}f}."
             ),
             remedy=measure.remedy,
             evidence={
@@ -148,3 +150,11 @@ def _shift_signals(
             },
         )
     ]
+
+
+def digits_apart(value: float, *limits: float) -> int:
+    """Decimal places, 2 to 6, at which a value does not read as equal to any of its limits."""
+    for places in range(2, 6):
+        if all(f"{value:.{places}f}" != f"{limit:.{places}f}" for limit in limits):
+            return places
+    return 6

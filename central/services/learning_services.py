@@ -80,7 +80,7 @@ def build_services(base: Services) -> list[Service]:
     base.loop = Loop(learning, promoting, rollouts, repository, charts)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
-        WatchingService(base.database, settings.watch),
+        WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
         learning,
         promoting,
         rollouts,

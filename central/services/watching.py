@@ -9,8 +9,9 @@ since the last such alarm was closed: older outcomes speak of a state that has b
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -23,11 +24,11 @@ from central.quality.rates import Interval, escape_share
 from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
 from central.services.block_watch import block_signals
 from central.services.chart_blocks import live_streams, new_blocks
+from central.services.silence import SilenceWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.learning_tables import Champion
-from central.store.tables import Audit, Inspection, Station, columns_of
-from contracts.reports import StationReported
+from central.store.tables import Audit, Inspection, columns_of
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -53,11 +54,10 @@ class WatchingService:
 
     name: Final = "watching"
 
-    def __init__(self, database: Database, settings: WatchSettings) -> None:
+    def __init__(self, database: Database, settings: WatchSettings, can_hear: Callable[[], bool]) -> None:
         self._database = database
         self._settings = settings
-        # Nobody could be heard before: silence counts from here on.
-        self._listening_since: datetime | None = None
+        self._silence = SilenceWatch(settings.silent_after_s, can_hear)
         # A wrong pair of shares must stop the start, not a tick at night.
         self._plan = plan_cusum(
             settings.escape_tolerated_share,
@@ -72,9 +72,9 @@ class WatchingService:
 
     def tick(self, now: datetime) -> None:
         """Look at everything once."""
-        self._listening_since = self._listening_since or now
         with self._database.read() as session:
-            signals = [*self._escape_signals(session), *self._silent_signals(session, now)]
+            silent, heard_again = self._silence.look(session, now)
+            signals = [*self._escape_signals(session), *silent]
             fresh = [
                 (stream, new_blocks(session, stream, self._settings.block_parts))
                 for stream in live_streams(session, now)
@@ -87,13 +87,8 @@ class WatchingService:
             with self._database.read() as session:
                 for stream, blocks in grown:
                     signals += block_signals(session, stream, self._settings, newest=len(blocks))
-        with self._database.read() as session:
-            silent = {signal.station for signal in signals if signal.kind is AlarmKind.STATION_SILENT}
-            heard_again = [
-                alarm.id for alarm in open_alarms(session, AlarmKind.STATION_SILENT) if alarm.station not in silent
-            ]
         if signals or heard_again:
-            self._write(signals, heard_again, now)
+            self._write(signals, [alarm.id for alarm in heard_again], now)
 
     def _write(self, signals: list[Signal], heard_again: list[int | None], now: datetime) -> None:
         with self._database.begin() as session:
@@ -145,33 +140,6 @@ class WatchingService:
             },
         )
 
-    def _silent_signals(self, session: Session, now: datetime) -> list[Signal]:
-        limit = timedelta(seconds=self._settings.silent_after_s)
-        since = self._listening_since or now
-        signals = []
-        for station in session.exec(select(Station)).all():
-            heard = max((at for at in (station.status_at, station.last_report_at) if at is not None), default=None)
-            is_gone = (
-                station.status is not None and not StationReported.model_validate_json(station.status).is_connected
-            )
-            if heard is None:
-                continue
-            # A goodbye from before central's own start may be a plant that was stopped as a whole.
-            said_goodbye = is_gone and heard >= since and _is_older(station.last_report_at, heard)
-            if not said_goodbye and now - max(heard, since) <= limit:
-                continue
-            signals.append(
-                Signal(
-                    kind=AlarmKind.STATION_SILENT,
-                    station=station.address,
-                    is_simulated=station.is_simulated,
-                    message=f"Nothing was heard of {station.address} since {heard:%Y-%m-%d %H:%M:%S} UTC.",
-                    remedy="Look whether the station has power and network. Its parts are held by the fail-safe gate.",
-                    evidence={"last_heard_at": heard.isoformat(), "said_goodbye": is_gone},
-                )
-            )
-        return signals
-
 
 def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     """Firm audit outcomes of parts that the champion accepted, since the last closed ESCAPES alarm of the product."""
@@ -207,7 +175,3 @@ def share_of(evidence: EscapeEvidence) -> Interval:
     defective = np.array([part.is_defective for part in evidence.parts], dtype=np.bool_)
     accepted = max(len(chance), round(float((1.0 / chance).sum()))) if len(chance) else 0
     return escape_share(defective, chance, accepted)
-
-
-def _is_older(at: datetime | None, than: datetime) -> bool:
-    return at is None or at < than

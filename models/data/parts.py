@@ -99,12 +99,16 @@ class Gallery:
         return read_picture(part.path, self._settings) if kept is None else kept
 
     def select(self, use: PartUse, *, is_defective: bool | None = None) -> list[Part]:
-        """Parts of one side of the split, optionally of one judgement."""
-        return [
+        """Parts of one side of the split, optionally of one judgement.
+
+        In an order of their own: what is learnt must not depend on which picture happened to arrive first.
+        """
+        chosen = [
             part
             for part in self.parts
             if part.image.use is use and (is_defective is None or part.is_defective is is_defective)
         ]
+        return sorted(chosen, key=lambda part: (part.image.sha256, part.image.judgement, part.image.group))
 
 
 def read_gallery(

@@ -20,9 +20,21 @@ from plant.replay.layouts import LAYOUTS, SOUND_PICTURES
 from plant.replay.pictures import ReplayError, ReplayItem, ReplaySet
 from plant.scenario import NewDefect, Scenario, StationPlan, Step
 
-__all__ = ["ReplayError", "ReplayFeed", "ReplayItem", "ReplaySet", "adapt_scenario", "load_replay", "read_picture"]
+__all__ = [
+    "ReplayError",
+    "ReplayFeed",
+    "ReplayItem",
+    "ReplaySet",
+    "adapt_scenario",
+    "check_pictures",
+    "load_replay",
+    "read_picture",
+]
 
 _WHICH, _PICK = 21, 22
+# A first training learns from ten or more and holds three in ten back to measure on.
+_LEAST_COMMISSIONING = 15
+_NAMED = 3
 
 
 def load_replay(
@@ -57,6 +69,29 @@ def load_replay(
     if scenario is not None and scenario.new_defect is None:
         raise ReplayError(f"new defect: scenario {scenario.name} brings none; use --scenario new-defect")
     return replace(found, new_defect=found.kind_named(new_defect))
+
+
+def check_pictures(root: Path, replay: ReplaySet) -> None:
+    """Say at once what would otherwise stop a run half-way; looks at the beginning of each file only.
+
+    Raises:
+        ReplayError: files that are no pictures, or too few sound ones for a first training.
+    """
+    items = (*replay.commissioning, *replay.stream)
+    bad = [item.path for item in items if not cv2.haveImageReader(str(item.path))]
+    if bad:
+        names = ", ".join(str(path.relative_to(root)) for path in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        raise ReplayError(
+            f"{root}: {len(bad)} of {len(items)} files cannot be read as pictures: {names}{more}; "
+            "expected JPEG, PNG or BMP; remove the files or restore them"
+        )
+    if len(replay.commissioning) < _LEAST_COMMISSIONING:
+        expected = SOUND_PICTURES[replay.layout]
+        raise ReplayError(
+            f"{root}: a first training needs at least {_LEAST_COMMISSIONING} sound pictures, got "
+            f"{len(replay.commissioning)}; layout {replay.layout} expects {expected}"
+        )
 
 
 def adapt_scenario(scenario: Scenario, replay: ReplaySet) -> Scenario:

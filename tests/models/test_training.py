@@ -59,6 +59,18 @@ def test_package_is_whole_and_named_by_its_manifest(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_order_in_which_pictures_arrive_changes_nothing(
+    kind: DetectorKind, trained: Callable[[DetectorKind], Trained], tmp_path: Path, settings: Settings
+) -> None:
+    first = trained(kind)
+    changes = {"images": first.job.images[::-1], "output_dir": str(tmp_path / "out")}
+    again = Trained(first.job.model_copy(update=changes), first.report)
+    run_job(again.job, settings, SystemClock())
+    for variant in (Variant.INT8_U8S8, Variant.FP32):
+        assert open_package(again.package).model(variant) == open_package(first.package).model(variant)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_variant_scores_the_golden_images_again(
     kind: DetectorKind, trained: Callable[[DetectorKind], Trained]
 ) -> None:

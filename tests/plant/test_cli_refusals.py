@@ -16,16 +16,16 @@ from plant.errors import ChildError, UsageError
 Play = Callable[[Any], int]
 
 
-def tiles(root: Path) -> Path:
-    """The smallest folder that layout magnetic-tile takes; two of its pictures are missing."""
-    names = [f"MT_Free/Imgs/{number}.jpg" for number in range(5)] + ["MT_Break/Imgs/0.jpg"]
-    for name in [*names[:3], names[5]]:
+def tiles(root: Path, sound: int = 15) -> Path:
+    """The smallest folder that layout magnetic-tile takes for a run; two of its pictures are missing."""
+    names = [f"MT_Free/Imgs/{number}.jpg" for number in range(sound + 4)] + ["MT_Break/Imgs/0.jpg"]
+    for name in [*names[: sound + 2], names[-1]]:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(root / name), np.full((24, 40), 90, np.uint8))
     split = {
-        "train_good": names[:1],
-        "test_good": names[1:5],
-        "test_defect": {"break": names[5:]},
+        "train_good": names[:sound],
+        "test_good": names[sound:-1],
+        "test_defect": {"break": names[-1:]},
         "group": {name: number for number, name in enumerate(names)},
     }
     (root / "split.json").write_text(json.dumps(split))
@@ -76,6 +76,10 @@ def _demo(monkeypatch: pytest.MonkeyPatch) -> Callable[[Play], list[Any]]:
             "no sound pictures to commission with; layout folder expects them in good/",
         ),
         (
+            ["--source", "few", "--layout", "magnetic-tile"],
+            "a first training needs at least 15 sound pictures, got 14",
+        ),
+        (
             ["--source", "wrong", "--layout", "magnetic-tile"],
             "missing or of another shape: group (the first is group.x",
         ),
@@ -92,6 +96,7 @@ def test_a_demo_that_cannot_work_is_refused_before_anything_starts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tiles(tmp_path / "tiles")
+    tiles(tmp_path / "few", sound=14)
     (tmp_path / "latin.toml").write_bytes('title = "für"'.encode("latin-1").replace(b'"f', b'"'))
     (tmp_path / "wrong").mkdir()
     wrong = {"train_good": [], "test_good": [], "test_defect": {}, "group": {"x": "seven"}}

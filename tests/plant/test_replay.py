@@ -12,7 +12,15 @@ import pytest
 
 from plant.line.cameras import LineSimulator
 from plant.line.truth import TruthBook
-from plant.replay.feed import ReplayError, ReplayFeed, ReplaySet, adapt_scenario, load_replay, read_picture
+from plant.replay.feed import (
+    ReplayError,
+    ReplayFeed,
+    ReplaySet,
+    adapt_scenario,
+    check_pictures,
+    load_replay,
+    read_picture,
+)
 from plant.scenario import Scenario, load_scenario
 
 
@@ -32,7 +40,7 @@ def mvtec(root: Path) -> Path:
     return root / "Bottle X"
 
 
-def tiles(root: Path) -> Path:
+def tiles(root: Path, sound: int = 8) -> Path:
     split: dict[str, object] = {"train_good": [], "test_good": [], "test_defect": {}, "group": {}, "half": {"0": [40]}}
     group: dict[str, int] = {}
 
@@ -41,7 +49,7 @@ def tiles(root: Path) -> Path:
         group[name] = number
         return name
 
-    split["train_good"] = [add(f"MT_Free/Imgs/t{n}.jpg", n // 2) for n in range(8)]
+    split["train_good"] = [add(f"MT_Free/Imgs/t{n}.jpg", n // 2) for n in range(sound)]
     split["test_good"] = [add(f"MT_Free/Imgs/g{n}.jpg", 20 + n // 3) for n in range(18)]
     split["test_defect"] = {
         kind: [add(f"MT_{kind.title()}/Imgs/{kind}{n}.jpg", 40 + 10 * place + n // 2) for n in range(8)]
@@ -223,6 +231,24 @@ def test_a_folder_without_sound_pictures_is_refused_with_where_they_belong(tmp_p
         path.unlink()
     with pytest.raises(ReplayError, match=r"layout mvtec expects them in train/good/"):
         load_replay(root, "mvtec")
+
+
+def test_too_few_sound_pictures_for_a_first_training_are_refused_before_the_start(tmp_path: Path) -> None:
+    root = tiles(tmp_path, sound=14)
+    with pytest.raises(ReplayError, match=r"at least 15 sound pictures, got 14; .* train_good in split\.json"):
+        check_pictures(root, load_replay(root, "magnetic-tile"))
+    root = tiles(tmp_path, sound=15)
+    check_pictures(root, load_replay(root, "magnetic-tile"))
+
+
+def test_files_that_are_no_pictures_are_named_before_the_start(tmp_path: Path) -> None:
+    root = tiles(tmp_path, sound=16)
+    for name in ("t3", "t4", "g2", "g5"):
+        (root / f"MT_Free/Imgs/{name}.jpg").write_text("no picture")
+    with pytest.raises(
+        ReplayError, match=r"4 of 58 files cannot be read as pictures: .*t3\.jpg.* and 1 more; expected"
+    ):
+        check_pictures(root, load_replay(root, "magnetic-tile"))
 
 
 def adapted(replay: ReplaySet) -> Scenario:

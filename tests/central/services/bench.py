@@ -87,6 +87,7 @@ class Bench:
         self.assignment_key = load_signer(self.trust_dir / "keys", KeyName.ASSIGNMENT)
         self.stations: dict[str, FakeStation] = {}
         self._read = 0
+        self.is_broker_there = True
         # Services that were replaced ("restarted"): their processes are still ours to wait for.
         self.learning_services: list[LearningService] = []
         self.build()
@@ -110,7 +111,7 @@ class Bench:
         self.rollout_settings = rollout or RolloutSettings(bake_parts=20)
         assigner = Assigner(self.database, self.publisher, self.assignment_key, 30.0)
         self.auditing = AuditingService(self.database, self.publisher, audit or AuditSettings(), random.Random(3))
-        self.watching = WatchingService(self.database, self.watch_settings)
+        self.watching = WatchingService(self.database, self.watch_settings, lambda: self.is_broker_there)
         self.learning = LearningService(
             self.database, self.blobs, self.repository, self.learning_settings, self.trainings_dir
         )

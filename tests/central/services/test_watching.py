@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
+import pytest
 
 from central.api.chart_views import draw_charts
 from central.services.alarms import close, find_alarm
+from central.services.block_watch import digits_apart
 from contracts.reports import ImageMeasures
 from contracts.vocabulary import AlarmKind, AlarmState, Judgement, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
@@ -116,6 +118,11 @@ def test_a_lamp_that_fades_alarms_as_an_image_shift(bench: Bench) -> None:
     assert "brightness" in bench.alarms()[0].message
 
 
+@pytest.mark.parametrize(("value", "digits"), [(2.0, 2), (1.345, 3), (1.3401, 4), (1.34, 6)])
+def test_a_value_just_past_its_limit_does_not_read_as_equal_to_it(value: float, digits: int) -> None:
+    assert digits_apart(value, 1.25, 1.34) == digits
+
+
 def test_blocks_go_on_where_they_stopped_after_a_restart(bench: Bench) -> None:
     station = champion_station(bench)
     bench.report(station, [OK] * 25)
@@ -151,6 +158,39 @@ def test_silence_counts_from_centrals_own_start(bench: Bench) -> None:
     bench.later(seconds=40)
     bench.watching.tick(bench.clock.now())
     assert kinds(bench) == [AlarmKind.STATION_SILENT]
+
+
+def test_no_station_is_accused_while_the_broker_is_away_nor_right_after(bench: Bench) -> None:
+    champion_station(bench)
+    bench.watching.tick(bench.clock.now())
+    bench.is_broker_there = False
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    bench.is_broker_there = True
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+
+
+@pytest.mark.parametrize("why", ["restart of central", "broker away"])
+def test_only_a_word_of_the_station_closes_its_silence(bench: Bench, why: str) -> None:
+    station = champion_station(bench)
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    if why == "broker away":
+        bench.is_broker_there = False
+        bench.watching.tick(bench.clock.now())
+        bench.is_broker_there = True
+    else:
+        bench.build()
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+    bench.heartbeat(station)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
 
 
 def test_a_last_will_makes_a_station_silent_at_once(bench: Bench) -> None:

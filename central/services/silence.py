@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stations that fell silent, and those that were heard again.
+
+Silence is only counted while central can hear: from its own start, and anew from each return of the broker. While
+the broker is away nobody is accused and no alarm is closed; `/readyz` says that the broker is away. Raises
+nothing itself. Called by `watching`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlmodel import Session, select
+
+from central.services.alarms import Signal, open_alarms
+from central.store.learning_tables import Alarm
+from central.store.tables import Station
+from contracts.reports import StationReported
+from contracts.vocabulary import AlarmKind
+
+_LAST_HEARD: Final = "last_heard_at"
+
+
+class SilenceWatch:
+    """See the module. `can_hear`: whether the broker is connected right now."""
+
+    def __init__(self, silent_after_s: float, can_hear: Callable[[], bool]) -> None:
+        self._limit = timedelta(seconds=silent_after_s)
+        self._can_hear = can_hear
+        self._since: datetime | None = None
+
+    def look(self, session: Session, now: datetime) -> tuple[list[Signal], list[Alarm]]:
+        """Signals of stations that are silent, and open alarms of stations that were heard again."""
+        if not self._can_hear():
+            self._since = None
+            return [], []
+        self._since = self._since or now
+        stations = session.exec(select(Station)).all()
+        signals = [signal for station in stations if (signal := self._signal(station, self._since, now)) is not None]
+        silent = {signal.station for signal in signals}
+        heard = {station.address: _heard_at(station) for station in stations}
+        heard_again = [
+            alarm
+            for alarm in open_alarms(session, AlarmKind.STATION_SILENT)
+            if alarm.station not in silent and _is_news(heard.get(alarm.station or ""), alarm)
+        ]
+        return signals, heard_again
+
+    def _signal(self, station: Station, since: datetime, now: datetime) -> Signal | None:
+        heard = _heard_at(station)
+        if heard is None:
+            return None
+        is_gone = station.status is not None and not StationReported.model_validate_json(station.status).is_connected
+        # A goodbye from before central listened may be a plant that was stopped as a whole.
+        is_last_word = station.last_report_at is None or station.last_report_at < heard
+        said_goodbye = is_gone and heard >= since and is_last_word
+        if not said_goodbye and now - max(heard, since) <= self._limit:
+            return None
+        return Signal(
+            kind=AlarmKind.STATION_SILENT,
+            station=station.address,
+            is_simulated=station.is_simulated,
+            message=f"Nothing was heard of {station.address} since {heard:%Y-%m-%d %H:%M:%S} UTC.",
+            remedy="Look whether the station has power and network. Its parts are held by the fail-safe gate.",
+            evidence={_LAST_HEARD: heard.isoformat(), "said_goodbye": is_gone},
+        )
+
+
+def _heard_at(station: Station) -> datetime | None:
+    return max((at for at in (station.status_at, station.last_report_at) if at is not None), default=None)
+
+
+def _is_news(heard: datetime | None, alarm: Alarm) -> bool:
+    """Whether the station said something after what the alarm last knew of: silence that starts anew is no news."""
+    return heard is not None and heard.isoformat() != alarm.evidence.get(_LAST_HEARD)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     # httpx names every request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with _stop_on_sigterm():
+    with _stop_on_signals():
         try:
             return int(given.run(given))
         except (ScenarioError, ReplayError) as error:
@@ -287,17 +287,18 @@ def _in_folder(wanted: Path | None, play: Callable[[Path], int], *, keep: bool) 
 
 
 @contextlib.contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the plant as Ctrl-C does."""
+def _stop_on_signals() -> Iterator[None]:
+    """SIGTERM ends the plant as Ctrl-C does, and so does SIGINT where it was inherited ignored (a background job)."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Downloads no browser. Used by the browser tests and by the screenshots.
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,17 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 def find_chromium() -> str | None:
     """Path of a Chromium or Chrome on the PATH."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def missing_for_browser() -> str | None:
+    """What this machine lacks to drive a browser, and what to install; None: nothing."""
+    if find_chromium() is None:
+        return "no Chromium on the PATH (Debian: apt-get install chromium)"
+    try:
+        ctypes.CDLL("libatomic.so.1")
+    except OSError:
+        return "no libatomic.so.1, which Playwright's driver needs (Debian: apt-get install libatomic1)"
+    return None
 
 
 @dataclass
@@ -57,11 +69,11 @@ def browser_tab(width: int = 1440, height: int = 900, *, scale: float = 1.0) -> 
     """A fresh tab in the machine's own Chromium.
 
     Raises:
-        FileNotFoundError: there is none on the PATH.
+        FileNotFoundError: something it needs is not there; says what to install.
     """
+    if (missing := missing_for_browser()) is not None:
+        raise FileNotFoundError(missing)
     program = find_chromium()
-    if program is None:
-        raise FileNotFoundError("expected chromium on the PATH, found none; install it with the system's packages")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         try:

@@ -9,13 +9,13 @@ import pytest
 from playwright.sync_api import Error as PlaywrightError
 
 from contracts.vocabulary import Verdict
-from tests.browser.chromium import Tab, browser_tab, find_chromium
+from tests.browser.chromium import Tab, browser_tab, missing_for_browser
 from tests.browser.little_plant import PARTS, LittlePlant, until
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(find_chromium() is None, reason="no Chromium on the PATH"),
+    pytest.mark.skipif(missing_for_browser() is not None, reason=str(missing_for_browser())),
 ]
 
 PAGES = {

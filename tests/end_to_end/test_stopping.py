@@ -19,7 +19,12 @@ STARTED = "stations st-1, st-2 started"
 def _start(folder: Path) -> tuple["subprocess.Popen[str]", str]:
     """A demo whose processes are up, and the mark that all of them carry."""
     command = [sys.executable, "-m", "plant.cli", "demo", "--headless", "--broker", "amqtt", "--data", str(folder)]
-    demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # As a shell starts a job in the background, which is how many CI systems start everything.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        demo = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert demo.stdout is not None
     said = []
     for line in demo.stdout:

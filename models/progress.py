@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells how far a training is: `progress.json`, rewritten whole, at most twice a second.
 
-Central polls the file; a person reads the log. Does not decide anything. Called by `training`.
+Central polls the file; a person reads the log or watches a bar (`console`). Also writes files whole, and says what a
+full disk means. Does not decide anything. Called by `training` and `commands`.
 """
 
+import errno
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -13,16 +17,22 @@ from contracts.codec import encode
 from contracts.jobs import PROGRESS_NAME, TrainingProgress
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
+from models.errors import InputError
 
 _log = logging.getLogger(__name__)
 _PERIOD_S = 0.5
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BARRED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# Told the stage and the fraction 0 … 1 of the whole, at most twice a second.
+Watch = Callable[[str, float], None]
 
 
 class Progress:
     """One training's progress. `enter` starts a stage that ends at `until`; `within` moves inside it."""
 
-    def __init__(self, folder: Path, training_id: str, clock: Clock) -> None:
+    def __init__(self, folder: Path, training_id: str, clock: Clock, watch: Watch | None = None) -> None:
         self._folder = folder
+        self._watch = watch
         self._training_id = training_id
         self._clock = clock
         self._started_at: datetime = clock.now()
@@ -44,13 +54,20 @@ class Progress:
             self._write(TrainingState.RUNNING, None)
 
     def finish(self, state: TrainingState, error: str | None = None) -> None:
-        """The last word."""
+        """The last word. That of a failure is lost on a disk that takes nothing: the caller raises the failure."""
         if state is TrainingState.FINISHED:
             self._fraction, self._stage = 1.0, "finished"
-        self._write(state, error)
+            self._write(state, error)
+            return
+        try:
+            self._write(state, error)
+        except OSError as refusal:
+            _log.warning("training_id=%s progress_lost=%s", self._training_id, refusal)
 
     def _write(self, state: TrainingState, error: str | None) -> None:
         self._written_s = self._clock.monotonic_s()
+        if self._watch is not None:
+            self._watch(self._stage, self._fraction)
         told = TrainingProgress(
             training_id=self._training_id, state=state, stage=self._stage, fraction=self._fraction,
             started_at=self._started_at, at=self._clock.now(), pid=os.getpid(), error=error[:4000] if error else None,
@@ -59,8 +76,32 @@ class Progress:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half."""
+    """Write beside, then rename: a reader sees the old file or the new one, never half. A failure leaves no half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def as_unwritable(error: BaseException, folder: Path) -> InputError | None:
+    """What a person can do about a disk that is full or may not be written; None: the error is another one.
+
+    Ask before anything is swept away, so that the free space told is that of the failure.
+    """
+    if not isinstance(error, OSError) or error.errno not in _FULL | _BARRED:
+        return None
+    place = Path(error.filename).parent if isinstance(error.filename, str) else folder
+    if error.errno in _BARRED:
+        return InputError(f"{place}: cannot be written ({error.strerror}); allow it, or give another folder")
+    try:
+        usage = shutil.disk_usage(place)
+    except OSError:
+        return InputError(f"{place}: the disk is full; free some space, or give another folder, and run again")
+    return InputError(
+        f"{place}: the disk is full, {usage.free / 1e6:.1f} MB free of {usage.total / 1e6:.1f} MB; "
+        "free some space, or give another folder, and run again"
+    )

@@ -26,6 +26,10 @@ class Settings:
     # Beyond these a picture is named and left out, so that one file cannot take the machine down.
     max_picture_bytes: int = 64 * 1024 * 1024
     max_picture_px: int = 64_000_000
+    min_picture_side_px: int = 32
+    max_labels_bytes: int = 32 * 1024 * 1024
+    # Decoded pictures are kept up to here, and read again beyond it.
+    max_kept_pixels_bytes: int = 1_500_000_000
     max_weights_bytes: int = 512 * 1024 * 1024
     download_timeout_s: float = 10.0
 

@@ -9,7 +9,7 @@ Called by `__main__` (run-job, train).
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -32,7 +32,7 @@ from models.evaluation import score_pictures
 from models.export import build_graph
 from models.features import FeatureExtractor, build_front
 from models.finishing import Finish, Learned, measure, package_and_report
-from models.progress import Progress, write_whole
+from models.progress import Progress, Watch, as_unwritable, write_whole
 from models.quantization import CALIBRATION_PICTURES, quantize
 from models.settings import Settings
 from models.trunks import resolve
@@ -63,28 +63,52 @@ class _Work:
     progress: Progress
 
 
-def run_job(job: TrainingJob, settings: Settings, clock: Clock) -> EvaluationReport:
+def run_job(
+    job: TrainingJob,
+    settings: Settings,
+    clock: Clock,
+    *,
+    left_out: Sequence[str] = (),
+    watch: Watch | None = None,
+    before_last: Callable[[EvaluationReport], None] | None = None,
+) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder.
+
+    Args:
+        job: what to learn from.
+        settings: where weights may come from, and bounds.
+        clock: the time.
+        left_out: what was left out before the job was made; goes into the report.
+        watch: told how far it is.
+        before_last: called with the report once the package is whole, before `evaluation.json` says so.
 
     Raises:
         InputError: the job cannot be done with what it names; nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
     folder = Path(job.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    # An older result must not look like this training's.
-    (folder / EVALUATION_NAME).unlink(missing_ok=True)
-    progress = Progress(folder, job.training_id, clock)
     try:
-        report = _run(job, settings, clock, progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        # An older result must not look like this training's.
+        (folder / EVALUATION_NAME).unlink(missing_ok=True)
+    except OSError as error:
+        raise as_unwritable(error, folder) or error from error
+    progress = Progress(folder, job.training_id, clock, watch)
+    try:
+        report = _run(job, settings, clock, progress, left_out)
+        if before_last is not None:
+            before_last(report)
         write_whole(folder / EVALUATION_NAME, encode(report))
         progress.finish(TrainingState.FINISHED)
     except BaseException as error:
+        refusal = as_unwritable(error, folder)
         _sweep(folder)
         if was_asked_to_stop(error):
             progress.finish(TrainingState.CANCELLED, "asked to stop")
             raise CancelledError from error
-        progress.finish(TrainingState.FAILED, str(error) or type(error).__name__)
+        progress.finish(TrainingState.FAILED, str(refusal or error) or type(error).__name__)
+        if refusal is not None:
+            raise refusal from error
         raise
     return report
 
@@ -96,11 +120,16 @@ def _sweep(folder: Path) -> None:
     (folder / EVALUATION_NAME).unlink(missing_ok=True)
 
 
-def _run(job: TrainingJob, settings: Settings, clock: Clock, progress: Progress) -> EvaluationReport:
+def _run(
+    job: TrainingJob, settings: Settings, clock: Clock, progress: Progress, left_out: Sequence[str]
+) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
     progress.enter("reading pictures", 0.05)
-    gallery = read_gallery(job.images, settings, lambda count: progress.within(count / len(job.images)))
+    gallery = read_gallery(
+        job.images, settings, lambda count: progress.within(count / len(job.images)), left_out=left_out
+    )
+    notes += gallery.remarks
     for line in gallery.left_out:
         _log.warning("training_id=%s left_out=%s", job.training_id, line)
     parts = gallery.select(PartUse.TRAIN)
@@ -196,7 +225,11 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]
     defective = fitted.cross_fitted_scores[training.is_defective]
-    limits, notes = place_limits(sound, defective, job.limits)
+    groups = np.array(training.groups)
+    limits, notes = place_limits(
+        sound, defective, job.limits,
+        sound_groups=groups[~training.is_defective].tolist(), defective_groups=groups[training.is_defective].tolist(),
+    )  # fmt: skip
     return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
 
 

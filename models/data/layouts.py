@@ -8,68 +8,198 @@
 | bsdata | data/*.png, labels/*.json; trained on the first days of each viewpoint, held out later |
 | folder | good/ and any other folder, named after its defect; a share by name is held out |
 
-Reads names and digests only. Called by `__main__` (train, evaluate).
+Reads names and digests only; what cannot be read is named and left out. Labels of a file (`models.labels`) overrule the
+folders. Called by `commands` (train, evaluate).
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, LabelSource, PartUse
+from models.data.pictures import read_bytes, told
 from models.data.splits import is_held_out
 from models.errors import InputError
+from models.labels import Label
+from models.settings import Settings
 
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+# .gif is no format of a station, but one frame of it can be read, and several are refused by name.
+SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 HELD_OUT_SHARE: Final = 0.3
 _GOOD: Final = frozenset({"good", "ok", "sound", "free"})
+_LONGEST_GROUP: Final = 200
+
+
+@dataclass(frozen=True)
+class Found:
+    """Judged pictures of a folder, and a line for everything that was left out."""
+
+    images: list[TrainingImage]
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A picture as its folder tells of it, not opened yet. A layout's defective pictures all have a class."""
+
+    path: Path
+    use: PartUse
+    defect_class: str | None
+    group: str
+    mask: Path | None = None
+    is_defective_without_class: bool = False
+
+    @property
+    def is_defective(self) -> bool:
+        return self.is_defective_without_class or self.defect_class is not None
 
 
 def read_layout(folder: Path, layout: str, *, half: int | None = None, seed: int = 0) -> list[TrainingImage]:
-    """Judged pictures of a folder. `half`: for magnetic-tile, which half of the defective tiles may train.
+    """Judged pictures of a folder; `read_folder` also says what was left out."""
+    return read_folder(folder, layout, Settings(), half=half, seed=seed).images
+
+
+def read_folder(
+    folder: Path,
+    layout: str,
+    settings: Settings,
+    *,
+    half: int | None = None,
+    seed: int = 0,
+    labels: Sequence[Label] = (),
+) -> Found:
+    """Judged pictures of a folder, and what was left out.
+
+    Args:
+        folder: where the pictures are.
+        layout: see the module.
+        settings: bounds of a file.
+        half: for magnetic-tile, which half of the defective tiles may train.
+        seed: of the split by name.
+        labels: judgements that overrule the layout's. In layout `folder` without a folder of sound parts they are the
+            only ones, and a picture without a label is left out.
 
     Raises:
         InputError: unknown layout, or the folder does not look like it; says what was expected.
     """
-    readers: dict[str, Callable[[Path, int | None, int], list[TrainingImage]]] = {
+    readers: dict[str, Callable[[Path, int | None, int], list[_Listed]]] = {
         "mvtec": _mvtec, "magnetic-tile": _magnetic_tile, "bsdata": _bsdata, "folder": _folder,
     }  # fmt: skip
     if layout not in readers:
         raise InputError(f"layout: expected one of {', '.join(readers)}, got {layout!r}")
     if not folder.is_dir():
         raise InputError(f"images: no folder at {folder}")
-    images = readers[layout](folder, half, seed)
+    try:
+        listed = readers[layout](folder, half, seed)
+    except OSError as error:
+        raise InputError(f"images: {error.filename} cannot be read ({error.strerror}); allow it") from error
+    has_sound = any(not item.is_defective for item in listed)
+    if listed and layout == "folder" and not has_sound and not labels:
+        raise InputError(f"images: layout folder expects a folder `good` in {folder}; or give --labels FILE")
+    left_out: list[str] = []
+    if labels:
+        if layout == "folder" and not has_sound:
+            # Folder names are no judgements here, and a name tells the side as well.
+            unlabelled, listed = listed, []
+            named = {label.path.resolve() for label in labels}
+            left_out += [
+                f"{told(item.path)}: has no label; add a line for it"
+                for item in unlabelled
+                if item.path.resolve() not in named
+            ]
+        listed = _overruled(listed, labels, seed, left_out, has_sides=layout != "folder")
+    images = [image for item in listed if (image := _image(item, settings, left_out)) is not None]
     if not images:
+        why = f"; {'; '.join(left_out[:3])}" if left_out else ""
         raise InputError(
-            f"images: no pictures found in {folder} in layout {layout}; see `sightline-models train --help`"
+            f"images: no usable pictures in {folder} in layout {layout}{why}; see `sightline-models train --help`"
         )
-    return images
+    return Found(images, _other_files(folder) + left_out)
 
 
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    # Names that begin with a dot are companions that other systems leave beside a picture.
+    return sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
 
 
-def _image(
-    path: Path, use: PartUse, defect_class: str | None, *, group: str | None = None, mask: Path | None = None
-) -> TrainingImage:
+def _other_files(folder: Path) -> list[str]:
+    """One line that counts the files whose names are not those of pictures; label files of the layouts are none."""
+    known = SUFFIXES | {".json", ".csv", ".txt", ".md", ".xml", ""}
+    others = Counter(
+        path.suffix.lower()
+        for path in folder.rglob("*")
+        if path.suffix.lower() not in known and not path.name.startswith(".") and path.is_file()
+    )
+    if not others:
+        return []
+    kinds = ", ".join(f"{count} × {suffix}" for suffix, count in sorted(others.items()))
+    return [f"{kinds}: not read as pictures; save them as PNG or JPEG if they are"]
+
+
+def _image(item: _Listed, settings: Settings, left_out: list[str]) -> TrainingImage | None:
+    try:
+        str(item.path).encode()
+    except UnicodeEncodeError:
+        left_out.append(f"{told(item.path)}: its name is not UTF-8; rename it")
+        return None
+    try:
+        sha256 = hashlib.sha256(read_bytes(item.path, settings.max_picture_bytes)).hexdigest()
+    except InputError as error:
+        left_out.append(str(error))
+        return None
+    group = item.group
+    if len(group) > _LONGEST_GROUP:
+        group = f"{group[:120]}-{hashlib.sha256(group.encode()).hexdigest()}"
     return TrainingImage(
-        path=str(path),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        judgement=Judgement.GOOD if defect_class is None else Judgement.DEFECTIVE,
-        defect_class=None if defect_class is None else defect_class[:64],
-        mask_path=None if mask is None or not mask.is_file() else str(mask),
-        group=group or path.stem,
-        use=use,
+        path=str(item.path),
+        sha256=sha256,
+        judgement=Judgement.DEFECTIVE if item.is_defective else Judgement.GOOD,
+        defect_class=None if item.defect_class is None else item.defect_class[:64],
+        mask_path=None if item.mask is None or not item.mask.exists() else str(item.mask),
+        group=group,
+        use=item.use,
         source=LabelSource.REFERENCE,
     )
 
 
-def _mvtec(folder: Path, _half: int | None, _seed: int) -> list[TrainingImage]:
+def _overruled(
+    listed: list[_Listed], labels: Sequence[Label], seed: int, left_out: list[str], *, has_sides: bool
+) -> list[_Listed]:
+    """The pictures with the labels' judgements; those that only a label names are split by the name of their group."""
+    by_path = {item.path.resolve(): item for item in listed}
+    judged: list[_Listed] = []
+    for label in labels:
+        before = by_path.pop(label.path.resolve(), None)
+        if not label.path.exists():
+            left_out.append(f"{label.name}: {label.place} names it, but there is no such file; correct the path")
+            continue
+        group = label.group or (label.name if before is None else before.group)
+        # Where the layout has sides of its own they stay; else the group decides, and a label may name another one.
+        use = PartUse.HOLDOUT if is_held_out(group, HELD_OUT_SHARE, seed) else PartUse.TRAIN
+        use = before.use if before is not None and has_sides else use
+        mask = label.mask or (None if before is None else before.mask)
+        if label.mask is not None and not label.mask.exists():
+            left_out.append(f"{told(label.mask)}: {label.place} names it as a mask, but there is no such file")
+            mask = None
+        defect_class = label.defect_class or (None if before is None else before.defect_class)
+        judged.append(
+            _Listed(label.path, use, defect_class, group, mask, is_defective_without_class=defect_class is None)
+            if label.is_defective
+            else _Listed(label.path, use, None, group)
+        )
+    return [*by_path.values(), *judged]
+
+
+def _mvtec(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
     images = []
     for side, use in (("train", PartUse.TRAIN), ("test", PartUse.HOLDOUT)):
         for kind in sorted(path for path in folder.glob(f"{side}/*") if path.is_dir()):
@@ -78,29 +208,28 @@ def _mvtec(folder: Path, _half: int | None, _seed: int) -> list[TrainingImage]:
                 mask = folder / "ground_truth" / kind.name / f"{path.stem}_mask.png"
                 # The same stem stands in several folders for different parts.
                 group = f"{side}/{kind.name}/{path.stem}"
-                images.append(_image(path, use, defect_class, group=group, mask=mask if defect_class else None))
+                images.append(_Listed(path, use, defect_class, group, mask if defect_class else None))
     return images
 
 
-def _magnetic_tile(folder: Path, half: int | None, seed: int) -> list[TrainingImage]:
-    split = folder / "split.json"
-    if not split.is_file():
+def _magnetic_tile(folder: Path, half: int | None, seed: int) -> list[_Listed]:
+    if not (folder / "split.json").is_file():
         return _magnetic_tile_by_name(folder, seed)
-    told = _read_split(split)
-    groups: dict[str, int] = told["group"]
-    trained = set() if half is None else set(told["half"].get(str(half), []))
+    split = _read_split(folder / "split.json")
+    groups: dict[str, int] = split["group"]
+    trained = set() if half is None else set(split["half"].get(str(half), []))
     if half is not None and not trained:
-        raise InputError(f"half: expected one of {', '.join(told['half'])}, got {half}")
+        raise InputError(f"half: expected one of {', '.join(split['half'])}, got {half}")
     # A sound picture of a tile whose defective pictures train must not be held out.
-    images = [_image(folder / name, PartUse.TRAIN, None, group=str(groups[name])) for name in told["train_good"]]
-    taken = {groups[name] for name in told["train_good"]}
-    held_out_good = [name for name in told["test_good"] if groups[name] not in trained | taken]
-    images += [_image(folder / name, PartUse.HOLDOUT, None, group=str(groups[name])) for name in held_out_good]
-    for defect_class, names in told["test_defect"].items():
+    images = [_Listed(folder / name, PartUse.TRAIN, None, str(groups[name])) for name in split["train_good"]]
+    taken = {groups[name] for name in split["train_good"]}
+    held_out_good = [name for name in split["test_good"] if groups[name] not in trained | taken]
+    images += [_Listed(folder / name, PartUse.HOLDOUT, None, str(groups[name])) for name in held_out_good]
+    for defect_class, names in split["test_defect"].items():
         for name in names:
             use = PartUse.TRAIN if groups[name] in trained or groups[name] in taken else PartUse.HOLDOUT
             path = folder / name
-            images.append(_image(path, use, defect_class, group=str(groups[name]), mask=path.with_suffix(".png")))
+            images.append(_Listed(path, use, defect_class, str(groups[name]), path.with_suffix(".png")))
     return images
 
 
@@ -111,31 +240,31 @@ def _read_split(path: Path) -> dict[str, Any]:
         InputError: not JSON, a key is missing or of another kind, or a picture without a group.
     """
     try:
-        told: Any = json.loads(path.read_text(encoding="utf-8"))
+        given: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: expected a JSON file ({error}); restore it, or remove it to split by name"
         ) from error
     shapes = {"train_good": list, "test_good": list, "test_defect": dict, "group": dict, "half": dict}
     for key, shape in shapes.items():
-        if not isinstance(told, dict) or not isinstance(told.get(key), shape):
+        if not isinstance(given, dict) or not isinstance(given.get(key), shape):
             raise InputError(
                 f"{path}: expected `{key}` to be a JSON {'list' if shape is list else 'object'}; restore the file, or "
                 "remove it to split by name"
             )
     named = [
-        *told["train_good"],
-        *told["test_good"],
-        *(name for names in told["test_defect"].values() for name in names),
+        *given["train_good"],
+        *given["test_good"],
+        *(name for names in given["test_defect"].values() for name in names),
     ]
-    missing = [name for name in named if name not in told["group"]]
+    missing = [name for name in named if name not in given["group"]]
     if missing:
         raise InputError(f"{path}: {len(missing)} pictures have no group, such as {missing[0]!r}; add them to `group`")
-    split: dict[str, Any] = told
+    split: dict[str, Any] = given
     return split
 
 
-def _magnetic_tile_by_name(folder: Path, seed: int) -> list[TrainingImage]:
+def _magnetic_tile_by_name(folder: Path, seed: int) -> list[_Listed]:
     """Without split.json: frame numbers within 150 of each other are taken for one tile."""
     found = [
         (int(path.stem.rsplit("_", 1)[-1]), path, kind.name.removeprefix("MT_").lower())
@@ -156,11 +285,11 @@ def _magnetic_tile_by_name(folder: Path, seed: int) -> list[TrainingImage]:
         is_out = tile in tested or is_held_out(str(tile), HELD_OUT_SHARE, seed)
         mask = path.with_suffix(".png") if defect_class else None
         use = PartUse.HOLDOUT if is_out else PartUse.TRAIN
-        images.append(_image(path, use, defect_class, group=str(tile), mask=mask))
+        images.append(_Listed(path, use, defect_class, str(tile), mask))
     return images
 
 
-def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[TrainingImage]:
+def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
     by_viewpoint: dict[str, list[Path]] = {}
     for path in _pictures(folder / "data"):
         fields = path.stem.split("_")
@@ -174,11 +303,11 @@ def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[TrainingImage]:
             use = PartUse.TRAIN if place < 0.6 * len(ordered) else PartUse.HOLDOUT
             defect_class = "pitting" if (folder / "labels" / f"{path.stem}.json").is_file() else None
             # One viewpoint is one piece of metal over time: the split is by time, so the group carries the side.
-            images.append(_image(path, use, defect_class, group=f"{viewpoint}-{use}-{place // 5}"))
+            images.append(_Listed(path, use, defect_class, f"{viewpoint}-{use}-{place // 5}"))
     return images
 
 
-def _folder(folder: Path, _half: int | None, seed: int) -> list[TrainingImage]:
+def _folder(folder: Path, _half: int | None, seed: int) -> list[_Listed]:
     kinds: Iterable[Path] = sorted(path for path in folder.iterdir() if path.is_dir())
     images = []
     for kind in kinds:
@@ -186,7 +315,5 @@ def _folder(folder: Path, _half: int | None, seed: int) -> list[TrainingImage]:
         for path in _pictures(kind):
             group = f"{kind.name}/{path.stem}"
             use = PartUse.HOLDOUT if is_held_out(group, HELD_OUT_SHARE, seed) else PartUse.TRAIN
-            images.append(_image(path, use, defect_class, group=group))
-    if images and not any(image.judgement is Judgement.GOOD for image in images):
-        raise InputError(f"images: layout folder expects a folder `good` in {folder}")
+            images.append(_Listed(path, use, defect_class, group))
     return images

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 
 def _rank(group: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+    # A file name need not be UTF-8; such a picture is refused later, by its name.
+    return hashlib.sha256(f"{seed}:{group}".encode(errors="surrogateescape")).hexdigest()
 
 
 def group_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int64]:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders as people really have them: what is odd is left out by name, the rest becomes judged pictures."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from models.data.layouts import read_folder
+from models.errors import InputError
+from models.settings import Settings
+
+SETTINGS = Settings()
+
+
+def draw(path: Path, value: int = 9) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", np.full((40, 40, 3), value, np.uint8))[1].tobytes())
+    return path
+
+
+def test_what_is_no_readable_file_is_left_out_by_name(tmp_path: Path) -> None:
+    draw(tmp_path / "good/a.png")
+    (tmp_path / "good/folder.png").mkdir()
+    (tmp_path / "good/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "good/empty.png").touch()
+    os.mkfifo(tmp_path / "good/pipe.png")
+    found = read_folder(tmp_path, "folder", SETTINGS)
+    assert [Path(image.path).name for image in found.images] == ["a.png"]
+    assert len(found.left_out) == 4
+    for name in ("folder.png", "gone.png", "empty.png", "pipe.png"):
+        assert any(name in line for line in found.left_out)
+
+
+def test_companions_are_passed_over_and_other_kinds_counted(tmp_path: Path) -> None:
+    draw(tmp_path / "good/a.png")
+    draw(tmp_path / "good/._a.png")
+    for name in ("b.heic", "c.heic", "d.raw", "notes.txt"):
+        (tmp_path / "good" / name).write_text("x")
+    found = read_folder(tmp_path, "folder", SETTINGS)
+    assert [Path(image.path).name for image in found.images] == ["a.png"]
+    assert found.left_out == ["2 × .heic, 1 × .raw: not read as pictures; save them as PNG or JPEG if they are"]
+
+
+def test_name_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:
+    draw(tmp_path / "good/a.png")
+    odd = os.fsencode(tmp_path / "good") + b"/b\xe4r.png"
+    try:
+        Path(os.fsdecode(odd)).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    found = read_folder(tmp_path, "folder", SETTINGS)
+    assert len(found.images) == 1
+    (line,) = found.left_out
+    assert "not UTF-8; rename it" in line
+    line.encode()
+
+
+def test_long_names_stay_groups_of_their_own(tmp_path: Path) -> None:
+    for end in "ab":
+        draw(tmp_path / "good" / ("x" * 240 + f"{end}.png"))
+    groups = {image.group for image in read_folder(tmp_path, "folder", SETTINGS).images}
+    assert len(groups) == 2
+    assert all(len(group) <= 200 for group in groups)
+
+
+def test_split_file_that_names_missing_pictures_leaves_them_out(tmp_path: Path) -> None:
+    draw(tmp_path / "MT_Free/Imgs/a.jpg")
+    split = {
+        "train_good": ["MT_Free/Imgs/a.jpg", "MT_Free/Imgs/gone.jpg"], "test_good": [], "test_defect": {},
+        "group": {"MT_Free/Imgs/a.jpg": 1, "MT_Free/Imgs/gone.jpg": 2}, "half": {},
+    }  # fmt: skip
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    found = read_folder(tmp_path, "magnetic-tile", SETTINGS)
+    assert len(found.images) == 1
+    assert "gone.jpg: cannot be read (No such file or directory)" in found.left_out[0]
+
+
+def test_nothing_usable_says_why(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good/a.png").touch()
+    with pytest.raises(InputError, match=r"no usable pictures .*a\.png: the file is empty"):
+        read_folder(tmp_path, "folder", SETTINGS)
+
+
+def test_no_folder_of_sound_parts_is_said_with_what_to_do(tmp_path: Path) -> None:
+    draw(tmp_path / "scratch/a.png")
+    with pytest.raises(InputError, match=r"expects a folder `good` .*--labels"):
+        read_folder(tmp_path, "folder", SETTINGS)

@@ -36,14 +36,16 @@ class LimitsPolicy(Shape):
     """What the limits should promise. Shares of sound parts, but `escape_target_rate`: of labelled defective ones.
 
     When more labelled defects than that lie below the OK limit, the band held for review widens until they do not,
-    or until it holds `review_ceiling_rate` of the sound parts.
+    or until it holds `review_ceiling_rate` of the sound parts. `confidence` is that of the promises (overkill and
+    escapes); the share held for review is people's load, not a promise, and rests on `review_confidence`.
     """
 
     overkill_target_rate: float = Field(default=0.01, gt=0, lt=0.5)
     review_target_rate: float = Field(default=0.02, ge=0, lt=0.5)
     escape_target_rate: float = Field(default=0.05, ge=0, lt=1)
     review_ceiling_rate: float = Field(default=0.1, ge=0, lt=0.5)
-    confidence: float = Field(default=0.9, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    review_confidence: float = Field(default=0.9, gt=0.5, lt=1)
 
 
 class TrainingJob(Message):

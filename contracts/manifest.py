@@ -5,10 +5,12 @@
 so the id fixes the whole package. Signatures stand outside (TUF targets metadata).
 """
 
+from bisect import bisect_right
 from enum import StrEnum
-from typing import Final
+from itertools import pairwise
+from typing import Final, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
@@ -68,10 +70,66 @@ class GraphSignature(Shape):
     embedding_length: int = Field(ge=1, le=8192)
 
 
+class Promise(Shape):
+    """A bound on a share of the parts to come, as long as they are like the parts counted (exchangeable).
+
+    `asked_rate` was wanted, `kept_rate` holds, with `confidence`: in 95 of 100 trainings at 0.95. `parts` are physical
+    parts, each counted once by its worst picture, however many pictures show it; `beyond` of them count as lying on the
+    wrong side of the limit. `missing_parts` more of them would promise `asked_rate`; null: it is kept, or no number of
+    parts within reach can promise it.
+    """
+
+    asked_rate: float = Field(ge=0, le=1)
+    kept_rate: float = Field(ge=0, le=1)
+    confidence: float = Field(gt=0, lt=1)
+    parts: int = Field(ge=1)
+    pictures: int = Field(ge=1)
+    beyond: int = Field(ge=0)
+    missing_parts: int | None = Field(default=None, ge=1)
+    statement: str = Field(max_length=500)
+
+
+class ScoreScale(Shape):
+    """A score as people can read it: the rarity of a sound part that scores at least as high.
+
+    Rarity 2 is one sound part in 10 ** 2, 3 one in 1,000. `scores` rise and `rarities` rise with them; between them the
+    scale is linear. It rests on `parts` sound parts: beyond one in `parts` + 1 it goes on as an exponential tail, which
+    is a continuation and no promise. Never clamped: a higher score is always a rarer one.
+    """
+
+    scores: list[float] = Field(min_length=2, max_length=64)
+    rarities: list[float] = Field(min_length=2, max_length=64)
+    parts: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if len(self.scores) != len(self.rarities) or self.rarities[0] <= 0:
+            msg = f"score scale: expected as many rarities above 0 as scores, got {self.rarities} for {self.scores}"
+            raise ValueError(msg)
+        for values in (self.scores, self.rarities):
+            if any(after <= before for before, after in pairwise(values)):
+                msg = f"score scale: expected rising numbers, got {values}"
+                raise ValueError(msg)
+        return self
+
+    def rarity(self, score: float) -> float:
+        """log10 of N, where one sound part in N scores at least this. Above 0, strictly rising, without an end."""
+        place = min(max(bisect_right(self.scores, score), 1), len(self.scores) - 1)
+        left, right = self.scores[place - 1], self.scores[place]
+        low, high = self.rarities[place - 1], self.rarities[place]
+        slope = (high - low) / (right - left)
+        if score < left:
+            # Below all sound parts: towards one in one, which is never reached.
+            return low / (1 + slope * (left - score) / low)
+        return low + slope * (score - left)
+
+
 class Limits(Shape):
     """Where OK ends and NG begins, and what was promised of it.
 
-    `overkill_bound` holds with `confidence` for parts like the `sound_parts` the limits were set on.
+    `overkill_bound` holds with `confidence` for parts like the `sound_parts` the limits were set on; `overkill` says
+    the same in full. `escapes` is null without labelled defects. Packages made before there were promises have neither,
+    and no `sound_scale`.
     """
 
     ok_limit: float
@@ -80,6 +138,9 @@ class Limits(Shape):
     confidence: float | None = Field(default=None, gt=0, lt=1)
     sound_parts: int = Field(ge=0)
     rule: str = Field(max_length=500)
+    overkill: Promise | None = None
+    escapes: Promise | None = None
+    sound_scale: ScoreScale | None = None
 
     @field_validator("ng_limit")
     @classmethod

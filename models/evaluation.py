@@ -1,60 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures graphs on held-out pictures. Positive means defect, everywhere in this file.
+"""Opens packages and scores pictures with their graphs. Positive means defect, everywhere in this file.
 
-Pure figures on arrays first (AUROC, average precision, recall at an overkill), then a runner that scores pictures
-with a package's graph. Draws no conclusion about promotion: central's gate does. Called by `training` and the CLI.
+The figures themselves stand in `figures`; those that a training needs are named here too. Draws no conclusion about
+promotion: central's gate does. Called by `training`, `finishing`, the commands and the plant.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from contracts.codec import CodecError, decode
-from contracts.manifest import MANIFEST_NAME, Limits, PackageManifest
+from contracts.codec import MAX_MESSAGE_BYTES, CodecError, decode
+from contracts.manifest import MANIFEST_NAME, Limits, PackageFile, PackageManifest
 from contracts.vocabulary import Variant, Verdict
 from models.errors import InputError
 from models.features import INPUT_NAME, open_session
+from models.figures import average_precision, image_auroc, recall_at_overkill
 from models.packaging import sha256_of
+
+__all__ = [
+    "OpenPackage",
+    "Scored",
+    "average_precision",
+    "fault_of",
+    "image_auroc",
+    "is_auroc_lost",
+    "open_package",
+    "read_manifest",
+    "recall_at_overkill",
+    "score_pictures",
+    "verdict_of",
+]
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
-_RESAMPLES = 200
-
-
-def image_auroc(scores: Floats, is_defective: Bools) -> float | None:
-    """P(a defective part scores above a sound one), ties half; None where one class is missing."""
-    sound, caught = np.sort(scores[~is_defective]), scores[is_defective]
-    if len(sound) == 0 or len(caught) == 0:
-        return None
-    ranks = np.searchsorted(sound, caught, side="left") + np.searchsorted(sound, caught, side="right")
-    return float(ranks.mean() / (2 * len(sound)))
-
-
-def average_precision(scores: Floats, is_defective: Bools) -> float | None:
-    """Area under precision over recall, by steps; equal scores enter together."""
-    if not is_defective.any() or is_defective.all():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(is_defective[order])
-    last_of_tie = np.r_[np.diff(scores[order]) != 0, True]
-    hits, seen = hits[last_of_tie], (np.flatnonzero(last_of_tie) + 1)
-    gained = np.diff(np.r_[0, hits])
-    return float((gained * hits / seen).sum() / is_defective.sum())
-
-
-def recall_at_overkill(scores: Floats, is_defective: Bools, overkill: float) -> float | None:
-    """Recall at the lowest limit that judges at most this share of the sound parts NG."""
-    sound, caught = np.sort(scores[~is_defective]), scores[is_defective]
-    if len(sound) == 0 or len(caught) == 0:
-        return None
-    limit = sound[len(sound) - 1 - int(overkill * len(sound))]
-    return float((caught > limit).mean())
+_RESAMPLES: Final = 200
 
 
 def is_auroc_lost(before: Floats, after: Floats, is_defective: Bools, allowed: float) -> bool:
@@ -138,18 +124,63 @@ def open_package(folder: Path) -> OpenPackage:
     """Read and check a package.
 
     Raises:
-        InputError: no manifest, not a manifest, a file missing or altered.
+        InputError: no folder, no manifest, not a manifest, a file missing or altered.
     """
+    manifest, package_id = read_manifest(folder)
+    for file in manifest.files:
+        if (fault := fault_of(folder, file)) is not None:
+            raise InputError(f"package {folder}: {fault}; fetch it again")
+    return OpenPackage(folder, manifest, package_id)
+
+
+def read_manifest(folder: Path) -> tuple[PackageManifest, str]:
+    """The manifest of a package folder and the package id; the other files are not looked at.
+
+    Raises:
+        InputError: no folder, no manifest in it, not a manifest, or one that runs a file which it does not vouch for.
+    """
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing"
+        raise InputError(f"package {folder}: expected a folder with {MANIFEST_NAME}, got {got}; check the path")
+    if not path.is_file():
+        raise InputError(f"package {folder}: expected a folder with {MANIFEST_NAME}, got none in it; {_remedy(folder)}")
     try:
-        content = (folder / MANIFEST_NAME).read_bytes()
+        size = path.stat().st_size
+        if size > MAX_MESSAGE_BYTES:
+            raise InputError(
+                f"package {folder}: expected a {MANIFEST_NAME} of at most {MAX_MESSAGE_BYTES} bytes, got {size}; "
+                "fetch the package again"
+            )
+        content = path.read_bytes()
         manifest = decode(PackageManifest, content)
-        for file in manifest.files:
-            if sha256_of((folder / file.name).read_bytes()) != file.sha256:
-                raise InputError(f"package {folder}: {file.name} is not the file its manifest names; fetch it again")
     except OSError as error:
-        raise InputError(
-            f"package {folder}: {error.filename or MANIFEST_NAME} cannot be read ({error.strerror})"
-        ) from error
+        raise InputError(f"package {folder}: {MANIFEST_NAME} cannot be read ({error.strerror})") from error
     except CodecError as error:
         raise InputError(f"package {folder}: {error}") from error
-    return OpenPackage(folder, manifest, sha256_of(content))
+    vouched = {file.name for file in manifest.files}
+    run = [entry.file for entry in manifest.variants] + [manifest.golden.file]
+    # A name without a digest could be any file, even one outside the folder.
+    if strangers := [name for name in run if name not in vouched]:
+        raise InputError(
+            f"package {folder}: expected a digest of every file that it uses, got none of {strangers[0]!r}; make the "
+            "package again"
+        )
+    return manifest, sha256_of(content)
+
+
+def _remedy(folder: Path) -> str:
+    inside = sorted(each.parent.name for each in folder.glob(f"*/{MANIFEST_NAME}"))
+    return f"give {folder / inside[0]}" if inside else "give the folder `package` that a training left"
+
+
+def fault_of(folder: Path, file: PackageFile) -> str | None:
+    """What is wrong with one file of a package; None: it is the file that the manifest names."""
+    path = folder / file.name
+    try:
+        # The size first, so that a file of any length costs nothing to refuse.
+        if path.stat().st_size == file.size_bytes and sha256_of(path.read_bytes()) == file.sha256:
+            return None
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror})"
+    return f"{file.name} is not the file its manifest names"

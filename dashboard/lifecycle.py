@@ -91,6 +91,13 @@ class PackageVariant:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """What a limit promises, as a sentence for people."""
+
+    statement: str
+
+
+@dataclass(frozen=True)
 class Limits:
     """Where OK ends and NG begins, and what was promised of it."""
 
@@ -100,6 +107,8 @@ class Limits:
     rule: str
     overkill_bound: float | None = None
     confidence: float | None = None
+    overkill: Promise | None = None
+    escapes: Promise | None = None
 
 
 @dataclass(frozen=True)

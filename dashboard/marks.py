@@ -131,21 +131,26 @@ def _bar(part: Inspection, zone: tzinfo, floor: float) -> str:
     sign = "" if part.verdict is Verdict.OK else palette.VERDICT_SIGN[part.verdict]
     return (
         f'<i class="sl-bar-{part.verdict.value.lower()}" title="{escape(hint)}">'
-        f'<u style="height:{100 * _height(part, floor):.0f}%"></u><s>{sign}</s></i>'
+        f'<u style="height:{100 * _height(part, floor):.1f}%"></u><s>{sign}</s></i>'
     )
 
 
 def _height(part: Inspection, floor: float) -> float:
     """0 … 1, from the lowest score shown; 1 / `_LIMIT_AT` is the NG limit.
 
-    Scores have no natural zero, so the strip spreads what it shows. A part without a score fills it: it must be seen.
+    Scores have no natural zero, so the strip spreads what it shows. Above the limit it flattens but never ends: a
+    higher score is always a higher bar. A part without a score fills the strip: it must be seen.
     """
     if part.score is None or part.ng_limit is None:
         return 1.0
     span = part.ng_limit - floor
     if span <= 0:
         return 1.0
-    return min(1.0, max(_LEAST, (_LEAST + (1 - _LEAST) * (part.score - floor) / span) / _LIMIT_AT))
+    reached = (part.score - floor) / span
+    if reached <= 1:
+        return (_LEAST + (1 - _LEAST) * reached) / _LIMIT_AT
+    headroom = 1 - 1 / _LIMIT_AT
+    return 1 - headroom / (1 + (1 - _LEAST) / _LIMIT_AT / headroom * (reached - 1))
 
 
 def legend() -> str:

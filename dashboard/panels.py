@@ -97,8 +97,13 @@ def open_alarms(alarms: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
 
 
 def promise(limits: Limits) -> str:
-    """What a package's limits promise, in a sentence."""
+    """What a package's limits promise, in a few sentences."""
     where = f"OK below {limits.ok_limit:.4g}, NG from {limits.ng_limit:.4g}"
+    if limits.overkill is not None:
+        escapes = "Nothing promised about escapes: no labelled defects."
+        if limits.escapes is not None:
+            escapes = limits.escapes.statement
+        return f"{where}. Promise: {limits.overkill.statement} {escapes} ({limits.rule})"
     if limits.overkill_bound is None or limits.confidence is None:
         return f"{where}; nothing promised about overkill ({limits.rule})."
     return (

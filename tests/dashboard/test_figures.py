@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from contracts.vocabulary import Judgement, Verdict
-from dashboard import charts, marks, palette, pictures, words
+from dashboard import charts, marks, palette, panels, pictures, words
 from dashboard.__main__ import main, streamlit_command
 from dashboard.client import CentralClient
 from dashboard.happenings import happenings
+from dashboard.lifecycle import Limits, Promise
 from dashboard.pages.stepper import history, split_line
 from dashboard.settings import PREFIX, SettingsError, read_settings
 from dashboard.shapes import Bucket, Rate
@@ -102,6 +105,26 @@ def test_strip_shows_every_part_and_marks_those_without_a_score(central: StubCen
     assert html.count("<s>") == 40
     assert html.count("<i></i>") == 20
     assert html.count("sl-bar-no_decision") == sum(p.verdict is Verdict.NO_DECISION for p in parts[:40])
+
+
+def test_a_higher_score_is_a_higher_bar_far_beyond_the_limit(central: StubCentral) -> None:
+    with CentralClient(central.url, VIEWER) as client:
+        part = next(part for part in client.inspections(limit=60) if part.score is not None)
+    scores = (0.0, 0.1, 0.5, 0.99, 1.0, 1.5, 2.5, 5.0, 20.0)
+    parts = [replace(part, verdict=Verdict.OK, score=score, ng_limit=1.0) for score in reversed(scores)]
+    heights = [float(found) for found in re.findall(r"height:([\d.]+)%", marks.strip(parts, UTC))]
+    assert len(heights) == len(scores)
+    assert heights == sorted(set(heights))
+    assert 0 < heights[0] < heights[-1] < 100
+
+
+def test_a_package_says_what_it_promises_of_overkill_and_of_escapes() -> None:
+    bare = Limits(ok_limit=1, ng_limit=2, sound_parts=300, rule="by hand")
+    assert "nothing promised about overkill" in panels.promise(bare)
+    sound_only = replace(bare, overkill=Promise("Of sound parts at most 1.0 % are judged NG."))
+    assert "at most 1.0 % are judged NG. Nothing promised about escapes" in panels.promise(sound_only)
+    labelled = replace(sound_only, escapes=Promise("Of defective parts at most 8.0 % pass."))
+    assert "judged NG. Of defective parts at most 8.0 % pass. (by hand)" in panels.promise(labelled)
 
 
 def _bucket(minute: int, package: str | None, station: str = STATIONS[0], ng: int = 1) -> Bucket:

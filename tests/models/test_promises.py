@@ -3,14 +3,19 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from contracts.jobs import LimitsPolicy
 from contracts.manifest import ScoreScale
+from contracts.vocabulary import DetectorKind, PartUse
 from models.calibration import place_limits
+from models.clock import SystemClock
+from models.evaluation import open_package
 from models.promises import (
     at_most,
     binomial_cdf,
@@ -22,6 +27,9 @@ from models.promises import (
     upper_bound,
 )
 from models.score_scale import fit_scale
+from models.settings import Settings
+from models.training import run_job
+from tests.models.conftest import make_job, write_parts
 
 Floats = NDArray[np.float32]
 NONE = np.zeros(0, np.float32)
@@ -234,3 +242,43 @@ def test_equal_scores_still_have_a_scale() -> None:
     assert told is not None
     assert told.rarity(3) < told.rarity(3.5) < told.rarity(300)
     assert fit_scale(NONE) is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "rarities", "expected"),
+    [
+        ([1, 1], [1, 2], "rising"),
+        ([1, 2], [2, 1], "rising"),
+        ([1, 2], [0, 1], "above 0"),
+        ([1, 2], [1, 2, 3], "as many"),
+    ],
+)
+def test_a_scale_with_ties_is_refused(scores: list[float], rarities: list[float], expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        ScoreScale(scores=scores, rarities=rarities, parts=2)
+
+
+def test_a_package_promises_from_parts_not_from_pictures(tmp_path: Path, settings: Settings) -> None:
+    rng = np.random.default_rng(7)
+    images = write_parts(tmp_path, rng, 24, is_defective=False, use=PartUse.TRAIN)
+    images += write_parts(tmp_path, rng, 10, is_defective=True, use=PartUse.TRAIN)
+    # Two pictures of each part.
+    images = [image.model_copy(update={"group": f"{image.judgement}-{row // 2}"}) for row, image in enumerate(images)]
+    images += write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.HOLDOUT)
+    job = make_job(tmp_path, images, detector=DetectorKind.MEMORY_BANK)
+    report = run_job(job, settings, SystemClock())
+    limits = open_package(tmp_path / "out" / "package").manifest.limits
+    assert limits.overkill is not None
+    assert limits.escapes is not None
+    assert limits.sound_scale is not None
+    assert (limits.overkill.parts, limits.overkill.pictures, limits.sound_parts) == (12, 24, 12)
+    assert (limits.escapes.parts, limits.escapes.pictures) == (5, 10)
+    assert limits.overkill.missing_parts == needed(0.01) - 12
+    for promise in (limits.overkill, limits.escapes):
+        assert f"limits: {promise.statement}" in report.notes
+
+
+def needed(share: float) -> int:
+    parts = needed_parts(share, 0.95)
+    assert parts is not None
+    return parts

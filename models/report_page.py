@@ -38,7 +38,7 @@ p{margin:.3em 0}.muted{color:#5d6b7a;font-size:.86rem}.lead{color:#3d4a59}
 .idle{border-left:5px solid #b4bfcb}.unknown{color:#7a8795}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:4px 10px;border-bottom:1px solid #edf0f4;vertical-align:top}
-th:first-child,td:first-child{text-align:left}th{font-size:.8rem;color:#5d6b7a;font-weight:600}
+th:first-child,td:first-child{text-align:left;white-space:nowrap}th{font-size:.8rem;color:#5d6b7a;font-weight:600}
 td.text{text-align:left;overflow-wrap:anywhere}code{font-size:.82rem;overflow-wrap:anywhere}
 svg{width:100%;height:auto;display:block}.scroll{overflow-x:auto}
 .pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:14px}
@@ -211,7 +211,8 @@ def _pictures(job: TrainingJob, report: EvaluationReport, package: OpenPackage, 
         parts.append('<p class="card">No sound pictures were held out: overkill is not known.</p>')
     parts.append(
         '<p class="muted">Right: the same picture under the heatmap. Colour begins at the score of a typical sound '
-        "picture and is full from the NG limit on.</p>"
+        "picture and is full from the NG limit on. Left: outlined in blue is what a person marked as the defect, where "
+        "a mask was given.</p>"
     )
     return "".join(parts)
 
@@ -282,14 +283,13 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _material(job: TrainingJob, report: EvaluationReport) -> str:
-    rows: list[list[object]] = [
-        ["used to train", report.train_good, report.train_defective],
-        ["held out and judged", *(len(_of(report.holdout, each)) for each in (Judgement.GOOD, Judgement.DEFECTIVE))],
-    ]
+    kinds = (Judgement.GOOD, Judgement.DEFECTIVE)
     given = Counter((image.use, image.judgement) for image in job.images)
-    rows += [
-        [f"given, {told}", given[use, Judgement.GOOD], given[use, Judgement.DEFECTIVE]]
-        for use, told in ((PartUse.TRAIN, "to train"), (PartUse.HOLDOUT, "to hold out"))
+    rows: list[list[object]] = [
+        ["given to train", *(given[PartUse.TRAIN, each] for each in kinds)],
+        ["used to train", report.train_good, report.train_defective],
+        ["given to hold out", *(given[PartUse.HOLDOUT, each] for each in kinds)],
+        ["held out and judged", *(len(_of(report.holdout, each)) for each in kinds)],
     ]
     named = Counter(
         image.defect_class or "without a class"

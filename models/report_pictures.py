@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from contracts.jobs import HoldoutVerdict, TrainingImage
 from contracts.vocabulary import Judgement, PartUse, Variant, Verdict
-from models.data.pictures import read_picture, told
+from models.data.pictures import read_mask_picture, read_picture, told
 from models.errors import InputError
 from models.evaluation import OpenPackage
 from models.features import INPUT_NAME, open_session
@@ -29,6 +29,7 @@ _NEAREST_SHOWN: Final = 4
 _SIDE_PX: Final = 256
 _JPEG_QUALITY: Final = 82
 _HEAT_OPACITY: Final = 0.65
+_OUTLINE_BGR: Final = (255, 170, 40)
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,35 @@ class Illustrator:
         self._settings = settings
         self._floor = typical_score
         self._range = max(package.manifest.limits.ng_limit - typical_score, 1e-9)
-        self._paths = {
-            (image.sha256, image.group): Path(image.path) for image in images if image.use is PartUse.HOLDOUT
-        }
+        self._images = {(image.sha256, image.group): image for image in images if image.use is PartUse.HOLDOUT}
 
     def draw(self, verdicts: Sequence[HoldoutVerdict]) -> list[Shown]:
         """The pictures that can still be read."""
         shown = []
         for verdict in verdicts:
-            path = self._paths.get((verdict.sha256, verdict.group))
-            try:
-                picture = None if path is None else read_picture(path, self._settings, sha256=verdict.sha256)
-            except InputError:
+            image = self._images.get((verdict.sha256, verdict.group))
+            if image is None:
                 continue
-            if path is None or picture is None:
+            path = Path(image.path)
+            try:
+                picture = read_picture(path, self._settings, sha256=verdict.sha256)
+            except InputError:
                 continue
             (maps,) = self._session.run(["heatmap"], {INPUT_NAME: picture[None]})
             heat = np.clip((np.nan_to_num(maps[0]) - self._floor) / self._range, 0, 1).astype(np.float32)
             plain = _small(picture)
-            shown.append(Shown(verdict, told(path), as_base64(plain), as_base64(heated(plain, heat))))
+            marked = as_base64(self._outlined(plain, image))
+            shown.append(Shown(verdict, told(path), marked, as_base64(heated(plain, heat))))
         return shown
+
+    def _outlined(self, picture: Picture, image: TrainingImage) -> Picture:
+        if image.mask_path is None:
+            return picture
+        try:
+            mask = read_mask_picture(Path(image.mask_path), self._settings)
+        except InputError:
+            return picture
+        return outlined(picture, mask)
 
 
 def _small(picture: Picture) -> Picture:
@@ -119,6 +129,15 @@ def _small(picture: Picture) -> Picture:
     share = min(1.0, _SIDE_PX / max(height, width))
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def outlined(picture: Picture, mask: Picture) -> Picture:
+    """The picture, uint8 BGR [h, w, 3], with the outline of a mask of any size, uint8; 0 is sound."""
+    height, width = picture.shape[:2]
+    share = cv2.resize((mask > 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    # Any share of a small picture's pixel counts: a fine crack must not vanish.
+    contours, _ = cv2.findContours((share > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(picture.copy(), contours, -1, _OUTLINE_BGR, 1), np.uint8)
 
 
 def heated(picture: Picture, heat: NDArray[np.float32]) -> Picture:

@@ -19,7 +19,7 @@ INK: Final = "#14202e"
 MUTED: Final = "#5d6b7a"
 RULE: Final = "#dfe5ec"
 REVIEW: Final = "#f0b429"
-_WIDTH, _HEIGHT = 720, 300
+_WIDTH, _HEIGHT = 960, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 34, 46
 _BINS: Final = 44
 # Scores beyond this many distances from the middle of the sound ones to the NG limit share the last bar.
@@ -113,20 +113,17 @@ def recall_curve(scores: Floats, is_defective: NDArray[np.bool_], *, ok_limit: f
         # First to the right, then up: between two limits nothing is caught that was not.
         steps.append(f"H{frame.x(math.sqrt(max(0.0, share))):.1f}V{frame.y(hit):.1f}")
     parts.append(f'<path d="{"".join(steps)}" fill="none" stroke="{INK}" stroke-width="2"/>')
-    for limit, told, colour, below in (
-        (ok_limit, "not passed", REVIEW, True),
-        (ng_limit, "rejected at once", DEFECTIVE, False),
-    ):
+    last_y = float("-inf")
+    for limit, told, colour in ((ok_limit, "not passed", REVIEW), (ng_limit, "rejected at once", DEFECTIVE)):
         share, hit = float((sound >= limit).mean()), float((caught >= limit).mean())
         x, y = frame.x(math.sqrt(share)), frame.y(hit)
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour}" stroke="{INK}"/>')
+        # Right of and below a point of a rising curve there is room, and left of and above it; never over each other.
         is_right = x > _WIDTH * 0.6
+        text_y = max(y + (-10 if is_right else 18), last_y + 16)
+        last_y = text_y
         text = f"{told}: {100 * hit:.0f} % of defective, {100 * share:.1f} % of sound"
-        parts.append(
-            _text(
-                x + (-12 if is_right else 12), y + (-10 if below else 18), text, anchor="end" if is_right else "start"
-            )
-        )
+        parts.append(_text(x + (-12 if is_right else 12), text_y, text, anchor="end" if is_right else "start"))
     parts.append(_text(_WIDTH - _RIGHT, _HEIGHT - 8, "share of sound pictures", colour=MUTED, anchor="end"))
     parts.append(_text(_LEFT, _TOP - 12, "share of defective pictures", colour=MUTED))
     return "".join([*parts, "</svg>"])

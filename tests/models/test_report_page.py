@@ -17,7 +17,7 @@ from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, Verdict
 from models.evaluation import OpenPackage, open_package
 from models.report_page import render_page
-from models.report_pictures import choose_worst, heated
+from models.report_pictures import choose_worst, heated, outlined
 from models.report_svg import recall_curve, score_histogram, ticks
 from models.settings import Settings
 from tests.models.conftest import Trained
@@ -178,6 +178,16 @@ def test_heat_leaves_cold_places_as_they_are() -> None:
     hot = heated(picture, heat)
     assert np.abs(hot[0, 0].astype(int) - 90).max() > 30
     np.testing.assert_array_equal(hot[-1, -1], picture[-1, -1])
+
+
+def test_outline_goes_round_the_marked_place_only_and_never_loses_a_fine_one() -> None:
+    picture = np.full((20, 40, 3), 90, np.uint8)
+    mask = np.zeros((200, 400), np.uint8)
+    mask[100, 205] = 1
+    changed = (outlined(picture, mask) != picture).any(axis=2)
+    assert changed[10, 20]
+    assert changed.sum() <= 4
+    np.testing.assert_array_equal(outlined(picture, 0 * mask), picture)
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 0.0])

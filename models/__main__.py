@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-models`: run-job, train, evaluate, inspect, distil.
+"""`sightline-models`: run-job, train, evaluate, compare, inspect, distil.
 
 Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
 Heavy imports happen in the commands, so that `--help` is quick.
@@ -83,18 +83,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json")
     train.set_defaults(command=_train)
 
-    evaluate = commands.add_parser("evaluate", help="measure a package on a folder of pictures")
-    evaluate.add_argument("--package", type=Path, required=True)
-    evaluate.add_argument("--images", type=Path, required=True)
-    evaluate.add_argument("--layout", default="folder")
-    evaluate.add_argument("--half", type=int)
+    evaluate = commands.add_parser("evaluate", help="measure a package on the held-out pictures of a folder")
+    evaluate.add_argument("--package", type=Path, required=True, help="folder of the package")
     evaluate.add_argument("--variant", default="all", help="all (default) or one of the package's variants")
-    evaluate.add_argument("--threads", type=int, default=1)
-    evaluate.add_argument("--json", type=Path, help="write the figures there instead of printing them")
+    _add_held_out(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
-    inspect = commands.add_parser("inspect", help="check a package's digests and say what it is")
-    inspect.add_argument("package", type=Path)
+    compare = commands.add_parser("compare", help="two packages on the same held-out pictures, what B would change")
+    compare.add_argument("a", type=Path, metavar="A", help="folder of the package that runs")
+    compare.add_argument("b", type=Path, metavar="B", help="folder of the package that might replace it")
+    compare.add_argument(
+        "--variant", default="preferred", help="preferred (default: what a CPU station runs) or one that both have"
+    )
+    _add_held_out(compare)
+    compare.set_defaults(command=_compare)
+
+    inspect = commands.add_parser("inspect", help="say what a package is and check the digest of every file")
+    inspect.add_argument("package", type=Path, help="folder of the package")
+    inspect.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
     inspect.set_defaults(command=_inspect)
 
     distil = commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)")
@@ -106,6 +112,17 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seed", type=int, default=0)
     distil.set_defaults(command=_distil)
     return parser
+
+
+def _add_held_out(parser: argparse.ArgumentParser) -> None:
+    """What commands that measure on held-out pictures have in common."""
+    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
+    parser.add_argument("--half", type=int, help="magnetic-tile: the half of the defective tiles that trained")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the session (default 1)")
+    parser.add_argument("--labels", type=Path, help="file of judgements that overrule the folders, as for train")
+    parser.add_argument("--seed", type=int, help="of the split by name (default: that of the package's training)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
 
 
 def _run_job(arguments: argparse.Namespace) -> None:
@@ -132,21 +149,21 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from models.commands import evaluate  # noqa: PLC0415 -- each command imports what it needs
+    from models.measuring import evaluate  # noqa: PLC0415 -- each command imports what it needs
 
-    text = json.dumps(evaluate(arguments), indent=1)
-    if arguments.json is None:
-        sys.stdout.write(text + "\n")
-    else:
-        arguments.json.write_text(text + "\n")
+    evaluate(arguments)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from models.measuring import compare  # noqa: PLC0415 -- each command imports what it needs
+
+    compare(arguments)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from models.evaluation import open_package  # noqa: PLC0415 -- each command imports what it needs
+    from models.measuring import inspect  # noqa: PLC0415 -- each command imports what it needs
 
-    package = open_package(arguments.package)
-    manifest = package.manifest.model_dump_json(indent=1, exclude_none=True)
-    sys.stdout.write(f"package {package.package_id}\n{manifest}\n")
+    inspect(arguments)
 
 
 def _distil(arguments: argparse.Namespace) -> None:

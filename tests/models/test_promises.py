@@ -202,6 +202,21 @@ def test_escape_promise_holds_as_often_as_stated(middle: float, pictures: int) -
     assert kept / TRIALS >= LEAST_KEPT
 
 
+def test_a_limit_chosen_by_labelled_pictures_counts_as_many_parts_as_it_let_pictures_pass() -> None:
+    # One part's pictures lie low, and the OK limit went down to let just those pass: it is no limit fixed beforehand.
+    sound = np.random.default_rng(2).normal(0, 1, 300).astype(np.float32)
+    low, clear = np.full(5, 1.3, np.float32), np.full(95, 1.6, np.float32)
+    groups = ["low"] * 5 + [f"part-{row // 5}" for row in range(95)]
+    limits, _ = place_limits(sound, np.concatenate([low, clear]), LimitsPolicy(), defective_groups=groups)
+    assert limits.escapes is not None
+    assert 1.3 < limits.ok_limit <= 1.6
+    assert limits.escapes.beyond == 5
+    # Lifted clear of the sound parts, the same labels choose nothing, and what passes is what counts.
+    lifted, _ = place_limits(sound, np.concatenate([low, clear + 9]), LimitsPolicy(), defective_groups=groups)
+    assert lifted.escapes is not None
+    assert lifted.escapes.beyond == 1
+
+
 def test_without_labelled_defects_nothing_is_promised_of_escapes() -> None:
     limits, notes = place_limits(np.arange(50, dtype=np.float32), NONE, LimitsPolicy())
     assert limits.escapes is None

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether limits may promise an overkill, and whether to count parts or pictures: magnetic tiles, 200 random splits.
+
+Each time half of the sound tiles, drawn at random, set the limits and the other half is judged. The promise holds in a
+split when, of all tiles, no larger share than promised is judged NG: it was given for the tiles that these were drawn
+from. Beside it stands the stricter count on the unseen half alone, which has luck of its own, with what that luck gives
+when parts are exchangeable. Once with scores of one cross-fit, once with a memory bank fitted anew on each half, as a
+training does (a quarter of an hour). Needs the real pictures in `../shared/data`; without them it says so.
+
+The splits share their tiles, so the error of a share is at least the binomial one: 0.95 ± 0.03 (two standard errors).
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.jobs import LimitsPolicy
+from models.calibration import place_limits
+from models.data.parts import read_picture
+from models.detectors.base import Features, Floats, TrainingSet
+from models.detectors.memory_bank import MemoryBank
+from models.features import FeatureExtractor, build_front
+from models.promises import by_part
+from models.settings import Settings
+from models.trunks import resolve
+
+DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "magnetic_tile"
+SPLITS: Final = 200
+_ASKED_RATES: Final = (0.05, 0.1)
+_SIZE_PX: Final = 256
+_GRID: Final = 32
+_NONE: Final = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Scores of pictures and their tiles: those that set the limits, and those that are judged."""
+
+    scores: Floats
+    groups: list[str]
+    unseen: Floats
+    unseen_groups: list[str]
+
+
+def read_sound_tiles(folder: Path) -> tuple[Features, list[str]]:
+    """Features of all sound pictures of `split.json` by the shipped trunk, float16 [n, d, 32, 32], and their tiles."""
+    told = json.loads((folder / "split.json").read_text(encoding="utf-8"))
+    names = [*told["train_good"], *told["test_good"]]
+    settings = Settings(is_offline=True)
+    front = build_front(resolve(settings, "compact", None, []), size_px=_SIZE_PX, grid=_GRID)
+    pictures = (read_picture(folder / name, settings) for name in names)
+    return FeatureExtractor(front, threads=1).extract(pictures), [str(told["group"][name]) for name in names]
+
+
+def cross_fitted(features: Features, groups: Sequence[str]) -> Floats:
+    """Scores [n] of all pictures, each by banks that have not seen its tile."""
+    training = TrainingSet(features=features, is_defective=np.zeros(len(features), np.bool_), groups=list(groups))
+    return MemoryBank().fit(training, seed=0, check=lambda _share: None).cross_fitted_scores
+
+
+def _halves(groups: Sequence[str], splits: int) -> Iterator[NDArray[np.bool_]]:
+    """For each split, which pictures set the limits: those of half of the tiles."""
+    rng = np.random.default_rng(200)
+    tiles = sorted(set(groups))
+    for _ in range(splits):
+        chosen = set(rng.permutation(tiles)[: len(tiles) // 2].tolist())
+        yield np.array([group in chosen for group in groups])
+
+
+def split_scores(scores: Floats, groups: Sequence[str], splits: int) -> Iterator[Split]:
+    """Random halves of scores that are there already."""
+    named = np.array(groups)
+    for mine in _halves(groups, splits):
+        yield Split(scores[mine], named[mine].tolist(), scores[~mine], named[~mine].tolist())
+
+
+def split_and_refit(features: Features, groups: Sequence[str], splits: int) -> Iterator[Split]:
+    """Random halves; the bank learns from the one, cross-fitted, and the finished bank scores the other."""
+    named = np.array(groups)
+    for mine in _halves(groups, splits):
+        bank = MemoryBank()
+        training = TrainingSet(
+            features=features[mine], is_defective=np.zeros(int(mine.sum()), np.bool_), groups=named[mine].tolist()
+        )
+        fitted = bank.fit(training, seed=0, check=lambda _share: None)
+        unseen, _ = bank.score(features[~mine])
+        yield Split(fitted.cross_fitted_scores, training.groups, unseen, named[~mine].tolist())
+
+
+def chance_kept(parts: int, unseen: int, beyond: int, most: int) -> float:
+    """Chance that at most `most` of `unseen` parts exceed the order statistic that `beyond` of `parts` exceed.
+
+    Exact for exchangeable parts without ties: of the `beyond + most + 1` highest of all, more than `beyond` must be
+    among the first (hypergeometric).
+    """
+    highest = beyond + most + 1
+    everything = math.comb(parts + unseen, highest)
+    return sum(
+        math.comb(parts, mine) * math.comb(unseen, highest - mine) / everything
+        for mine in range(beyond + 1, highest + 1)
+    )
+
+
+def judge(splits: Sequence[Split], asked_rate: float) -> dict[str, Any]:
+    """How often the promise held, counted by parts and, for comparison, as if each picture were a part."""
+    policy = LimitsPolicy(overkill_target_rate=asked_rate)
+    kept = {"all": 0, "unseen": 0, "all_by_pictures": 0}
+    expected: dict[str, list[float]] = {"all": [], "unseen": []}
+    promised: list[float] = []
+    for split in splits:
+        seen = by_part(split.scores, split.groups, is_highest=True)
+        unseen = by_part(split.unseen, split.unseen_groups, is_highest=True)
+        everything = np.concatenate([seen, unseen])
+        limits, _ = place_limits(split.scores, _NONE, policy, sound_groups=split.groups)
+        naive, _ = place_limits(split.scores, _NONE, policy)
+        assert limits.overkill is not None
+        assert naive.overkill is not None
+        rate, beyond = limits.overkill.kept_rate, limits.overkill.beyond
+        promised.append(rate)
+        kept["all"] += float((everything >= limits.ng_limit).mean()) <= rate
+        kept["unseen"] += float((unseen >= limits.ng_limit).mean()) <= rate
+        kept["all_by_pictures"] += float((everything >= naive.ng_limit).mean()) <= naive.overkill.kept_rate
+        most = {"all": int(rate * len(everything)) - beyond, "unseen": int(rate * len(unseen))}
+        for name, count in most.items():
+            expected[name].append(chance_kept(len(seen), len(unseen), beyond, count))
+    return {
+        "splits": len(splits),
+        "promised_rate": round(float(np.mean(promised)), 4),
+        "held": kept["all"] / len(splits),
+        "held_if_exchangeable": round(float(np.mean(expected["all"])), 3),
+        "held_on_unseen_half": kept["unseen"] / len(splits),
+        "held_on_unseen_half_if_exchangeable": round(float(np.mean(expected["unseen"])), 3),
+        "held_counting_pictures_as_parts": kept["all_by_pictures"] / len(splits),
+    }
+
+
+def run() -> dict[str, Any]:
+    """Shares of the splits in which the promise held."""
+    if not DATA.is_dir():
+        return {"left_out": f"no real pictures at {DATA}"}
+    features, groups = read_sound_tiles(DATA)
+    scores = cross_fitted(features, groups)
+    cases = {
+        "one_cross_fit": list(split_scores(scores, groups, SPLITS)),
+        "fitted_anew": list(split_and_refit(features, groups, SPLITS)),
+    }
+    return {
+        "pictures": len(groups),
+        "tiles": len(set(groups)),
+        **{f"{name}_asked_{asked:g}": judge(splits, asked) for name, splits in cases.items() for asked in _ASKED_RATES},
+    }

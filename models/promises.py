@@ -108,7 +108,7 @@ def promise_overkill(*, parts: int, pictures: int, beyond: int, asked_rate: floa
     """The promise of an NG limit at the order statistic that `beyond` of the sound parts exceed, or of a higher one."""
     kept = upper_bound(beyond, parts, confidence)
     return _promise(
-        f"Of sound parts like these at most {at_most(kept)} are judged NG, with {confidence:.0%} confidence, "
+        f"Of sound parts like these at most {at_most(kept)} are judged NG, with {_percent(confidence)} confidence, "
         f"from {_counted(parts, pictures)}.",
         # With enough parts the limit may stand at the highest of them: that is the promise reached first.
         needed=needed_parts(asked_rate, confidence), further="more parts",
@@ -120,7 +120,7 @@ def promise_escapes(*, parts: int, pictures: int, beyond: int, asked_rate: float
     """The promise of an OK limit below which `beyond` of the labelled defective parts lie."""
     kept = upper_bound(beyond, parts, confidence)
     return _promise(
-        f"Of defective parts of the labelled kinds at most {at_most(kept)} pass as OK, with {confidence:.0%} "
+        f"Of defective parts of the labelled kinds at most {at_most(kept)} pass as OK, with {_percent(confidence)} "
         f"confidence, from {_counted(parts, pictures)}, {beyond or 'none'} of which counted as passing.",
         needed=needed_parts(asked_rate, confidence, beyond), further="more labelled parts, none of them passing,",
         parts=parts, pictures=pictures, beyond=beyond, asked_rate=asked_rate, kept_rate=kept, confidence=confidence,
@@ -141,7 +141,7 @@ def _promise(
 ) -> Promise:
     missing: int | None = None
     if kept_rate > asked_rate:
-        asked = f"{asked_rate * 100:.3g} %"
+        asked = _percent(asked_rate)
         if needed is None:
             statement += f" No number of parts within reach can promise {asked}."
         elif needed > parts:
@@ -156,6 +156,10 @@ def _promise(
 def at_most(share: float) -> str:
     """A bound in words, rounded up, so that what is read is never less than what holds."""
     return f"{math.ceil(round(share * 1000, 6)) / 10:.1f} %"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g} %"
 
 
 def _counted(parts: int, pictures: int) -> str:

@@ -96,7 +96,7 @@ def test_a_kept_promise_reads_as_a_sentence() -> None:
     told = promise_overkill(parts=300, pictures=300, beyond=0, asked_rate=0.01, confidence=0.95)
     assert told.missing_parts is None
     assert told.statement == (
-        "Of sound parts like these at most 1.0 % are judged NG, with 95% confidence, from 300 parts."
+        "Of sound parts like these at most 1.0 % are judged NG, with 95 % confidence, from 300 parts."
     )
 
 

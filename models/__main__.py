@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.WARNING if arguments.quiet else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
+        # On a terminal a line of progress may stand where the next line begins.
+        format=("\r\x1b[K" if sys.stderr.isatty() else "") + "%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
     # A flag would be seen late inside long native calls; an exception between them is seen at once.
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--half", type=int, help="magnetic-tile: which half of the defective tiles trains (default none)"
     )
+    train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
     train.add_argument("--detector", default="auto", help="auto (default), memory-bank or mixed")
     train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
@@ -80,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--threads", type=int, default=2)
-    train.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json")
+    train.add_argument(
+        "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
+    )
+    train.add_argument(
+        "--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json, report.html"
+    )
     train.set_defaults(command=_train)
 
     evaluate = commands.add_parser("evaluate", help="measure a package on the held-out pictures of a folder")

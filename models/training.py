@@ -20,6 +20,7 @@ import onnx
 from contracts.codec import encode
 from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, EvaluationReport, TrainingJob
 from contracts.vocabulary import DetectorKind, PartUse, TrainingState, Variant
+from models.budget import plan_within
 from models.calibration import place_limits
 from models.clock import Clock
 from models.data.looks import draw_look, mask_on_grid
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 _LOOKS_IN_ALL: Final = 160
 _LOOKS_A_PART: Final = 6
 _SHIFT_PICTURES: Final = 48
+_TIMED_PICTURES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _Work:
     parts: list[Part]
     kind: DetectorKind
     progress: Progress
+    has_looks: bool = True
 
 
 def run_job(
@@ -71,6 +74,7 @@ def run_job(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
+    budget_s: float | None = None,
 ) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder.
 
@@ -81,6 +85,7 @@ def run_job(
         left_out: what was left out before the job was made; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
+        budget_s: how long it may take, s; see `budget` for what is given up first.
 
     Raises:
         InputError: the job cannot be done with what it names; nothing half-written is left.
@@ -95,7 +100,7 @@ def run_job(
         raise as_unwritable(error, folder) or error from error
     progress = Progress(folder, job.training_id, clock, watch)
     try:
-        report = _run(job, settings, clock, progress, left_out)
+        report = _run(job, settings, clock, progress, left_out=left_out, budget_s=budget_s)
         if before_last is not None:
             before_last(report)
         write_whole(folder / EVALUATION_NAME, encode(report))
@@ -121,7 +126,13 @@ def _sweep(folder: Path) -> None:
 
 
 def _run(
-    job: TrainingJob, settings: Settings, clock: Clock, progress: Progress, left_out: Sequence[str]
+    job: TrainingJob,
+    settings: Settings,
+    clock: Clock,
+    progress: Progress,
+    *,
+    left_out: Sequence[str],
+    budget_s: float | None,
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
@@ -146,10 +157,12 @@ def _run(
     work = _Work(job, gallery, parts, kind, progress)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
     fronts = _fronts(work, front, notes)
+    if budget_s is not None:
+        work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
     learned = _learn(work, fronts[0].model)
     done = Finish(
         job=job, gallery=gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
-        dataset_sha256=dataset_digest(parts), started_s=started_s, notes=[*notes, *learned.notes],
+        dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
     )  # fmt: skip
     measured = measure(done, progress)
     if measured.chosen.variant != fronts[0].variant:
@@ -198,6 +211,23 @@ def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Fron
         return [exact]
 
 
+def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Clock, notes: list[str]) -> _Work:
+    """The work that fits into the time left, judged by the time that a few pictures take."""
+    extractor = FeatureExtractor(fronts[0].model, threads=work.job.threads)
+    pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
+    # The first run also prepares the session.
+    extractor.extract(pictures[:1])
+    started_s = clock.monotonic_s()
+    extractor.extract(pictures)
+    picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
+    has_looks = work.kind is DetectorKind.MIXED
+    looks = len(_rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
+    judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
+    plan = plan_within(left_s, work.parts, looks=looks, judged=judged, picture_s=picture_s)
+    notes += plan.notes
+    return replace(work, parts=plan.parts, has_looks=plan.has_looks)
+
+
 def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
     """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
     channels = learned.training.features.shape[1]
@@ -220,7 +250,7 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
     work.progress.enter("extracting features", 0.4)
     is_mixed = work.kind is DetectorKind.MIXED
     detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
-    training = _training_set(work, extractor, has_looks=is_mixed)
+    training = _training_set(work, extractor, has_looks=is_mixed and work.has_looks)
     work.progress.enter("fitting", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-models train` on folders as people have them: uses what it can, names the rest, leaves no halves."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from contracts.jobs import EVALUATION_NAME
+from models.__main__ import main
+from models.progress import write_whole
+from tests.models.conftest import draw_part
+
+PRODUCT = ["--product", "plate", "--size", "96", "--threads", "1", "--backbone", "compact"]
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in layout mvtec: 14 sound to train on, 4 sound and 4 defective held out."""
+    monkeypatch.setenv("SIGHTLINE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
+    rng = np.random.default_rng(0)
+    for name, count in (("train/good", 14), ("test/good", 4), ("test/speck", 4)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for place in range(count):
+            picture = draw_part(rng, is_defective=name.endswith("speck"))
+            assert cv2.imwrite(str(tmp_path / "set" / name / f"{place:03}.png"), picture)
+    return tmp_path / "set"
+
+
+def train(images: Path, out: Path, *more: str) -> int:
+    return main(["--quiet", "train", "--images", str(images), "--layout", "mvtec", *PRODUCT, "--out", str(out), *more])
+
+
+def test_odd_pictures_are_left_out_by_name_and_the_rest_is_learnt(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = images / "train/good"
+    (good / "empty.png").touch()
+    (good / "text.png").write_text("hello")
+    (good / "folder.png").mkdir()
+    Image.new("L", (1, 1)).save(good / "pixel.png")
+    Image.fromarray(draw_part(np.random.default_rng(9), is_defective=False)).convert("CMYK").save(good / "cmyk.jpg")
+    frames = [Image.new("L", (96, 96), level) for level in (10, 200)]
+    frames[0].save(good / "moving.gif", save_all=True, append_images=frames[1:])
+    (good / "twin.png").write_bytes((images / "test/good/000.png").read_bytes())
+    assert train(images, tmp_path / "out") == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["train_good"] == 15
+    assert len(report["holdout"]) == 8
+    for name in ("empty.png", "text.png", "folder.png", "pixel.png", "moving.gif", "twin.png"):
+        assert sum(f"train/good/{name}" in line for line in report["left_out"]) == 1
+    assert len(report["left_out"]) == 6
+    assert any("cmyk.jpg" in note and "CMYK" in note for note in report["notes"])
+    page = (tmp_path / "out/report.html").read_text()
+    told = capsys.readouterr().out
+    for name in ("empty.png", "moving.gif"):
+        assert name in page
+        assert name in told
+    assert "report.html" in told
+
+
+def test_labels_overrule_and_missing_ones_are_named(images: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,judgement,defect_class\ntest/good/001.png,defective,speck\ntest/good/nine.png,good,\n")
+    assert train(images, tmp_path / "out", "--labels", str(labels)) == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert sum(each["judgement"] == "DEFECTIVE" for each in report["holdout"]) == 5
+    assert any("test/good/nine.png: labels.csv line 3 names it" in line for line in report["left_out"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--labels", "/nowhere/l.csv"], "l.csv: cannot be read"),
+        (["--product", "Plate 7"], "--product: expected small letters, digits, - and _, at most 63, got 'Plate 7'"),
+        (["--budget-minutes", "-1"], "--budget-minutes: expected more than 0, got -1.0"),
+        (["--weights", "/nowhere/w.onnx"], "/nowhere/w.onnx"),
+        (["--detector", "best"], "best"),
+        (["--size", "1"], "size_px"),
+    ],
+)
+def test_wrong_argument_is_one_line_and_leaves_nothing(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert train(images, tmp_path / "out", *more) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out/package").exists()
+    assert not (tmp_path / "out/report.json").exists()
+
+
+def test_evaluation_appears_last_and_old_reports_never_stand_beside_a_failure(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("report.json", "report.html"):
+        (out / name).write_text("of an earlier training")
+    seen: list[set[str]] = []
+
+    def note(path: Path, content: bytes) -> None:
+        seen.append({entry.name for entry in out.iterdir()})
+        write_whole(path, content)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("models.training.write_whole", note)
+    assert train(images, out) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert seen == [{"package", "progress.json", "report.json", "report.html"}]
+    assert {entry.name for entry in out.iterdir()} == {"progress.json"}
+
+
+def test_page_that_cannot_be_drawn_costs_the_page_only(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(*_arguments: object) -> str:
+        raise ValueError("no pencil")
+
+    monkeypatch.setattr("models.commands.render_page", crash)
+    assert train(images, tmp_path / "out") == 0
+    assert (tmp_path / "out" / EVALUATION_NAME).is_file()
+    assert not (tmp_path / "out/report.html").exists()
+    assert "report.html" not in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_nothing_half_written(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "models", "train", "--images", str(images), "--layout", "mvtec", *PRODUCT]
+    with subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ) as child:
+        while child.poll() is None and not (out / "progress.json").exists():
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        _, told = child.communicate()
+    assert child.returncode == 143, told
+    assert "stopped; nothing half-written is left" in told
+    assert {entry.name for entry in out.iterdir()} == {"progress.json"}

@@ -90,7 +90,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def as_unwritable(error: BaseException, folder: Path) -> InputError | None:
     """What a person can do about a disk that is full or may not be written; None: the error is another one.
 
-    Ask before anything is swept away, so that the free space told is that of the failure.
+    Ask once what was written is swept away: the free space told is then what it did not fit into.
     """
     if not isinstance(error, OSError) or error.errno not in _FULL | _BARRED:
         return None
@@ -102,6 +102,6 @@ def as_unwritable(error: BaseException, folder: Path) -> InputError | None:
     except OSError:
         return InputError(f"{place}: the disk is full; free some space, or give another folder, and run again")
     return InputError(
-        f"{place}: the disk is full, {usage.free / 1e6:.1f} MB free of {usage.total / 1e6:.1f} MB; "
-        "free some space, or give another folder, and run again"
+        f"{place}: the disk is full, the results do not fit into the {usage.free / 1e6:.1f} MB free of "
+        f"{usage.total / 1e6:.1f} MB; free some space, or give another folder, and run again"
     )

@@ -106,8 +106,8 @@ def run_job(
         write_whole(folder / EVALUATION_NAME, encode(report))
         progress.finish(TrainingState.FINISHED)
     except BaseException as error:
-        refusal = as_unwritable(error, folder)
         _sweep(folder)
+        refusal = as_unwritable(error, folder)
         if was_asked_to_stop(error):
             progress.finish(TrainingState.CANCELLED, "asked to stop")
             raise CancelledError from error

@@ -5,7 +5,9 @@ Measures and says what the figures rest on; decides nothing. Escapes are defecti
 parts judged NG, both at the package's own limits. Called by `measuring`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from models.errors import InputError
 from models.evaluation import OpenPackage
 from models.figures import (
     CONFIDENCE,
+    Figure,
     Floats,
     average_precision,
     image_auroc,
@@ -24,7 +27,7 @@ from models.figures import (
     percentile_interval,
     rate_of,
     recall_at_overkill,
-    resampled_aurocs,
+    resampled_figures,
 )
 from models.holdout import HeldOut, is_trained_here
 from models.judging import WARM_UP_RUNS, Check, Seen, judge, rate_judged, verdicts_of
@@ -32,6 +35,16 @@ from models.pixel_figures import PRO_LIMIT
 
 RESAMPLES: Final = 1000
 _ONE_CLASS: Final = "needs sound and defective held-out pictures"
+# Figures that need no limit, by their keys.
+_RANKS: Final[dict[str, Figure]] = {
+    "image_auroc": image_auroc,
+    "average_precision": average_precision,
+    "recall_at_1pct_overkill": partial(recall_at_overkill, overkill=0.01),
+    "recall_at_5pct_overkill": partial(recall_at_overkill, overkill=0.05),
+    "overkill_at_95pct_recall": partial(overkill_at_recall, recall=0.95),
+    "overkill_at_99pct_recall": partial(overkill_at_recall, recall=0.99),
+    "overkill_at_100pct_recall": partial(overkill_at_recall, recall=1.0),
+}
 Told = dict[str, Any]
 
 
@@ -114,10 +127,11 @@ def _of_variant(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: 
         "sound": rate_judged(verdicts, Verdict.REVIEW, ~is_defective),
         "defective": rate_judged(verdicts, Verdict.REVIEW, is_defective),
     }
+    parity = _parity(seen, exact, package, held_out)
     p50_ms, p99_ms = (float(np.quantile(seen.times_ms, share)) for share in (0.5, 0.99))
     return {
         **_ranks(seen, held_out, is_defective),
-        "image_auroc_interval": _interval(seen.scores, held_out, np.random.default_rng(asked.seed)),
+        "intervals": _intervals(seen.scores, held_out, np.random.default_rng(asked.seed)),
         **_pixels(seen, None),
         "escapes": rate_judged(verdicts, Verdict.OK, is_defective),
         "overkills": rate_judged(verdicts, Verdict.NG, ~is_defective),
@@ -130,10 +144,10 @@ def _of_variant(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: 
             "p50_ms": p50_ms, "p99_ms": p99_ms, "runs": len(seen.times_ms), "warm_up_runs": WARM_UP_RUNS,
             "threads": asked.threads,
         },
-        "parity": _parity(seen, exact, package, held_out),
+        "parity": parity,
         "per_class": {name: told["image_auroc"] for name, told in by_class.items()},
         "classes": by_class,
-        "unknown": _unknown(seen, exact, held_out),
+        "unknown": _unknown(seen, exact, parity, held_out),
     }  # fmt: skip
 
 
@@ -141,15 +155,7 @@ def _ranks(seen: Seen, held_out: HeldOut, defective: NDArray[np.bool_]) -> Told:
     """Figures that need no limit: all sound pictures against these defective ones, with finite scores."""
     rows = (defective | ~held_out.is_defective) & np.isfinite(seen.scores)
     scores, marked = seen.scores[rows], defective[rows]
-    return {
-        "image_auroc": image_auroc(scores, marked),
-        "average_precision": average_precision(scores, marked),
-        "recall_at_1pct_overkill": recall_at_overkill(scores, marked, 0.01),
-        "recall_at_5pct_overkill": recall_at_overkill(scores, marked, 0.05),
-        "overkill_at_95pct_recall": overkill_at_recall(scores, marked, 0.95),
-        "overkill_at_99pct_recall": overkill_at_recall(scores, marked, 0.99),
-        "overkill_at_100pct_recall": overkill_at_recall(scores, marked, 1.0),
-    }
+    return {name: figure(scores, marked) for name, figure in _RANKS.items()}
 
 
 def _pixels(seen: Seen, defect_class: str | None) -> Told:
@@ -159,17 +165,19 @@ def _pixels(seen: Seen, defect_class: str | None) -> Told:
     return {"pixel_auroc": tally.auroc(), "au_pro": tally.au_pro(), "regions": tally.regions}
 
 
-def _interval(scores: Floats, held_out: HeldOut, rng: np.random.Generator) -> Told | None:
+def _intervals(scores: Floats, held_out: HeldOut, rng: np.random.Generator) -> Told | None:
+    """Of each figure of ranks, by drawing parts anew; None where a class is missing."""
     rows = np.isfinite(scores)
     is_defective = held_out.is_defective[rows]
     if not is_defective.any() or is_defective.all():
         return None
     groups = [group for group, is_in in zip(held_out.groups, rows, strict=True) if is_in]
-    drawn = resampled_aurocs([scores[rows]], is_defective, groups, resamples=RESAMPLES, rng=rng)[:, 0]
-    interval = percentile_interval(drawn)
-    if interval is None:
-        return None
-    return {"low": interval[0], "high": interval[1], "resamples": len(drawn), "by": "part"}
+    drawn = resampled_figures(list(_RANKS.values()), scores[rows], is_defective, groups, resamples=RESAMPLES, rng=rng)
+    told: Told = {"by": "part", "resamples": len(drawn)}
+    for name, values in zip(_RANKS, drawn.T, strict=True):
+        interval = percentile_interval(values)
+        told[name] = None if interval is None else {"low": interval[0], "high": interval[1]}
+    return told
 
 
 def _parity(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: HeldOut) -> Told | None:
@@ -195,18 +203,20 @@ def _parity(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: Held
     }
 
 
-def _unknown(seen: Seen, exact: Seen | None, held_out: HeldOut) -> dict[str, str]:
+def _unknown(seen: Seen, exact: Seen | None, parity: Told | None, held_out: HeldOut) -> dict[str, str]:
     """Why a figure is null."""
     told = {}
     is_defective = held_out.is_defective
     if not is_defective.any() or is_defective.all():
         kind = "defective" if is_defective.all() else "sound"
-        names = [*_ranks(seen, held_out, is_defective), "image_auroc_interval"]
+        names = [*_RANKS, "intervals"]
         told = dict.fromkeys(names, f"{_ONE_CLASS}; all {len(is_defective)} are {kind}")
     if seen.why_no_pixels:
         told |= dict.fromkeys(("pixel_auroc", "au_pro"), seen.why_no_pixels)
     if exact is None:
         told["parity"] = "the package has no fp32 variant"
+    elif parity is not None and parity["largest"] is None:
+        told["parity"] = "no distance from a typical sound score up to the NG limit to measure in"
     if not np.isfinite(seen.scores).all():
         count = int((~np.isfinite(seen.scores)).sum())
         told["scores"] = f"{count} pictures got no number as a score: NO_DECISION, in no figure of ranks"
@@ -244,8 +254,7 @@ def render(told: Told) -> str:
         "",
     ]
     rows = [["", *variants]]
-    rows += [[title, *(form(each[key]) for each in variants.values())] for title, key, form in _ROWS]
-    rows.append(["image AUROC, 95 % by part", *(_told_interval(each) for each in variants.values())])
+    rows += [[title, *(_told_figure(each, key, form) for each in variants.values())] for title, key, form in _ROWS]
     for title, key in (("escapes", "escapes"), ("overkills", "overkills")):
         rows.append([title, *(told_rate(each[key]) for each in variants.values())])
     for kind in ("sound", "defective"):
@@ -266,9 +275,10 @@ def render(told: Told) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told_interval(each: Told) -> str:
-    interval = each["image_auroc_interval"]
-    return "–" if interval is None else f"{interval['low']:.4f} – {interval['high']:.4f}"
+def _told_figure(each: Told, key: str, form: Callable[[float | None], str]) -> str:
+    """A figure, with its interval where it has one."""
+    interval = (each["intervals"] or {}).get(key)
+    return form(each[key]) + ("" if interval is None else f" ({form(interval['low'])} – {form(interval['high'])})")
 
 
 def _told_latency(each: Told) -> str:

@@ -6,7 +6,7 @@ Knows no package and no picture. Called by `evaluation`, `evaluating`, `comparin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -151,9 +151,7 @@ def resampled_aurocs(
 ) -> Doubles:
     """AUROC of several score sets of the same pictures under the same bootstrap draws, float64 [used, sets].
 
-    Whole groups (physical parts) are drawn with replacement, because the pictures of one part fail together; those
-    with a defective picture and those without are drawn apart, so that no draw lacks defects. Draws in which a
-    class is missing all the same are dropped: `used` ≤ `resamples`. Cluster bootstrap: Davison and Hinkley 1997, 3.8.
+    Draws in which a class is missing are dropped: `used` ≤ `resamples`. How is drawn stands at `_draws`.
 
     Args:
         scores: each float [n], finite, all of the same pictures.
@@ -163,20 +161,50 @@ def resampled_aurocs(
         rng: decides the draws.
     """
     figures = [WeightedAuroc(each, is_defective) for each in scores]
+    rows = [[figure(weights) for figure in figures] for weights in _draws(is_defective, groups, resamples, rng)]
+    drawn = np.array(rows, np.float64).reshape(-1, len(figures))
+    return np.asarray(drawn[np.isfinite(drawn).all(1)])
+
+
+Figure = Callable[[Floats, Bools], float | None]
+
+
+def resampled_figures(
+    figures: Sequence[Figure],
+    scores: Floats,
+    is_defective: Bools,
+    groups: Sequence[str],
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+) -> Doubles:
+    """Several figures of one score set under the same bootstrap draws, float64 [used, figures]; see above."""
+    rows = []
+    for weights in _draws(is_defective, groups, resamples, rng):
+        drawn = np.repeat(np.arange(len(scores)), weights.astype(np.int64))
+        told = [figure(scores[drawn], is_defective[drawn]) for figure in figures]
+        rows.append([math.nan if value is None else value for value in told])
+    values = np.array(rows, np.float64).reshape(-1, len(figures))
+    return np.asarray(values[np.isfinite(values).all(1)])
+
+
+def _draws(is_defective: Bools, groups: Sequence[str], resamples: int, rng: np.random.Generator) -> Iterator[Doubles]:
+    """How often each picture is drawn, [n], again and again.
+
+    Whole groups (physical parts) are drawn with replacement, because the pictures of one part fail together; those
+    with a defective picture and those without are drawn apart, so that no draw lacks defects. Cluster bootstrap, see
+    Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 3.8.
+    """
     names, member = np.unique(np.array(groups), return_inverse=True)
     has_defect = np.zeros(len(names), np.bool_)
     has_defect[member[is_defective]] = True
     strata = [np.flatnonzero(has_defect), np.flatnonzero(~has_defect)]
-    rows = []
     times = np.zeros(len(names), np.float64)
     for _ in range(resamples):
         for stratum in strata:
             if len(stratum):
                 times[stratum] = rng.multinomial(len(stratum), np.full(len(stratum), 1 / len(stratum)))
-        weights = times[member]
-        rows.append([figure(weights) for figure in figures])
-    drawn = np.array(rows, np.float64).reshape(-1, len(figures))
-    return np.asarray(drawn[np.isfinite(drawn).all(1)])
+        yield times[member]
 
 
 def percentile_interval(values: Doubles, confidence: float = CONFIDENCE) -> tuple[float, float] | None:

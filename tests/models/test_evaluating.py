@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-models evaluate`: what stands in its file, where a figure comes from, what is said instead of one."""
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -136,7 +137,7 @@ def test_one_class_only_gives_rates_but_no_ranks_and_says_why(
     plates = plain_plates(sound=sound, spots=spots, scratches=0)
     told = evaluate(made_package(tmp_path / "package"), write_plates(tmp_path / "set", plates))
     fp32 = told["variants"]["fp32"]
-    assert fp32["image_auroc"] is fp32["average_precision"] is fp32["image_auroc_interval"] is None
+    assert fp32["image_auroc"] is fp32["average_precision"] is fp32["intervals"] is None
     assert missing in fp32["unknown"]["image_auroc"]
     assert fp32["escapes"]["of"] + fp32["overkills"]["of"] == 4
     assert (fp32["overkills"]["rate"] is None) is (sound == 0)
@@ -145,10 +146,43 @@ def test_one_class_only_gives_rates_but_no_ranks_and_says_why(
 
 def test_score_that_is_no_number_is_counted_and_in_no_rank(tmp_path: Path) -> None:
     package = made_package(tmp_path / "package", {Variant.FP32: brightness_graph(is_broken_above=203.5)})
-    told = evaluate(package, write_plates(tmp_path / "set", plain_plates()))["variants"]["fp32"]
-    assert told["no_decision"] == told["classes"]["spot"]["no_decision"] == 2
-    assert told["unknown"]["scores"].startswith("2 pictures got no number")
+    plates = [*plain_plates(), Plate("test/good", "glare", base=210)]
+    told = evaluate(package, write_plates(tmp_path / "set", plates))["variants"]["fp32"]
+    assert (told["no_decision"], told["classes"]["spot"]["no_decision"]) == (3, 2)
+    assert told["unknown"]["scores"].startswith("3 pictures got no number")
+    # Sorted as if it were high, the glare's NaN would stand above all defects.
     assert (told["image_auroc"], told["escapes"]["count"], told["held_for_review"]) == (1, 0, 4)
+
+
+def test_ranks_come_with_intervals_by_part_and_the_same_ones_every_time(tmp_path: Path) -> None:
+    package = made_package(tmp_path / "package")
+    images = write_plates(tmp_path / "set", [*plain_plates(), Plate("test/good", "glare", base=180)])
+    first, second = (evaluate(package, images)["variants"]["fp32"] for _ in range(2))
+    assert first["intervals"] == second["intervals"]
+    assert (first["intervals"]["by"], first["intervals"]["resamples"]) == ("part", 1000)
+    for name in ("image_auroc", "recall_at_1pct_overkill", "overkill_at_100pct_recall"):
+        assert first["intervals"][name]["low"] <= first[name] <= first["intervals"][name]["high"]
+    # Draws without the glare find every defect, draws with it the six spots of about ten.
+    recall = first["intervals"]["recall_at_1pct_overkill"]
+    assert recall["high"] == 1
+    assert 0.2 <= recall["low"] <= 0.4
+
+
+def test_typical_sound_score_above_the_ng_limit_leaves_nothing_to_measure_parity_in(tmp_path: Path) -> None:
+    package = made_package(tmp_path / "package", ok_limit=50, ng_limit=60)
+    told = evaluate(package, write_plates(tmp_path / "set", plain_plates()))["variants"]["fp32"]
+    assert told["parity"]["largest"] is None
+    assert "typical sound score" in told["unknown"]["parity"]
+
+
+def test_package_of_the_other_side_is_known_by_the_digest_of_its_pictures(tmp_path: Path) -> None:
+    images = write_plates(tmp_path / "set", plain_plates())
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (images / "train" / "good").iterdir()]
+    lines = sorted(f"{digest} GOOD " for digest in digests)
+    package = made_package(tmp_path / "package", dataset_sha256=hashlib.sha256("\n".join(lines).encode()).hexdigest())
+    told = evaluate(package, images)
+    assert told["is_trained_on_the_other_side"] is True
+    assert not any("make sure" in note for note in told["notes"])
 
 
 def test_training_pictures_of_another_split_are_pointed_out(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from models.figures import (
     rate_of,
     recall_at_overkill,
     resampled_aurocs,
+    resampled_figures,
     sign_test,
 )
 
@@ -130,3 +131,11 @@ def test_draws_without_a_class_are_dropped_not_counted_as_chance() -> None:
     assert 0 < len(drawn) < 200
     assert (drawn == 1).all()
     assert percentile_interval(np.zeros(0)) is None
+
+
+def test_any_figure_is_resampled_by_the_same_draws_as_auroc() -> None:
+    scores, groups = two_classes(20, 3)
+    is_defective = np.arange(len(scores)) >= len(scores) // 2
+    quick = resampled_aurocs([scores], is_defective, groups, resamples=20, rng=np.random.default_rng(0))
+    plain = resampled_figures([image_auroc], scores, is_defective, groups, resamples=20, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(quick, plain)

@@ -44,6 +44,7 @@ _LOOKS_IN_ALL: Final = 160
 _LOOKS_A_PART: Final = 6
 _SHIFT_PICTURES: Final = 48
 _TIMED_PICTURES: Final = 4
+_MOST_LOGGED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,11 @@ def _run(
         job.images, settings, lambda count: progress.within(count / len(job.images)), left_out=left_out
     )
     notes += gallery.remarks
-    for line in gallery.left_out:
+    for line in gallery.left_out[:_MOST_LOGGED]:
         _log.warning("training_id=%s left_out=%s", job.training_id, line)
+    if len(gallery.left_out) > _MOST_LOGGED:
+        # All of them are in the report.
+        _log.warning("training_id=%s left_out_more=%d", job.training_id, len(gallery.left_out) - _MOST_LOGGED)
     parts = gallery.select(PartUse.TRAIN)
     if not parts:
         raise InputError(

@@ -30,7 +30,7 @@ from models.figures import (
     resampled_figures,
 )
 from models.holdout import HeldOut, is_trained_here
-from models.judging import WARM_UP_RUNS, Check, Seen, judge, rate_judged, verdicts_of
+from models.judging import WARM_UP_RUNS, Check, Seen, judge, rate_judged, rate_of_parts, verdicts_of
 from models.pixel_figures import PRO_LIMIT
 
 RESAMPLES: Final = 1000
@@ -116,6 +116,7 @@ def _of_variant(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: 
         name: _ranks(seen, held_out, classes == name)
         | {
             "escapes": rate_judged(verdicts, Verdict.OK, classes == name),
+            "escapes_by_part": rate_of_parts(verdicts, Verdict.OK, classes == name, held_out.groups),
             "caught": rate_judged(verdicts, Verdict.NG, classes == name),
             "held": rate_judged(verdicts, Verdict.REVIEW, classes == name),
             "no_decision": rate_judged(verdicts, Verdict.NO_DECISION, classes == name)["count"],
@@ -135,6 +136,8 @@ def _of_variant(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: 
         **_pixels(seen, None),
         "escapes": rate_judged(verdicts, Verdict.OK, is_defective),
         "overkills": rate_judged(verdicts, Verdict.NG, ~is_defective),
+        "escapes_by_part": rate_of_parts(verdicts, Verdict.OK, is_defective, held_out.groups),
+        "overkills_by_part": rate_of_parts(verdicts, Verdict.NG, ~is_defective, held_out.groups),
         "held": held,
         "held_for_review": held["sound"]["count"] + held["defective"]["count"],
         "no_decision": sum(verdict is Verdict.NO_DECISION for verdict in verdicts),
@@ -255,8 +258,9 @@ def render(told: Told) -> str:
     ]
     rows = [["", *variants]]
     rows += [[title, *(_told_figure(each, key, form) for each in variants.values())] for title, key, form in _ROWS]
-    for title, key in (("escapes", "escapes"), ("overkills", "overkills")):
-        rows.append([title, *(told_rate(each[key]) for each in variants.values())])
+    for kind in ("escapes", "overkills"):
+        rows.append([f"{kind}, pictures", *(told_rate(each[kind]) for each in variants.values())])
+        rows.append([f"{kind}, parts", *(told_rate(each[f"{kind}_by_part"]) for each in variants.values())])
     for kind in ("sound", "defective"):
         rows.append([f"held for review, {kind}", *(told_rate(each["held"][kind]) for each in variants.values())])
     rows.append(["p50 / p99 ms", *(_told_latency(each) for each in variants.values())])

@@ -186,8 +186,8 @@ def _weaknesses(held_out: HeldOut, *, has_masks: bool) -> list[str]:
             continue
         if parts < pictures:
             notes.append(
-                f"{pictures} {kind} pictures show {parts} parts: exact intervals take pictures for independent, so "
-                "they are narrower than the parts allow"
+                f"{pictures} {kind} pictures show {parts} parts: the exact intervals of pictures are narrower than "
+                "the parts allow; go by the figures of parts"
             )
         if parts < _FEW_GROUPS:
             notes.append(f"{parts} {kind} parts are few: intervals by resampling parts are too narrow")

@@ -161,3 +161,14 @@ def rate_judged(verdicts: list[Verdict], wanted: Verdict, rows: NDArray[np.bool_
     """How many of these rows got this verdict, with interval and denominator."""
     hits = sum(verdict is wanted for verdict, is_in in zip(verdicts, rows, strict=True) if is_in)
     return rate_of(hits, int(rows.sum()))
+
+
+def rate_of_parts(
+    verdicts: list[Verdict], wanted: Verdict, rows: NDArray[np.bool_], groups: list[str]
+) -> dict[str, Any]:
+    """How many parts have a picture among these rows that got this verdict, of how many parts: each counts once.
+
+    Parts are independent where their pictures are not, so this is the rate whose exact interval holds.
+    """
+    judged = [(group, verdict) for group, verdict, is_in in zip(groups, verdicts, rows, strict=True) if is_in]
+    return rate_of(len({group for group, verdict in judged if verdict is wanted}), len({group for group, _ in judged}))

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from contracts.vocabulary import Variant
+from contracts.vocabulary import Variant, Verdict
 from models.__main__ import main
 from models.clock import SystemClock
 from models.console import Ticker
+from models.judging import rate_of_parts
 from tests.models.made_package import Plate, brightness_graph, made_package, plain_plates, write_plates
 
 
@@ -110,6 +112,13 @@ def test_latency_states_runs_threads_and_warm_up(tmp_path: Path) -> None:
     assert (latency["runs"], latency["threads"], latency["warm_up_runs"]) == (100, 2, 5)
     assert 0 < latency["p50_ms"] <= latency["p99_ms"]
     assert told["variants"]["fp32"]["infer_p50_ms"] == latency["p50_ms"]
+
+
+def test_part_with_several_pictures_counts_once_and_by_its_worst_one() -> None:
+    verdicts = [Verdict.OK, Verdict.NG, Verdict.OK, Verdict.NG, Verdict.NG, Verdict.OK]
+    rows = np.array([1, 1, 1, 1, 1, 0], np.bool_)
+    told = rate_of_parts(verdicts, Verdict.OK, rows, ["a", "a", "b", "c", "c", "d"])
+    assert (told["count"], told["of"]) == (2, 3)
 
 
 def test_without_masks_pixel_figures_are_null_and_say_why(tmp_path: Path) -> None:

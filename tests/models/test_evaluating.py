@@ -115,9 +115,9 @@ def test_latency_states_runs_threads_and_warm_up(tmp_path: Path) -> None:
 
 
 def test_part_with_several_pictures_counts_once_and_by_its_worst_one() -> None:
-    verdicts = [Verdict.OK, Verdict.NG, Verdict.OK, Verdict.NG, Verdict.NG, Verdict.OK]
-    rows = np.array([1, 1, 1, 1, 1, 0], np.bool_)
-    told = rate_of_parts(verdicts, Verdict.OK, rows, ["a", "a", "b", "c", "c", "d"])
+    verdicts = [Verdict.OK, Verdict.NG, Verdict.OK, Verdict.OK, Verdict.NG, Verdict.NG, Verdict.OK]
+    rows = np.array([1, 1, 1, 1, 1, 1, 0], np.bool_)
+    told = rate_of_parts(verdicts, Verdict.OK, rows, ["a", "a", "b", "b", "c", "c", "d"])
     assert (told["count"], told["of"]) == (2, 3)
 
 

@@ -215,6 +215,18 @@ def test_split_by_name_is_that_of_the_packages_training(tmp_path: Path) -> None:
     assert (asked["pictures"]["sound"], asked["pictures"]["defective"]) == counts[0]
 
 
+def test_labels_overrule_the_folders_as_they_do_in_training(tmp_path: Path) -> None:
+    images = write_plates(tmp_path / "set", plain_plates())
+    labels = tmp_path / "labels.csv"
+    rows = ["test/good/g0.png,defective,stain,one", "test/good/g1.png,defective,stain,one"]
+    labels.write_text("\n".join(["path,judgement,defect_class,group", *rows]))
+    told = evaluate(made_package(tmp_path / "package"), images, "--labels", str(labels))
+    assert told["pictures"]["classes"] == {"scratch": 4, "spot": 6, "stain": 2}
+    stain = told["variants"]["fp32"]["classes"]["stain"]
+    assert (stain["escapes"]["count"], stain["escapes_by_part"]["count"], stain["escapes_by_part"]["of"]) == (2, 1, 1)
+    assert any(note.startswith("12 defective pictures show 11 parts") for note in told["notes"])
+
+
 def test_without_json_a_person_reads_a_table_and_a_script_reads_stdout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

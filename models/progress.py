@@ -96,6 +96,9 @@ def as_unwritable(error: BaseException, folder: Path) -> InputError | None:
         return None
     place = Path(error.filename).parent if isinstance(error.filename, str) else folder
     if error.errno in _BARRED:
+        # Elsewhere it may be reading that was refused.
+        if not place.is_relative_to(folder):
+            return None
         return InputError(f"{place}: cannot be written ({error.strerror}); allow it, or give another folder")
     try:
         usage = shutil.disk_usage(place)

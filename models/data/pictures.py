@@ -104,7 +104,7 @@ def open_picture(path: Path, settings: Settings, *, sha256: str | None = None) -
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{told(path)}: its SHA-256 is not the judged picture's; it was altered or replaced")
     header = _fit_header(path, content, settings)
-    pixels = _decode(path, content, header, _AS_AT_THE_STATION)
+    pixels = _decode(path, content, header, _AS_AT_THE_STATION).astype(np.uint8, copy=False)
     if header.bits > 8 and pixels.max() < _DARKEST_PEAK:
         used = 8 + max(1, math.ceil(math.log2(int(pixels.max()) + 1)))
         raise InputError(
@@ -115,14 +115,19 @@ def open_picture(path: Path, settings: Settings, *, sha256: str | None = None) -
 
 
 def read_mask_picture(path: Path, settings: Settings) -> NDArray[np.uint8]:
-    """A mask as uint8 grey [h, w], decoded by the same rules.
+    """A mask as uint8 grey [h, w], decoded by the same rules; of 16 bits, all that is not 0 becomes 255.
 
     Raises:
         InputError: cannot be used; names the file and the remedy.
     """
     content = read_bytes(path, settings.max_picture_bytes)
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
-    return _decode(path, content, _fit_header(path, content, settings), flags)
+    header = _fit_header(path, content, settings)
+    if header.bits > 8:
+        # Such masks number their regions from 1 on; the upper byte of those is 0.
+        deep = _decode(path, content, header, flags | cv2.IMREAD_ANYDEPTH)
+        return np.where(deep > 0, 255, 0).astype(np.uint8)
+    return _decode(path, content, header, flags).astype(np.uint8, copy=False)
 
 
 def _fit_header(path: Path, content: bytes, settings: Settings) -> Header:
@@ -149,7 +154,7 @@ def _fit_header(path: Path, content: bytes, settings: Settings) -> Header:
     return header
 
 
-def _decode(path: Path, content: bytes, header: Header, flags: int) -> Picture:
+def _decode(path: Path, content: bytes, header: Header, flags: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -161,6 +166,8 @@ def _decode(path: Path, content: bytes, header: Header, flags: int) -> Picture:
             f"{told(path)}: its header says {header.width_px} × {header.height_px} px, "
             f"its pixels are {pixels.shape[1]} × {pixels.shape[0]}; save it as PNG"
         )
+    if pixels.dtype == np.uint16:
+        return np.ascontiguousarray(pixels, dtype=np.uint16)
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 

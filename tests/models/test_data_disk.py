@@ -83,5 +83,7 @@ def test_barred_folder_is_the_users_error_and_a_crash_stays_a_crash(tmp_path: Pa
     barred = as_unwritable(PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "a/b")), tmp_path)
     assert barred is not None
     assert f"{tmp_path / 'a'}: cannot be written (Permission denied); allow it" in str(barred)
+    elsewhere = PermissionError(errno.EACCES, "Permission denied", "/weights/a.onnx")
+    assert as_unwritable(elsewhere, tmp_path) is None
     assert as_unwritable(OSError(errno.EIO, "input/output error"), tmp_path) is None
     assert as_unwritable(ValueError("x"), tmp_path) is None

@@ -166,6 +166,15 @@ def test_exif_orientation_turns_neither_picture_nor_mask(tmp_path: Path) -> None
     assert read_mask_picture(tmp_path / "x.png", SETTINGS).shape == (HEIGHT_PX, WIDTH_PX)
 
 
+def test_regions_numbered_in_a_sixteen_bit_mask_are_defect(tmp_path: Path) -> None:
+    mask = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint16)
+    mask[3, 4], mask[5, 6] = 1, 300
+    (tmp_path / "x.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    read = read_mask_picture(tmp_path / "x.png", SETTINGS)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read > 0, mask > 0)
+
+
 REFUSED: dict[str, tuple[bytes, str]] = {
     "empty.png": (b"", "is empty; copy or take it again"),
     "text.png": (b"hello", "not a picture that can be read; save it as PNG or JPEG"),

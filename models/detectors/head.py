@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class HeadSettings:
     """Size and schedule of the head."""
 
-    width: int = 32
-    steps: int = 100
-    batch: int = 32
+    width: int = 48
+    # A hundred steps were too few: on printed boards AUROC went from .90 to .99 with three times as many.
+    steps: int = 300
+    batch: int = 24
     rate: float = 3e-3
     top_cells: int = 5
     threads: int = 1
@@ -77,7 +78,12 @@ def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSet
         good = rng.choice(sound, half)
         bad = rng.choice(defective, half)
         batch = (stored[torch.from_numpy(np.concatenate([good, bad]))].float() - middle) * scale
-        loss = _loss(net, batch, [masks.get(int(row)) for row in bad], settings)
+        goals = [masks.get(int(row)) for row in bad]
+        for axis in np.flatnonzero(rng.random(2) < 0.5):
+            # Turned over in feature space: not what a turned picture gives, but near enough to learn more from few.
+            batch = batch.flip(int(axis) + 2)
+            goals = [None if goal is None else np.flip(goal, int(axis)).copy() for goal in goals]
+        loss = _loss(net, batch, goals, settings)
         loss = loss + synthetic * _synthetic_loss(net, batch[:half], rng)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -64,7 +64,7 @@ class Gallery:
             self.left_out.append(str(error))
             return
         pixels = opened.pixels
-        digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+        digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(pixels.data)
         self._digests[image.path] = digest.digest()
         for remark in opened.remarks:

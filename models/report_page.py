@@ -26,6 +26,8 @@ _MOST_LINES: Final = 500
 # What a station does not pass and does not reject: a person sees it, or the fail-safe gate.
 _HELD: Final = (Verdict.REVIEW, Verdict.NO_DECISION)
 _MOST_CLASSES: Final = 40
+# Green only when the interval ends below this share.
+_GOOD_UP_TO: Final = 0.05
 _STYLE: Final = """
 :root{color:#14202e;background:#f4f6f9;font:15px/1.5 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 body{max-width:1080px;margin:0 auto;padding:28px 24px 60px}
@@ -115,8 +117,8 @@ def _verdicts(report: EvaluationReport) -> str:
     defective, sound = _of(report.holdout, Judgement.DEFECTIVE), _of(report.holdout, Judgement.GOOD)
     escapes, overkills = _count(defective, Verdict.OK), _count(sound, Verdict.NG)
     tiles = [
-        _tile("Escapes: defective, judged OK", escapes, len(defective), "defective", "bad" if escapes else "good"),
-        _tile("Overkill: sound, judged NG", overkills, len(sound), "sound", "warn" if overkills else "good"),
+        _tile("Escapes: defective, judged OK", escapes, len(defective), "defective", "bad" if escapes else ""),
+        _tile("Overkill: sound, judged NG", overkills, len(sound), "sound", "warn" if overkills else ""),
         _tile("Held for review, sound", _count(sound, *_HELD), len(sound), "sound", "idle"),
         _tile("Held for review, defective", _count(defective, *_HELD), len(defective), "defective", "idle"),
     ]
@@ -143,6 +145,8 @@ def _tile(label: str, count: int, of: int, what: str, edge: str) -> str:
             f'<div class="muted">no {what} pictures were held out</div></div>'
         )
     rate = rate_of(count, of)
+    # None of a few is no good news yet.
+    edge = edge or ("good" if rate["high"] <= _GOOD_UP_TO else "idle")
     return (
         f'<div class="card {edge}"><div class="label">{label}</div>'
         f'<div class="value">{100 * rate["rate"]:.1f} %</div>'

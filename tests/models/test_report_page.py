@@ -81,6 +81,20 @@ def test_figures_come_with_denominator_and_interval(made: tuple[TrainingJob, Eva
     assert package.manifest.limits.rule in text
 
 
+@pytest.mark.parametrize(("times", "edge"), [(1, "idle"), (20, "good")])
+def test_none_of_a_few_is_no_good_news(
+    made: tuple[TrainingJob, EvaluationReport, OpenPackage], times: int, edge: str
+) -> None:
+    job, report, package = made
+    defective = [
+        verdict.model_copy(update={"candidate_verdict": Verdict.NG})
+        for verdict in report.holdout
+        if verdict.judgement is Judgement.DEFECTIVE
+    ]
+    content = render_page(job, report.model_copy(update={"holdout": defective * times}), package, Settings())
+    assert f'<div class="card {edge}"><div class="label">Escapes' in content
+
+
 def test_without_held_out_pictures_nothing_is_claimed(made: tuple[TrainingJob, EvaluationReport, OpenPackage]) -> None:
     job, report, package = made
     text = Page(render_page(job, report.model_copy(update={"holdout": []}), package, Settings())).text

@@ -10,7 +10,7 @@ The header is read before anything is decoded, so that a small file of a huge pi
 | alpha | dropped; the colour beneath it counts |
 | CMYK | turned into BGR without a colour profile |
 | several frames or pages | refused: which of them shows the part is not ours to guess |
-| broken off | refused: the decoder would fill the rest with grey |
+| broken off | refused before decoding: not every version of the decoder notices |
 | another extension | the content counts, not the name |
 
 Keeps no pixels and judges nothing. Called by `parts` and `layouts`.

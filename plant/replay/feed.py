@@ -209,12 +209,12 @@ class ReplayFeed:
 
 
 def read_picture(path: Path) -> Pixels:
-    """A picture as BGR uint8 [H, W, 3]; grey ones get three equal channels.
+    """A picture as BGR uint8 [H, W, 3], as its pixels lie, whatever EXIF says of turning; grey ones get three channels.
 
     Raises:
         ReplayError: it cannot be read as a picture.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if picture is None:
         raise ReplayError(f"{path}: expected a JPEG, PNG or BMP picture; remove the file or restore it")
     return np.asarray(picture, np.uint8)

@@ -284,6 +284,17 @@ def test_grey_pictures_are_sent_as_they_are_with_three_channels(tmp_path: Path) 
     assert np.array_equal(part.pixels[..., 0], part.pixels[..., 2])
 
 
+def test_a_picture_is_shown_as_its_pixels_lie_whatever_exif_says(tmp_path: Path) -> None:
+    # Stations and trainings do not turn pictures either.
+    path = picture(tmp_path / "turned.jpg", size=(24, 40))
+    plain_jpeg = path.read_bytes()
+    tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    exif = b"Exif\x00\x00" + tiff
+    path.write_bytes(plain_jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain_jpeg[2:])
+    assert cv2.imread(str(path)).shape == (40, 24, 3)
+    assert read_picture(path).shape == (24, 40, 3)
+
+
 def test_ordered_pictures_come_in_turn_and_start_again(tmp_path: Path) -> None:
     replay = load_replay(plain(tmp_path), "folder")
     scenario = adapted(replay)

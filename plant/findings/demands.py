@@ -59,8 +59,15 @@ def _line_failings(report: Mapping[str, Any]) -> list[str]:
     ):
         if report[name] != 0:
             found.append(f"{report[name]} {words} (demanded: 0)")
-    if slipped := report.get("gate", {}).get("passed_without_ok"):
+    gate = report.get("gate", {})
+    if slipped := gate.get("passed_without_ok"):
         found.append(f"{slipped} parts passed the gate that no station had judged OK (demanded: 0)")
+    restarts = sum(count for name, count in report.get("restarts", {}).items() if name.startswith("edge-"))
+    if (unrecorded := gate.get("passed_unrecorded", 0)) and not restarts:
+        found.append(
+            f"{unrecorded} parts passed the gate whose OK was not recorded, although no station was restarted "
+            "(demanded: 0)"
+        )
     if report["parts_captured"] == 0:
         found.append("no part was captured at all")
     found += [f"a planned fault did not happen: {each}" for each in report.get("faults_missed", [])]

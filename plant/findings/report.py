@@ -21,7 +21,7 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Any, Final
 
-from contracts.vocabulary import Verdict
+from contracts.vocabulary import Verdict, VerdictCause
 from plant.line.rejecter import FailSafeGate, GateMove
 from plant.line.truth import PartTruth
 
@@ -71,9 +71,20 @@ def account(truth: Sequence[PartTruth], reports: Sequence[PartReport]) -> LineAc
 
 
 def gate_figures(gate: FailSafeGate, reports: Iterable[PartReport]) -> dict[str, Any]:
-    """What went down the line, counted at its end, and how many parts passed that no station had judged OK."""
+    """What went down the line, counted at its end, and how many parts passed whose report says no OK.
+
+    `passed_unrecorded`: a station that was killed between signal and record finds such a part as a gap at its next
+    start and reports it as SESSION_CRASHED, though its own OK had let it pass. `passed_without_ok`: all others, for
+    which there is no excuse.
+    """
     passed = [each for each in reports if gate.move(each.station, each.trigger_number) is GateMove.PASSED]
-    return {**asdict(gate.counts()), "passed_without_ok": sum(each.verdict is not Verdict.OK for each in passed)}
+    without = [each for each in passed if each.verdict is not Verdict.OK]
+    unrecorded = sum(each.cause == VerdictCause.SESSION_CRASHED for each in without)
+    return {
+        **asdict(gate.counts()),
+        "passed_without_ok": len(without) - unrecorded,
+        "passed_unrecorded": unrecorded,
+    }
 
 
 def wilson(count: int, of: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:

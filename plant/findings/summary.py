@@ -28,6 +28,11 @@ def summary_lines(report: Mapping[str, Any], failings: list[str]) -> list[str]:
         lines.append(
             f"  gate        {gate['passed']} passed, {gate['diverted']} diverted, {gate['diverted_silence']} diverted "
             f"for want of a word in time; {gate['passed_without_ok']} passed without an OK"
+            + (
+                f", {gate['passed_unrecorded']} on an OK that its killed station had not recorded yet"
+                if gate["passed_unrecorded"]
+                else ""
+            )
         )
     lines += _loop_lines(report)
     for name, label in (("capture_to_verdict", "verdict"), ("capture_to_reject", "reject signal")):

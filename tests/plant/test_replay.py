@@ -291,7 +291,9 @@ def test_a_picture_is_shown_as_its_pixels_lie_whatever_exif_says(tmp_path: Path)
     tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     exif = b"Exif\x00\x00" + tiff
     path.write_bytes(plain_jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain_jpeg[2:])
-    assert cv2.imread(str(path)).shape == (40, 24, 3)
+    turned = cv2.imread(str(path))
+    assert turned is not None
+    assert turned.shape == (40, 24, 3)
     assert read_picture(path).shape == (24, 40, 3)
 
 

@@ -144,6 +144,26 @@ def test_gate_counts_parts_that_passed_without_an_ok() -> None:
     assert figures["passed_without_ok"] == 1
 
 
+def test_an_ok_that_a_killed_station_had_not_recorded_is_told_apart_and_excused_by_its_restart() -> None:
+    gate = FailSafeGate(window_s=1.0)
+    address = StationAddress(site="demo", line="line-1", station="st-1")
+    for number in (1, 2):
+        gate.trigger(address, number, 0.0)
+        gate.signal(
+            RejectSignal(
+                station=address, epoch=1, trigger_number=number, verdict=Verdict.OK, disposition=Disposition.PASSED,
+                at=START,
+            ),
+            0.1,
+        )  # fmt: skip
+    crashed = replace(_report(1, Verdict.NO_DECISION), cause="SESSION_CRASHED")
+    missed = replace(_report(2, Verdict.NO_DECISION), cause="MISSED_FRAME")
+    figures = gate_figures(gate, [crashed, missed])
+    assert (figures["passed_unrecorded"], figures["passed_without_ok"]) == (1, 1)
+    excused = {"gate": {"passed_unrecorded": 1}, "restarts": {"edge-st-1": 1}}
+    assert failings(_good_report() | excused, LOOP) == []
+
+
 def test_part_of_unknown_truth_counts_as_neither_good_nor_defective() -> None:
     truth = [replace(_part(1), is_defective=None)]
     rates = true_rates(truth, [_report(1, Verdict.NG)], new_kinds=set(), packages_before={OLD}, packages_after=set())
@@ -234,6 +254,7 @@ def test_run_that_shows_everything_passes() -> None:
         ({"true_escapes_after": {"new_kind": rate(0, 5)}}, "only 5 parts of the new kind"),
         ({"true_escapes_before": {"new_kind": rate(0, 50)}}, "never escaped"),
         ({"gate": {"passed_without_ok": 2}}, "2 parts passed the gate that no station had judged OK"),
+        ({"gate": {"passed_unrecorded": 1}, "restarts": {"broker": 1}}, "1 parts passed the gate whose OK was not"),
         ({"true_overkill_after": {"all": rate(21, 1000)}}, "overkill went from 10 of 1000"),
     ],
 )

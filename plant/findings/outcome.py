@@ -15,11 +15,19 @@ from typing import Any, Final
 from central.api.learning_schemas import PackageView, RolloutView, TrainingView
 from central.api.schemas import AlarmView
 from contracts.vocabulary import AlarmKind, RolloutState, TrainingState, Variant
-from plant.findings.report import account, cause_counts, latency_summary, parts_between, true_rates, verdict_counts
+from plant.findings.report import (
+    TrueRates,
+    account,
+    cause_counts,
+    latency_summary,
+    parts_between,
+    true_rates,
+    verdict_counts,
+)
 from plant.line.truth import PartTruth
 from plant.run.follower import Follower
 
-REPORT_VERSION: Final = "1.0"
+REPORT_VERSION: Final = "1.1"
 # Replayed pictures: side A is shown until a package is rolled out, side B from then on.
 SIDE_AFTER: Final = "B"
 _VERSIONS: Final = ("sightline", "onnxruntime", "numpy", "torch", "opencv-python-headless", "paho-mqtt", "amqtt")
@@ -95,12 +103,9 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
         "lost": [list(each) for each in counted.lost],
         "verdicts": verdict_counts(reports),
         "no_decision_causes": cause_counts(reports),
-        "true_escapes_before": rates.escapes_before,
-        "true_escapes_after": rates.escapes_after,
-        "true_overkill_before": rates.overkill_before,
-        "true_overkill_after": rates.overkill_after,
-        "true_review_before": rates.review_before,
-        "true_review_after": rates.review_after,
+        **{f"true_{name}": figure for name, figure in _line_rates(rates).items()},
+        "true_rates_from": "line",
+        "on_the_line": _line_rates(rates),
         "new_kind_held": rates.new_kind_held,
         "new_kinds": sorted(facts.new_kinds),
         "judged_by_product": _judged_by_product(truth, follower),
@@ -140,6 +145,15 @@ def compile_report(facts: RunFacts, truth: list[PartTruth], follower: Follower) 
             "and after: by the package that judged; intervals: Wilson, 95 %"
         ),
         "notes": notes,
+    }
+
+
+def _line_rates(rates: TrueRates) -> dict[str, Any]:
+    """Escapes, overkill and review of the parts on the line, by the package that judged."""
+    return {
+        f"{name}_{when}": getattr(rates, f"{name}_{when}")
+        for name in ("escapes", "overkill", "review")
+        for when in ("before", "after")
     }
 
 
@@ -253,7 +267,14 @@ def _package(view: PackageView, facts: RunFacts, after: frozenset[str], follower
     manifest = view.manifest
     auroc = {each.variant: each.image_auroc for each in manifest.variants}
     judged = Counter(report.package_id for report in follower.reports)[view.package_id]
-    role = "before" if view.package_id in facts.first_packages else "after" if view.package_id in after else "candidate"
+    rolled_out = {each.package_id for each in follower.rollouts}
+    if view.package_id in facts.first_packages:
+        role = "before"
+    elif view.package_id in after:
+        role = "after"
+    else:
+        # Rolled out, but counted neither before nor after; or never rolled out at all.
+        role = "later" if view.package_id in rolled_out else "candidate"
     int8 = next((each for each in _INT8 if each in auroc), None)
     parity = {each.variant: each.parity_error for each in manifest.variants}
     return {

@@ -16,13 +16,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from statistics import NormalDist
 from typing import Any, Final
 
-from contracts.vocabulary import Verdict, VerdictCause
-from plant.line.rejecter import FailSafeGate, GateMove
+from contracts.vocabulary import Verdict
 from plant.line.truth import PartTruth
 
 _CONFIDENCE: Final = 0.95
@@ -40,6 +39,8 @@ class PartReport:
     cause: str = "SCORE"
     verdict_ms: float | None = None
     reject_ms: float | None = None
+    # The process start of the station that made the report.
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,6 @@ def account(truth: Sequence[PartTruth], reports: Sequence[PartReport]) -> LineAc
         reports_unknown=len(reported.keys() - passed),
         lost=lost[:50],
     )
-
-
-def gate_figures(gate: FailSafeGate, reports: Iterable[PartReport]) -> dict[str, Any]:
-    """What went down the line, counted at its end, and how many parts passed whose report says no OK.
-
-    `passed_unrecorded`: a station that was killed between signal and record finds such a part as a gap at its next
-    start and reports it as SESSION_CRASHED, though its own OK had let it pass. `passed_without_ok`: all others, for
-    which there is no excuse.
-    """
-    passed = [each for each in reports if gate.move(each.station, each.trigger_number) is GateMove.PASSED]
-    without = [each for each in passed if each.verdict is not Verdict.OK]
-    unrecorded = sum(each.cause == VerdictCause.SESSION_CRASHED for each in without)
-    return {
-        **asdict(gate.counts()),
-        "passed_without_ok": len(without) - unrecorded,
-        "passed_unrecorded": unrecorded,
-    }
 
 
 def wilson(count: int, of: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:

@@ -2,11 +2,11 @@
 """Old and new package on the very same pictures, of parts that neither has learnt from.
 
 On the line the old package judges side A and the new one side B: other parts, so their rates must not be subtracted.
-Here both judge all of side B, each at its own limits, picture by picture. Used by `plant.run.demo` for replayed
-pictures.
+Here both judge all of side B, each at its own limits, picture by picture; these are the true rates of such a run.
+Used by `plant.run.demo` for replayed pictures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from plant.replay.feed import read_picture
 from plant.replay.pictures import ReplayItem, ReplaySet
 
 DEFINITION: Final = (
-    "side_by_side: each labelled picture of side B once, judged by both packages at their own limits; shares are of "
-    "pictures, several of which may show one part"
+    "side_by_side, and from it true_…_before and true_…_after: each labelled picture of side B once, judged by the old "
+    "and the new package at their own limits; shares are of pictures, several of which may show one part; overkill and "
+    "review of new_kind are those of all good pictures. on_the_line: what the parts met, old package on side A, new "
+    "one on side B: other parts, so before and after there must not be subtracted"
 )
 
 
@@ -58,6 +60,16 @@ def compare(judged: Sequence[TwiceJudged], new_kinds: AbstractSet[str]) -> dict[
         "overkill": _both(good, Verdict.NG),
         "review": _both(good, Verdict.REVIEW),
     }
+
+
+def true_rates_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's true rates from such a comparison (`compare`'s shape), in place of those of different parts."""
+    rates: dict[str, Any] = {"true_rates_from": "same-pictures"}
+    for when in ("before", "after"):
+        rates[f"true_escapes_{when}"] = {kind: found["escapes"][kind][when] for kind in ("new_kind", "all")}
+        for name in ("overkill", "review"):
+            rates[f"true_{name}_{when}"] = {"new_kind": found[name][when], "all": found[name][when]}
+    return rates
 
 
 def _escapes(defective: Sequence[TwiceJudged]) -> dict[str, Any]:

@@ -60,21 +60,10 @@ def summary_lines(report: Mapping[str, Any], failings: list[str]) -> list[str]:
 
 def _loop_lines(report: Mapping[str, Any]) -> list[str]:
     lines = [f"  alarms      {', '.join(report['alarms']) or 'none'}"]
-    if report["new_kinds"]:
-        kind = ", ".join(report["new_kinds"])
-        before, after = report["true_escapes_before"], report["true_escapes_after"]
-        lines += [
-            f"  escapes     of {kind}: before {_share(before['new_kind'])}, after {_share(after['new_kind'])}",
-            f"              of all kinds: before {_share(before['all'])}, after {_share(after['all'])}",
-        ]
-    elif report["true_escapes_before"]["all"]["of"]:
-        lines.append(f"  escapes     of all kinds {_share(report['true_escapes_before']['all'])}")
-    before, after = report["true_overkill_before"]["all"], report["true_overkill_after"]["all"]
-    lines.append(f"  overkill    before {_share(before)}, after {_share(after)}")
-    before, after = report["true_review_before"]["all"], report["true_review_after"]["all"]
-    lines.append(f"  held        good parts for review: before {_share(before)}, after {_share(after)}")
     if report.get("side_by_side"):
-        lines += _side_by_side_lines(report["side_by_side"], report["new_kinds"])
+        lines += _side_by_side_lines(report)
+    else:
+        lines += _rate_lines(report)
     if report["alarm_after_parts"] is not None:
         lines.append(f"  alarm       {report['alarm_after_parts']} parts after the first of the new kind")
     if report["training_seconds"] is not None:
@@ -96,7 +85,29 @@ def _loop_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _side_by_side_lines(found: Mapping[str, Any], new_kinds: list[str]) -> list[str]:
+def _rate_lines(report: Mapping[str, Any]) -> list[str]:
+    """The true rates of the parts on the line."""
+    lines = []
+    if report["new_kinds"]:
+        kind = ", ".join(report["new_kinds"])
+        before, after = report["true_escapes_before"], report["true_escapes_after"]
+        lines += [
+            f"  escapes     of {kind}: before {_share(before['new_kind'])}, after {_share(after['new_kind'])}",
+            f"              of all kinds: before {_share(before['all'])}, after {_share(after['all'])}",
+        ]
+    elif report["true_escapes_before"]["all"]["of"]:
+        lines.append(f"  escapes     of all kinds {_share(report['true_escapes_before']['all'])}")
+    before, after = report["true_overkill_before"]["all"], report["true_overkill_after"]["all"]
+    lines.append(f"  overkill    before {_share(before)}, after {_share(after)}")
+    before, after = report["true_review_before"]["all"], report["true_review_after"]["all"]
+    lines.append(f"  held        good parts for review: before {_share(before)}, after {_share(after)}")
+    return lines
+
+
+def _side_by_side_lines(report: Mapping[str, Any]) -> list[str]:
+    """What was gained on the same pictures, and what the parts on the line met, which is not the same."""
+    found, line = report["side_by_side"], report["on_the_line"]
+    kind = ", ".join(report["new_kinds"])
     fresh, every = found["escapes"]["new_kind"], found["escapes"]["all"]
     return [
         (
@@ -104,13 +115,17 @@ def _side_by_side_lines(found: Mapping[str, Any], new_kinds: list[str]) -> list[
             "learnt from:"
         ),
         (
-            f"              escapes of {', '.join(new_kinds)}: {_both(fresh)}; {fresh['mended']} mended, "
+            f"  escapes     of {kind}: {_both(fresh)}; {fresh['mended']} mended, "
             f"{fresh['newly_let_through']} newly let through, {fresh['parts']} parts"
         ),
         f"              of all kinds: {_both(every)}",
-        f"              overkill: {_both(found['overkill'])}",
-        f"              held for review: {_both(found['review'])}",
-        "              (before and after on the line judged different parts: side A, then side B)",
+        f"  overkill    {_both(found['overkill'])}",
+        f"  held        good pictures for review: {_both(found['review'])}",
+        (
+            f"  on the line escapes of {kind}: {_share(line['escapes_before']['new_kind'])} of side A under the old "
+            f"package, {_share(line['escapes_after']['new_kind'])} of side B under the new one: other parts, not to be "
+            "subtracted"
+        ),
     ]
 
 

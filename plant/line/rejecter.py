@@ -22,10 +22,12 @@ from contracts.codec import CodecError, decode
 from contracts.commands import RejectSignal
 from contracts.ids import StationAddress
 from contracts.topics import Channel, every_station
-from contracts.vocabulary import Disposition
+from contracts.vocabulary import Disposition, Verdict
 
 _log = logging.getLogger(__name__)
 _MAX_WAITING: Final = 10_000
+# Process starts of all stations that are remembered, oldest forgotten first.
+_MAX_EPOCHS: Final = 1000
 _TICK_S: Final = 0.05
 
 
@@ -36,6 +38,15 @@ class GateMove(StrEnum):
     DIVERTED = "DIVERTED"
     # No word in time: the fail-safe case.
     DIVERTED_SILENCE = "DIVERTED_SILENCE"
+
+
+@dataclass(frozen=True)
+class PassingWord:
+    """The word on which a part passed: the epoch and verdict it carried, and when it came (monotonic seconds)."""
+
+    epoch: int
+    verdict: Verdict
+    at: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,8 @@ class FailSafeGate:
         self._lock = threading.Lock()
         self._waiting: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._moves: OrderedDict[tuple[str, int], GateMove] = OrderedDict()
+        self._words: dict[tuple[str, int], PassingWord] = {}
+        self._last_heard: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._counts = dict.fromkeys(
             ("triggers", "passed", "diverted", "diverted_silence", "too_late", "unexpected", "unreadable"), 0
         )
@@ -86,6 +99,7 @@ class FailSafeGate:
             return None
         key = (str(signal.station), signal.trigger_number)
         with self._lock:
+            self._hear(key[0], signal.epoch, at)
             due = self._waiting.get(key)
             if due is None:
                 is_late = self._moves.get(key) is GateMove.DIVERTED_SILENCE
@@ -99,6 +113,8 @@ class FailSafeGate:
             is_passed = signal.disposition is Disposition.PASSED
             move = GateMove.PASSED if is_passed else GateMove.DIVERTED
             self._decide(key, move)
+            if is_passed:
+                self._words[key] = PassingWord(signal.epoch, signal.verdict, at)
             return move
 
     def unreadable(self) -> None:
@@ -118,6 +134,16 @@ class FailSafeGate:
         with self._lock:
             return self._moves.get((station, trigger_number))
 
+    def passing_word(self, station: str, trigger_number: int) -> PassingWord | None:
+        """The word on which one of the last parts passed; None when it did not pass."""
+        with self._lock:
+            return self._words.get((station, trigger_number))
+
+    def last_heard(self, station: str, epoch: int) -> float | None:
+        """When a process start of a station was heard last, in monotonic seconds; None when it never was."""
+        with self._lock:
+            return self._last_heard.get((station, epoch))
+
     def counts(self) -> GateCounts:
         """Numbers since the start."""
         with self._lock:
@@ -127,7 +153,14 @@ class FailSafeGate:
         self._counts[move.value.lower()] += 1
         self._moves[key] = move
         while len(self._moves) > self._remembered:
-            self._moves.popitem(last=False)
+            forgotten, _ = self._moves.popitem(last=False)
+            self._words.pop(forgotten, None)
+
+    def _hear(self, station: str, epoch: int, at: float) -> None:
+        self._last_heard[station, epoch] = at
+        self._last_heard.move_to_end((station, epoch))
+        while len(self._last_heard) > _MAX_EPOCHS:
+            self._last_heard.popitem(last=False)
 
 
 class RejectListener:

@@ -18,8 +18,8 @@ from contracts.vocabulary import Judgement, Role
 from models.errors import InputError
 from plant.errors import PlantError, UsageError
 from plant.findings.demands import Demand, failings
+from plant.findings.gate_account import gate_figures
 from plant.findings.outcome import SIDE_AFTER, RunFacts, compile_report, facts_of
-from plant.findings.report import gate_figures
 from plant.findings.summary import summary_lines
 from plant.line.cameras import LineSimulator
 from plant.line.inspector import SimulatedInspector
@@ -260,7 +260,7 @@ class Demo:
         )
         report = compile_report(facts, list(run.truth.rows()), run.follower)
         try:
-            report["side_by_side"] = self._side_by_side(site, report)
+            report |= self._side_by_side(site, report)
         except (InputError, PlantError, OSError, ValueError, RuntimeError) as error:
             # The report of a whole run must not hang on its last figure.
             report["side_by_side"] = None
@@ -277,19 +277,20 @@ class Demo:
             self._progress.plain(line)
         return 1 if found else 0
 
-    def _side_by_side(self, site: Site, report: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the rolled-out package gained on replayed pictures that nobody learnt from. None: no such thing."""
+    def _side_by_side(self, site: Site, report: Mapping[str, Any]) -> dict[str, Any]:
+        """What the rolled-out package gained on replayed pictures that nobody learnt from, as keys of the report."""
         replay = self._options.replay
         chosen = {each["role"]: each["id"] for each in report["packages"]}
         if replay is None or replay.is_ordered or not {"before", "after"} <= chosen.keys():
-            return None
+            return {"side_by_side": None}
         # Heavy, and only needed here.
-        from plant.findings.side_by_side import DEFINITION, compare, judge_twice  # noqa: PLC0415
+        from plant.findings.side_by_side import DEFINITION, compare, judge_twice, true_rates_of  # noqa: PLC0415
 
         self._progress.note("both packages judge the pictures of side B")
         old, new = (site.package_folder(chosen[role]) for role in ("before", "after"))
         found = compare(judge_twice(replay, SIDE_AFTER, old, new), new_kinds_of(self._scenario, replay))
-        return {"before": chosen["before"], "after": chosen["after"], "definition": DEFINITION, **found}
+        sides = {"before": chosen["before"], "after": chosen["after"], "definition": DEFINITION, **found}
+        return {"side_by_side": sides, **true_rates_of(found)}
 
 
 def line_products(scenario: Scenario, replay: ReplaySet | None) -> tuple[str, ...]:

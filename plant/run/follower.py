@@ -107,6 +107,7 @@ class Follower:
             cause=view.cause.value,
             verdict_ms=view.latency.verdict_ms if view.latency else None,
             reject_ms=view.latency.reject_ms if view.latency else None,
+            epoch=view.epoch,
         )
         if self.keeps_reports:
             self.reports.append(report)

@@ -123,3 +123,25 @@ def test_every_trigger_is_counted_exactly_once_and_only_passed_words_pass(
 def test_a_broker_address_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="expected mqtt://host:port"):
         RejectListener("localhost:1883")
+
+
+def test_the_gate_keeps_the_word_on_which_a_part_passed_and_no_other() -> None:
+    gate = FailSafeGate(WINDOW_S)
+    for number, disposition in ((1, Disposition.PASSED), (2, Disposition.REJECTED)):
+        gate.trigger(STATION, number, 10.0)
+        gate.signal(signal(number, disposition), 10.0 + number / 10)
+    word = gate.passing_word(str(STATION), 1)
+    assert word is not None
+    assert (word.epoch, word.verdict) == (1, Verdict.OK)
+    assert word.at == pytest.approx(10.1)
+    assert gate.passing_word(str(STATION), 2) is None
+    assert gate.last_heard(str(STATION), 1) == pytest.approx(10.2)
+    assert gate.last_heard(str(STATION), 2) is None
+
+
+def test_words_are_forgotten_with_their_parts() -> None:
+    gate = FailSafeGate(WINDOW_S, remembered=2)
+    for number in (1, 2, 3):
+        gate.trigger(STATION, number, 10.0)
+        gate.signal(signal(number), 10.1)
+    assert [gate.passing_word(str(STATION), number) is not None for number in (1, 2, 3)] == [False, True, True]

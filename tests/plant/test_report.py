@@ -10,15 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.commands import RejectSignal
-from contracts.ids import StationAddress
-from contracts.vocabulary import Disposition, Verdict
+from contracts.vocabulary import Verdict
 from plant.findings.demands import Demand, failings
 from plant.findings.report import (
     PartReport,
     account,
     cause_counts,
-    gate_figures,
     latency_summary,
     parts_between,
     rate,
@@ -26,7 +23,6 @@ from plant.findings.report import (
     verdict_counts,
     wilson,
 )
-from plant.line.rejecter import FailSafeGate
 from plant.line.truth import PartTruth
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -122,48 +118,6 @@ def test_good_parts_held_for_people_are_counted_apart_from_overkill() -> None:
     assert (rates.review_before["all"]["count"], rates.review_before["all"]["of"]) == (0, 2)
 
 
-def test_gate_counts_parts_that_passed_without_an_ok() -> None:
-    gate = FailSafeGate(window_s=1.0)
-    address = StationAddress(site="demo", line="line-1", station="st-1")
-    signals = (
-        (1, Verdict.OK, Disposition.PASSED),
-        (2, Verdict.OK, Disposition.PASSED),
-        (3, Verdict.NG, Disposition.REJECTED),
-    )
-    for number, verdict, disposition in signals:
-        gate.trigger(address, number, 0.0)
-        signal = RejectSignal(
-            station=address, epoch=1, trigger_number=number, verdict=verdict, disposition=disposition, at=START
-        )
-        gate.signal(signal, 0.1)
-    gate.trigger(address, 4, 0.0)
-    gate.tick(5.0)
-    reports = [_report(1, Verdict.OK), _report(2, Verdict.NG), _report(3, Verdict.NG), _report(4, Verdict.OK)]
-    figures = gate_figures(gate, reports)
-    assert (figures["passed"], figures["diverted"], figures["diverted_silence"]) == (2, 1, 1)
-    assert figures["passed_without_ok"] == 1
-
-
-def test_an_ok_that_a_killed_station_had_not_recorded_is_told_apart_and_excused_by_its_restart() -> None:
-    gate = FailSafeGate(window_s=1.0)
-    address = StationAddress(site="demo", line="line-1", station="st-1")
-    for number in (1, 2):
-        gate.trigger(address, number, 0.0)
-        gate.signal(
-            RejectSignal(
-                station=address, epoch=1, trigger_number=number, verdict=Verdict.OK, disposition=Disposition.PASSED,
-                at=START,
-            ),
-            0.1,
-        )  # fmt: skip
-    crashed = replace(_report(1, Verdict.NO_DECISION), cause="SESSION_CRASHED")
-    missed = replace(_report(2, Verdict.NO_DECISION), cause="MISSED_FRAME")
-    figures = gate_figures(gate, [crashed, missed])
-    assert (figures["passed_unrecorded"], figures["passed_without_ok"]) == (1, 1)
-    excused = {"gate": {"passed_unrecorded": 1}, "restarts": {"edge-st-1": 1}}
-    assert failings(_good_report() | excused, LOOP) == []
-
-
 def test_part_of_unknown_truth_counts_as_neither_good_nor_defective() -> None:
     truth = [replace(_part(1), is_defective=None)]
     rates = true_rates(truth, [_report(1, Verdict.NG)], new_kinds=set(), packages_before={OLD}, packages_after=set())
@@ -254,7 +208,13 @@ def test_run_that_shows_everything_passes() -> None:
         ({"true_escapes_after": {"new_kind": rate(0, 5)}}, "only 5 parts of the new kind"),
         ({"true_escapes_before": {"new_kind": rate(0, 50)}}, "never escaped"),
         ({"gate": {"passed_without_ok": 2}}, "2 parts passed the gate that no station had judged OK"),
-        ({"gate": {"passed_unrecorded": 1}, "restarts": {"broker": 1}}, "1 parts passed the gate whose OK was not"),
+        (
+            {
+                "gate": {"unrecorded": [{"station": STATION, "epoch": epoch} for epoch in (1, 2)]},
+                "restarts": {"edge-st-1": 1, "edge-st-2": 5, "broker": 5},
+            },
+            r"station st-1: 2 process start\(s\) .* restarted 1 time\(s\)",
+        ),
         ({"true_overkill_after": {"all": rate(21, 1000)}}, "overkill went from 10 of 1000"),
     ],
 )

@@ -3,13 +3,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 
 from contracts.manifest import MANIFEST_NAME
 from contracts.vocabulary import Verdict
-from plant.findings.side_by_side import TwiceJudged, compare, judge_twice
+from plant.findings.demands import Demand, failings
+from plant.findings.report import rate
+from plant.findings.side_by_side import TwiceJudged, compare, judge_twice, true_rates_of
 from plant.findings.summary import _side_by_side_lines
 from plant.replay.pictures import ReplayItem, ReplaySet
 from tests.edge import tiny_package
@@ -44,10 +47,59 @@ def test_escapes_overkill_and_review_are_counted_over_the_same_pictures() -> Non
     assert [found["review"][name]["count"] for name in ("before", "after")] == [0, 1]
 
 
+def _told(story: list[TwiceJudged]) -> dict[str, Any]:
+    """The part of a replay's report that tells of gains, with other figures on the line than on the same pictures."""
+    found = compare(story, {"break"})
+    line = {"escapes_before": {"new_kind": rate(28, 100)}, "escapes_after": {"new_kind": rate(46, 100)}}
+    told = {"side_by_side": found, "on_the_line": line, "new_kinds": ["break"], "rollout_seconds": 13.0}
+    return told | true_rates_of(found)
+
+
 def test_no_picture_is_no_rate_and_the_words_say_so() -> None:
-    found = compare([], {"break"})
-    assert found["escapes"]["new_kind"]["before"]["rate"] is None
-    assert "not known" in " ".join(_side_by_side_lines(found, ["break"]))
+    assert compare([], {"break"})["escapes"]["new_kind"]["before"]["rate"] is None
+    assert "not known" in " ".join(_side_by_side_lines(_told([])))
+
+
+def test_true_rates_before_and_after_are_those_of_the_same_pictures() -> None:
+    told = _told(STORY)
+    assert told["true_rates_from"] == "same-pictures"
+    for name, kind, counts in (
+        ("escapes", "new_kind", (3, 2)),
+        ("escapes", "all", (4, 3)),
+        ("overkill", "all", (1, 0)),
+        ("review", "new_kind", (0, 1)),
+    ):
+        figures = [told[f"true_{name}_{when}"][kind] for when in ("before", "after")]
+        assert tuple(each["count"] for each in figures) == counts
+        assert figures[0]["of"] == figures[1]["of"]
+
+
+def test_the_words_tell_the_gain_on_the_same_pictures_from_what_the_line_met() -> None:
+    text = "\n".join(_side_by_side_lines(_told(STORY)))
+    assert "escapes     of break: before 75.0% (3 of 4" in text
+    assert "on the line escapes of break: 28.0% (28 of 100" in text
+
+
+def _replay_failings(story: list[TwiceJudged], **change: Any) -> list[str]:
+    whole = {
+        "parts_captured": 10, "reports_lost": 0, "reports_duplicated": 0, "reports_unknown": 0,
+        "alarm_after_parts": 5, "training_seconds": 1.0,
+    }  # fmt: skip
+    return failings(whole | _told(story) | change, frozenset({Demand.LOOP_CLOSED}))
+
+
+def test_a_loop_on_real_pictures_must_not_make_escapes_or_overkill_worse() -> None:
+    assert _replay_failings(STORY) == []
+    worse = [*STORY, _judged("break", NG, OK), _judged("break", NG, OK)]
+    assert _replay_failings(worse) == ["escapes of the new kind went up from 3 of 6 (50.0%) to 4 of 6 (66.7%)"]
+    good = [_judged(None, OK, NG) for _ in range(3)]
+    assert _replay_failings([*STORY, *good]) == [
+        "overkill went from 1 of 6 (16.7%) to 3 of 6 (50.0%) (demanded: not doubled)"
+    ]
+
+
+def test_a_gain_that_was_not_measured_on_the_same_pictures_is_not_taken_on_trust() -> None:
+    assert "nobody knows what was gained" in _replay_failings(STORY, true_rates_from="line")[0]
 
 
 @pytest.fixture(name="replay")

@@ -17,7 +17,8 @@ from plant.findings.report import PartReport
 from plant.line.rejecter import FailSafeGate, GateMove, PassingWord
 from plant.processes.stations import child_name
 
-# A record is on its way to the disk at once; what was signalled longer than this before the end is no such case.
+# A record is on the disk when its commit returns, here after milliseconds. A disk that takes longer than this puts
+# records at risk that a run should not excuse.
 LONGEST_UNRECORDED_S: Final = 1.0
 
 
@@ -25,18 +26,27 @@ def gate_figures(gate: FailSafeGate, reports: Iterable[PartReport]) -> dict[str,
     """The gate's counts, and of the parts that it let pass those whose report says no OK.
 
     `passed_unrecorded`: the gate was told OK by an earlier process start of the station than the one that reported
-    the part as SESSION_CRASHED, at most `LONGEST_UNRECORDED_S` before that start was heard for the last time.
+    the part as SESSION_CRASHED, at most `LONGEST_UNRECORDED_S` before that start was heard for the last time, and that
+    start recorded no later part: records reach the disk in the order of the signals.
     `passed_without_ok`: all others; for them there is no excuse. `unrecorded`: the former by station and process
     start that was killed, with the time in ms from the first such word to the last word of that start.
     """
+    reports = list(reports)
+    recorded: dict[tuple[str, int], int] = {}
+    for each in reports:
+        start = each.station, each.epoch
+        recorded[start] = max(each.trigger_number, recorded.get(start, each.trigger_number))
     passed = [each for each in reports if gate.move(each.station, each.trigger_number) is GateMove.PASSED]
     without = [each for each in passed if each.verdict is not Verdict.OK]
     lost: dict[tuple[str, int], list[float]] = {}
     for each in without:
         word = gate.passing_word(each.station, each.trigger_number)
         before_end_s = _before_end_s(gate, each, word)
-        if word is not None and before_end_s is not None:
-            lost.setdefault((each.station, word.epoch), []).append(before_end_s)
+        if word is None or before_end_s is None:
+            continue
+        start = each.station, word.epoch
+        if each.trigger_number > recorded.get(start, -1):
+            lost.setdefault(start, []).append(before_end_s)
     unrecorded = [
         {"station": station, "epoch": epoch, "parts": len(found), "longest_ms": round(1000 * max(found), 1)}
         for (station, epoch), found in sorted(lost.items())

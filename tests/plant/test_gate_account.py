@@ -73,7 +73,14 @@ def test_an_ok_that_a_killed_station_had_not_recorded_is_told_apart_by_the_start
 
 @pytest.mark.parametrize(
     "why",
-    ["another cause", "the same start", "no OK was said", "said too long before the end"],
+    [
+        "another cause",
+        "the same start",
+        "an earlier start",
+        "no OK was said",
+        "said too long before the end",
+        "a later part was recorded",
+    ],
 )
 def test_without_every_trace_of_a_kill_a_passed_part_has_no_excuse(why: str) -> None:
     gate, report = _gate(), _crashed(1)
@@ -83,9 +90,12 @@ def test_without_every_trace_of_a_kill_a_passed_part_has_no_excuse(why: str) -> 
         report = replace(report, cause="MISSED_FRAME")
     elif why == "the same start":
         report = replace(report, epoch=KILLED)
+    elif why == "an earlier start":
+        report = replace(report, epoch=KILLED - 1)
     elif why == "said too long before the end":
         _say(gate, 2, at=10.0 + LONGEST_UNRECORDED_S + 0.01)
-    figures = gate_figures(gate, [report])
+    recorded = [_report(2, Verdict.OK)] if why == "a later part was recorded" else []
+    figures = gate_figures(gate, [report, *recorded])
     assert (figures["passed_without_ok"], figures["passed_unrecorded"]) == (1, 0)
 
 

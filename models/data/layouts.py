@@ -8,7 +8,7 @@
 | bsdata | data/*.png, labels/*.json; trained on the first days of each viewpoint, held out later |
 | folder | good/ and any other folder, named after its defect; a share by name is held out |
 
-Reads names and digests only; what cannot be read is named and left out. Labels of a file (`models.labels`) overrule the
+Reads names and digests only; what cannot be read is named and left out, what is not looked at is counted. Labels of a file (`models.labels`) overrule the
 folders. Called by `commands` (train, evaluate).
 """
 
@@ -53,6 +53,8 @@ class _Listed:
     group: str
     mask: Path | None = None
     is_defective_without_class: bool = False
+    # What cannot be told about its mask.
+    doubt: str | None = None
 
     @property
     def is_defective(self) -> bool:
@@ -98,10 +100,14 @@ def read_folder(
         listed = readers[layout](folder, half, seed)
     except OSError as error:
         raise InputError(f"images: {error.filename} cannot be read ({error.strerror}); allow it") from error
+    # A mask may lie below the pictures' folder; it is the picture of no part.
+    masks = {label.mask.resolve() for label in labels if label.mask is not None}
+    listed = [item for item in listed if item.path.resolve() not in masks] if masks else listed
     has_sound = any(not item.is_defective for item in listed)
     if listed and layout == "folder" and not has_sound and not labels:
         raise InputError(f"images: layout folder expects a folder `good` in {folder}; or give --labels FILE")
-    left_out: list[str] = []
+    looked_at = masks.union(item.path.resolve() for item in listed).union(label.path.resolve() for label in labels)
+    left_out = _passed_over(folder, looked_at if layout == "folder" else None)
     if labels:
         if layout == "folder" and not has_sound:
             # Folder names are no judgements here, and a name tells the side as well.
@@ -113,36 +119,66 @@ def read_folder(
                 if item.path.resolve() not in named
             ]
         listed = _overruled(listed, labels, seed, left_out, has_sides=layout != "folder")
+    left_out += [item.doubt for item in listed if item.doubt is not None]
     images = [image for item in listed if (image := _image(item, settings, left_out)) is not None]
     if not images:
         why = f"; {'; '.join(left_out[:3])}" if left_out else ""
         raise InputError(
             f"images: no usable pictures in {folder} in layout {layout}{why}; see `sightline-models train --help`"
         )
-    return Found(images, _other_files(folder) + left_out)
+    return Found(images, left_out)
 
 
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    # Names that begin with a dot are companions that other systems leave beside a picture.
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _is_companion(path))
 
 
-def _other_files(folder: Path) -> list[str]:
-    """One line that counts the files whose names are not those of pictures; label files of the layouts are none."""
-    known = SUFFIXES | {".json", ".csv", ".txt", ".md", ".xml", ""}
-    others = Counter(
-        path.suffix.lower()
-        for path in folder.rglob("*")
-        if path.suffix.lower() not in known and not path.name.startswith(".") and path.is_file()
-    )
-    if not others:
-        return []
-    kinds = ", ".join(f"{count} × {suffix}" for suffix, count in sorted(others.items()))
-    return [f"{kinds}: not read as pictures; save them as PNG or JPEG if they are"]
+def _folders(pattern: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in pattern if path.is_dir() and not _is_companion(path))
+
+
+def _is_companion(path: Path) -> bool:
+    """Names that begin with a dot are what other systems leave beside pictures, such as their thumbnails."""
+    return path.name.startswith(".")
+
+
+def _passed_over(folder: Path, looked_at: set[Path] | None) -> list[str]:
+    """A line that counts the files whose names are not those of pictures; label files of the layouts are none.
+
+    And, when it is known what was looked at, one that counts the pictures which lie elsewhere in the folder.
+    """
+    known = {".json", ".csv", ".txt", ".md", ".xml", ""}
+    others = Counter[str]()
+    elsewhere: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        within = path.relative_to(folder)
+        if any(name.startswith(".") for name in within.parts) or not path.is_file():
+            continue
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            others.update([] if suffix in known else [suffix])
+        elif looked_at is not None and path.resolve() not in looked_at:
+            elsewhere.append(within)
+    lines = []
+    if others:
+        kinds = ", ".join(f"{count} × {told(Path(suffix))}" for suffix, count in sorted(others.items()))
+        lines.append(f"{kinds}: not read as pictures; save them as PNG or JPEG if they are")
+    if elsewhere:
+        lines.append(
+            f"{len(elsewhere)} × a picture outside the folders that are read, such as {told(elsewhere[0])}: move each "
+            "into `good` or a folder named after its defect, or give it a label"
+        )
+    return lines
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there; a name that no file can have is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _image(item: _Listed, settings: Settings, left_out: list[str]) -> TrainingImage | None:
@@ -179,7 +215,7 @@ def _overruled(
     judged: list[_Listed] = []
     for label in labels:
         before = by_path.pop(label.path.resolve(), None)
-        if not label.path.exists():
+        if not _exists(label.path):
             left_out.append(f"{label.name}: {label.place} names it, but there is no such file; correct the path")
             continue
         group = label.group or (label.name if before is None else before.group)
@@ -187,28 +223,37 @@ def _overruled(
         use = PartUse.HOLDOUT if is_held_out(group, HELD_OUT_SHARE, seed) else PartUse.TRAIN
         use = before.use if before is not None and has_sides else use
         mask = label.mask or (None if before is None else before.mask)
-        if label.mask is not None and not label.mask.exists():
+        if label.mask is not None and not _exists(label.mask):
             left_out.append(f"{told(label.mask)}: {label.place} names it as a mask, but there is no such file")
             mask = None
         defect_class = label.defect_class or (None if before is None else before.defect_class)
         judged.append(
-            _Listed(label.path, use, defect_class, group, mask, is_defective_without_class=defect_class is None)
+            _Listed(
+                label.path, use, defect_class, group, mask, is_defective_without_class=defect_class is None,
+                doubt=None if before is None or label.mask is not None else before.doubt,
+            )
             if label.is_defective
             else _Listed(label.path, use, None, group)
-        )
+        )  # fmt: skip
     return [*by_path.values(), *judged]
 
 
 def _mvtec(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
     images = []
     for side, use in (("train", PartUse.TRAIN), ("test", PartUse.HOLDOUT)):
-        for kind in sorted(path for path in folder.glob(f"{side}/*") if path.is_dir()):
-            defect_class = None if kind.name in _GOOD else kind.name
+        for kind in _folders(folder.glob(f"{side}/*")):
+            defect_class = None if kind.name.lower() in _GOOD else kind.name
+            tested = {path.stem for path in _pictures(folder / "test" / kind.name)}
             for path in _pictures(kind):
-                mask = folder / "ground_truth" / kind.name / f"{path.stem}_mask.png"
+                mask: Path | None = folder / "ground_truth" / kind.name / f"{path.stem}_mask.png"
+                doubt = None
+                if use is PartUse.TRAIN and defect_class and path.stem in tested and mask is not None and mask.exists():
+                    # Both folders may count from 000 on: learning from another part's mask is worse than from none.
+                    doubt = f"{told(mask)}: taken for the mask of test/{kind.name}; {told(path)} is used without a mask"
+                    mask = None
                 # The same stem stands in several folders for different parts.
                 group = f"{side}/{kind.name}/{path.stem}"
-                images.append(_Listed(path, use, defect_class, group, mask if defect_class else None))
+                images.append(_Listed(path, use, defect_class, group, mask if defect_class else None, doubt=doubt))
     return images
 
 
@@ -308,9 +353,8 @@ def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
 
 
 def _folder(folder: Path, _half: int | None, seed: int) -> list[_Listed]:
-    kinds: Iterable[Path] = sorted(path for path in folder.iterdir() if path.is_dir())
     images = []
-    for kind in kinds:
+    for kind in _folders(folder.iterdir()):
         defect_class = None if kind.name.lower() in _GOOD else kind.name
         for path in _pictures(kind):
             group = f"{kind.name}/{path.stem}"

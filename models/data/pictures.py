@@ -17,7 +17,6 @@ Keeps no pixels and judges nothing. Called by `parts` and `layouts`.
 """  # noqa: E501 -- a table
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,7 @@ def open_picture(path: Path, settings: Settings, *, sha256: str | None = None) -
     header = _fit_header(path, content, settings)
     pixels = _decode(path, content, header, _AS_AT_THE_STATION).astype(np.uint8, copy=False)
     if header.bits > 8 and pixels.max() < _DARKEST_PEAK:
-        used = 8 + max(1, math.ceil(math.log2(int(pixels.max()) + 1)))
+        used = 8 + int(pixels.max()).bit_length()
         raise InputError(
             f"{told(path)}: 16 bits a channel, of which only the lower {used} are used; a station would see it black. "
             "Save it with 8 bits, as the camera sends it to the station"

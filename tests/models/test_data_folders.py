@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from contracts.vocabulary import Judgement
 from models.data.layouts import read_folder
 from models.errors import InputError
 from models.settings import Settings
@@ -43,6 +44,61 @@ def test_companions_are_passed_over_and_other_kinds_counted(tmp_path: Path) -> N
     found = read_folder(tmp_path, "folder", SETTINGS)
     assert [Path(image.path).name for image in found.images] == ["a.png"]
     assert found.left_out == ["2 × .heic, 1 × .raw: not read as pictures; save them as PNG or JPEG if they are"]
+
+
+def test_folders_of_companions_are_no_defects(tmp_path: Path) -> None:
+    for name in ("good/a.png", ".thumbnails/a.png", "good/.ipynb_checkpoints/a.png"):
+        draw(tmp_path / name)
+    draw(tmp_path / "other/train/good/a.png")
+    draw(tmp_path / "other/train/.thumbnails/a.png")
+    for folder, layout in ((tmp_path, "folder"), (tmp_path / "other", "mvtec")):
+        found = read_folder(folder, layout, SETTINGS)
+        assert [image.judgement for image in found.images] == [Judgement.GOOD]
+        assert not any("thumbnails" in line or "ipynb" in line for line in found.left_out)
+
+
+@pytest.mark.parametrize("name", ["OK", "Good", "free", "sound"])
+def test_every_name_of_sound_parts_is_understood_by_every_layout_of_folders(tmp_path: Path, name: str) -> None:
+    draw(tmp_path / name / "a.png")
+    draw(tmp_path / "sides/train" / name / "a.png")
+    for folder, layout in ((tmp_path, "folder"), (tmp_path / "sides", "mvtec")):
+        (image,) = read_folder(folder, layout, SETTINGS).images
+        assert (image.judgement, image.defect_class) == (Judgement.GOOD, None)
+
+
+def test_pictures_where_the_layout_does_not_look_are_counted(tmp_path: Path) -> None:
+    for name in ("good/a.png", "good/monday/b.png", "c.png"):
+        draw(tmp_path / name)
+    found = read_folder(tmp_path, "folder", SETTINGS)
+    assert [Path(image.path).name for image in found.images] == ["a.png"]
+    (line,) = found.left_out
+    assert line.startswith("2 × a picture outside the folders that are read, such as c.png: move each")
+
+
+def test_mask_that_two_pictures_could_have_is_that_of_the_tested_one(tmp_path: Path) -> None:
+    for name in ("train/good/000", "train/dent/000", "train/dent/001", "test/dent/000"):
+        draw(tmp_path / f"{name}.png")
+    for stem in ("000", "001"):
+        draw(tmp_path / f"ground_truth/dent/{stem}_mask.png", 255)
+    found = read_folder(tmp_path, "mvtec", SETTINGS)
+    masks = {image.group: image.mask_path and Path(image.mask_path).name for image in found.images}
+    assert masks == {
+        "train/good/000": None, "train/dent/000": None, "train/dent/001": "001_mask.png",
+        "test/dent/000": "000_mask.png",
+    }  # fmt: skip
+    (line,) = found.left_out
+    assert "dent/000_mask.png: taken for the mask of test/dent; train/dent/000.png is used without a mask" in line
+
+
+def test_ending_that_is_not_utf8_is_counted_in_letters_that_can_be_written(tmp_path: Path) -> None:
+    draw(tmp_path / "good/a.png")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path / "good") + b"/b.\xff")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (line,) = read_folder(tmp_path, "folder", SETTINGS).left_out
+    assert line.startswith("1 × .\\udcff: not read as pictures")
+    line.encode()
 
 
 def test_name_that_is_not_utf8_is_left_out(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "half.jpg": (plain("JPEG")[:-200], "the JPEG breaks off before its end; copy it again"),
     "half.png": (plain("PNG")[:-40], "the PNG breaks off before its end; copy it again"),
     "twelve-bits.png": (deep(4095), "of which only the lower 12 are used; a station would see it black"),
+    "black.png": (deep(255), "of which only the lower 8 are used; a station would see it black"),
     "bomb.png": (huge_png(20_000, 10_000), "at most 64000000 px in all, got 20000 × 10000 px; cut out"),
     "rubbish.png": (plain("PNG")[:33] + b"\0" * 60 + plain("PNG")[-12:], "PNG"),
 }

@@ -46,6 +46,7 @@ def test_label_overrules_the_folder_and_the_rest_stays(tmp_path: Path) -> None:
     assert told["good/b.png"] == (Judgement.DEFECTIVE, "dent")
     assert told["scratch/c.png"] == (Judgement.GOOD, None)
     assert told["scratch/d.png"] == (Judgement.DEFECTIVE, "scratch")
+    assert "masks/b.png" not in told, "a mask is the picture of no part"
     assert images["good/b.png"].group == "tile 7"
     assert images["good/b.png"].mask_path == str(tmp_path / "masks/b.png")
     assert left_out == []
@@ -59,6 +60,9 @@ def test_without_a_folder_of_sound_parts_only_labels_judge(tmp_path: Path) -> No
     }  # fmt: skip
     assert len(left_out) == 2
     assert all("has no label" in line for line in left_out)
+    draw(tmp_path, "e.png", "wednesday/night/f.png")
+    _, left_out = labelled(tmp_path, "path;judgement\nmonday/a.png;good\nd.png;Defective\n")
+    assert any(line.startswith("2 × a picture outside the folders that are read, such as e.png") for line in left_out)
     with pytest.raises(InputError, match="--labels"):
         read_folder(tmp_path, "folder", SETTINGS)
 
@@ -85,11 +89,14 @@ def test_pictures_of_one_labelled_part_stand_on_one_side(tmp_path: Path) -> None
 def test_missing_picture_and_mask_are_named_with_their_line_and_the_rest_is_used(tmp_path: Path) -> None:
     draw(tmp_path, "good/a.png", "good/b.png")
     text = "path,judgement,mask\ngood/gone.png,good,\ngood/b.png,defective,masks/gone.png\n"
+    too_long = "x" * 300
+    text += f"{too_long}.png,good,\n"
     images, left_out = labelled(tmp_path, text)
     assert set(images) == {"good/a.png", "good/b.png"}
     assert images["good/b.png"].mask_path is None
     assert "good/gone.png: labels.csv line 2 names it, but there is no such file" in left_out[0]
     assert "masks/gone.png: labels.csv line 3" in left_out[1]
+    assert f"{too_long}.png: labels.csv line 4 names it, but there is no such file" in left_out[2]
 
 
 @pytest.mark.parametrize(

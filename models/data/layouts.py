@@ -8,8 +8,8 @@
 | bsdata | data/*.png, labels/*.json; trained on the first days of each viewpoint, held out later |
 | folder | good/ and any other folder, named after its defect; a share by name is held out |
 
-Reads names and digests only; what cannot be read is named and left out, what is not looked at is counted. Labels of a file (`models.labels`) overrule the
-folders. Called by `commands` (train, evaluate).
+Reads names and digests only; what cannot be read is named and left out, what is not looked at is counted. Labels of a
+file (`models.labels`) overrule the folders. Called by `commands` (train) and `holdout`.
 """
 
 import hashlib

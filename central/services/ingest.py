@@ -56,7 +56,8 @@ class _Batch:
     deliveries: list[Delivery] = field(default_factory=list)
     messages: list[tuple[str, StationReports]] = field(default_factory=list)
     poison: list[Poison] = field(default_factory=list)
-    statuses: dict[str, StationReported] = field(default_factory=dict)
+    # With whether the broker had kept it.
+    statuses: dict[str, tuple[StationReported, bool]] = field(default_factory=dict)
     package_statuses: dict[str, PackageStatus] = field(default_factory=dict)
     rows: int = 0
 
@@ -138,7 +139,7 @@ class IngestService:
             if delivery.topic.endswith(f"/{Channel.STATUS.value}"):
                 status = decode(StationReported, delivery.payload)
                 check_sender(delivery.topic, status.station)
-                batch.statuses[str(status.station)] = status
+                batch.statuses[str(status.station)] = status, delivery.is_retained
             elif delivery.topic.endswith(f"/{Channel.PACKAGE_STATUS.value}"):
                 package_status = decode(PackageStatus, delivery.payload)
                 check_sender(delivery.topic, package_status.station)
@@ -181,8 +182,8 @@ class IngestService:
         with self._database.begin() as session:
             self._database.serialize_ingest(session)
             stored = store_batch(session, [read for _, read in batch.messages], batch.poison, now)
-            for status in batch.statuses.values():
-                stations.keep_status(session, status, now)
+            for status, is_retained in batch.statuses.values():
+                stations.keep_status(session, status, now, is_retained=is_retained)
             for package_status in batch.package_statuses.values():
                 payload = encode(package_status).decode()
                 stations.keep_package_status(session, package_status.station, payload, now)

@@ -2,8 +2,8 @@
 """Stations that fell silent, and those that were heard again.
 
 Silence is only counted while central can hear: from its own start, and anew from each return of the broker. While
-the broker is away nobody is accused and no alarm is closed; `/readyz` says that the broker is away. Raises
-nothing itself. Called by `watching`.
+the broker is away nobody is accused and no alarm is closed; `/readyz` says that the broker is away. What the broker
+repeats when it is back is no word of a station (`stations.keep_status`). Raises nothing itself. Called by `watching`.
 """
 
 from collections.abc import Callable

@@ -80,24 +80,16 @@ class WatchingService:
                 for stream in live_streams(session, now)
             ]
         grown = [(stream, blocks) for stream, blocks in fresh if blocks]
-        if grown:
-            with self._database.begin() as session:
-                for _, blocks in grown:
-                    session.add_all(blocks)
-            with self._database.read() as session:
-                for stream, blocks in grown:
-                    signals += block_signals(session, stream, self._settings, newest=len(blocks))
-        if signals or heard_again:
-            self._write(signals, [alarm.id for alarm in heard_again], now)
-
-    def _write(self, signals: list[Signal], heard_again: list[int | None], now: datetime) -> None:
+        if not (grown or signals or heard_again):
+            return
+        # One transaction: a stored block counts as looked at, so what it says must be stored with it or not at all.
         with self._database.begin() as session:
-            for signal in signals:
-                raise_alarm(session, signal, now)
-            for alarm in open_alarms(session, AlarmKind.STATION_SILENT):
-                if alarm.id in heard_again:
-                    close(alarm, "the station was heard again", now)
-                    session.add(alarm)
+            for _, blocks in grown:
+                session.add_all(blocks)
+            session.flush()
+            for stream, blocks in grown:
+                signals += block_signals(session, stream, self._settings, newest=len(blocks))
+            _write(session, signals, [alarm.id for alarm in heard_again], now)
 
     def _escape_signals(self, session: Session) -> list[Signal]:
         signals = []
@@ -139,6 +131,15 @@ class WatchingService:
                 "package_id": champion.package_id,
             },
         )
+
+
+def _write(session: Session, signals: list[Signal], heard_again: list[int | None], now: datetime) -> None:
+    for signal in signals:
+        raise_alarm(session, signal, now)
+    for alarm in open_alarms(session, AlarmKind.STATION_SILENT):
+        if alarm.id in heard_again:
+            close(alarm, "the station was heard again", now)
+            session.add(alarm)
 
 
 def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:

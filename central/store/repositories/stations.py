@@ -49,14 +49,20 @@ def missing_sequences(session: Session) -> dict[int, tuple[int, int]]:
     return {station_id: (int(stored), int(missing)) for station_id, stored, missing in counts}
 
 
-def keep_status(session: Session, status: StationReported, now: datetime) -> None:
-    """Remember the last status. A last will says only that the link broke: the last known figures stay."""
+def keep_status(session: Session, status: StationReported, now: datetime, *, is_retained: bool = False) -> None:
+    """Remember the last status. A last will says only that the link broke: the last known figures stay.
+
+    `is_retained`: what the broker had kept, told at a (re)connect of central. It is no sign of life when it is known
+    already or a goodbye: `status_at` then stays, or every reconnect would make a dead station look heard.
+    """
     station = _made(session, status.station, now)
-    if not status.is_connected and station.status:
-        last = StationReported.model_validate_json(station.status)
+    last = StationReported.model_validate_json(station.status) if station.status else None
+    is_sign_of_life = not is_retained or (status.is_connected and status != last)
+    if not status.is_connected and last is not None:
         status = last.model_copy(update={"is_connected": False, "at": max(last.at, status.at)})
     station.status = status.model_dump_json(exclude_none=True)
-    station.status_at = now
+    if is_sign_of_life:
+        station.status_at = now
     station.is_simulated = status.is_simulated
     session.add(station)
 

@@ -38,11 +38,11 @@ class Bench:
         message = InspectionsReported(station=station, epoch=epoch, reports=list(reports))
         self.send_bytes(topic(station, Channel.REPORT), encode(message))
 
-    def send_bytes(self, name: str, payload: bytes) -> None:
+    def send_bytes(self, name: str, payload: bytes, *, is_retained: bool = False) -> None:
         number = self.sent
         self.sent += 1
         self.service.on_delivery(
-            Delivery(name, payload, is_retained=False, acknowledge=lambda: self.acknowledged.append(number))
+            Delivery(name, payload, is_retained=is_retained, acknowledge=lambda: self.acknowledged.append(number))
         )
 
     def work(self) -> None:

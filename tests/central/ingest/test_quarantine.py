@@ -10,7 +10,7 @@ from contracts.codec import encode
 from contracts.reports import InspectionsReported, StationReported
 from contracts.topics import Channel, topic
 from contracts.vocabulary import StationState
-from tests.central.conftest import START, STATION, make_report
+from tests.central.conftest import START, STATION, StillClock, make_report
 from tests.central.ingest.conftest import EPOCH, Bench
 
 TOPIC = topic(STATION, Channel.REPORT)
@@ -144,6 +144,25 @@ def test_status_of_a_station_is_remembered_and_a_last_will_keeps_its_figures(ben
     kept = StationReported.model_validate_json(station.status)
     assert (kept.is_connected, kept.parts_total) == (False, 41)
     assert bench.acknowledged == [0, 1]
+
+
+@pytest.mark.parametrize("is_retained", [False, True])
+def test_a_status_that_the_broker_repeats_at_a_reconnect_is_no_sign_of_life(
+    bench: Bench, clock: StillClock, *, is_retained: bool
+) -> None:
+    name = topic(STATION, Channel.STATUS)
+    status = encode(
+        StationReported(station=STATION, at=START, is_connected=True, state=StationState.INSPECTING, is_simulated=True)
+    )
+    bench.send_bytes(name, status)
+    bench.work()
+    heard_at = clock.now()
+    clock.advance(3600)
+    bench.send_bytes(name, status, is_retained=is_retained)
+    bench.work()
+    with bench.database.read() as session:
+        station = session.exec(select(Station)).one()
+    assert station.status_at == (heard_at if is_retained else clock.now())
 
 
 def test_unreadable_status_is_quarantined(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlmodel import col, select
@@ -128,16 +128,24 @@ class Bench:
         self.heartbeat(station)
         return station
 
-    def heartbeat(self, station: FakeStation, *, is_connected: bool = True) -> None:
+    def heartbeat(
+        self,
+        station: FakeStation,
+        *,
+        is_connected: bool = True,
+        at: datetime | None = None,
+        is_retained: bool = False,
+    ) -> None:
+        """A status, said at `at` (default: now) and heard now."""
         status = StationReported(
             station=station.address,
-            at=self.clock.now(),
+            at=at or self.clock.now(),
             is_connected=is_connected,
             state=StationState.INSPECTING,
             is_simulated=True,
         )
         with self.database.begin() as session:
-            stations.keep_status(session, status, self.clock.now())
+            stations.keep_status(session, status, self.clock.now(), is_retained=is_retained)
 
     def report(self, station: FakeStation, verdicts: Sequence[Verdict], **changes: object) -> list[int]:
         """Inspections of one station under the package that it runs; gives their ids."""

@@ -100,6 +100,26 @@ def test_a_reject_rate_outside_its_limits_alarms_and_a_usual_one_does_not(bench:
     assert "usual is 5 of 50" in alarm.message
 
 
+def test_an_alarm_that_could_not_be_stored_is_raised_by_the_next_tick(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = champion_station(bench)
+    bench.report(station, ([OK] * 9 + [NG]) * 5)
+    bench.watching.tick(bench.clock.now())
+    bench.report(station, [NG] * 8 + [OK] * 2)
+
+    def locked(*_: object) -> None:
+        raise RuntimeError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("central.services.watching.raise_alarm", locked)
+        with pytest.raises(RuntimeError, match="locked"):
+            bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    bench.watching.tick(bench.clock.now())
+    assert AlarmKind.REJECT_RATE in kinds(bench)
+
+
 def brightness(bench: Bench, station: FakeStation, level: float, parts: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(parts // 10):
@@ -191,6 +211,50 @@ def test_only_a_word_of_the_station_closes_its_silence(bench: Bench, why: str) -
     bench.heartbeat(station)
     bench.watching.tick(bench.clock.now())
     assert kinds(bench) == []
+
+
+@pytest.mark.parametrize("last_word", ["heartbeat", "goodbye"])
+def test_what_the_broker_repeats_at_a_reconnect_is_no_word_of_the_station(bench: Bench, last_word: str) -> None:
+    station = champion_station(bench)
+    said_at = bench.clock.now()
+    bench.heartbeat(station, at=said_at)
+    if last_word == "goodbye":
+        bench.heartbeat(station, at=said_at, is_connected=False)
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    (alarm,) = bench.alarms()
+    bench.is_broker_there = False
+    bench.watching.tick(bench.clock.now())
+    bench.is_broker_there = True
+    bench.later(seconds=1)
+    bench.heartbeat(station, at=said_at, is_connected=last_word == "heartbeat", is_retained=True)
+    for seconds in (0, 40):
+        bench.later(seconds=seconds)
+        bench.watching.tick(bench.clock.now())
+        assert [each.id for each in bench.alarms()] == [alarm.id]
+    assert bench.alarms()[0].evidence["last_heard_at"] == alarm.evidence["last_heard_at"]
+
+
+def test_what_a_station_said_while_central_was_away_is_a_word_of_its_own(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    bench.build()
+    bench.heartbeat(station, is_retained=True)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench, AlarmState.CLOSED) == [AlarmKind.STATION_SILENT]
+
+
+def test_a_goodbye_from_before_central_listened_accuses_nobody_at_once(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.heartbeat(station)
+    bench.later(seconds=3600)
+    bench.build()
+    bench.watching.tick(bench.clock.now())
+    bench.heartbeat(station, is_connected=False, is_retained=True)
+    bench.later(seconds=1)
+    bench.watching.tick(bench.clock.now())
+    assert bench.alarms() == []
 
 
 def test_a_last_will_makes_a_station_silent_at_once(bench: Bench) -> None:

@@ -6,9 +6,12 @@ waits for nothing else: outbox, evidence and bus take what they are given and re
 is held and reported; a part that was not seen is reported from the gap in the trigger numbers. Opens nothing
 itself; built, started and stopped by the composition root.
 
-Known loss, bounded to the last group commit: a process killed between signal and commit finds the part as a gap
-at its next start and reports it as SESSION_CRASHED and held, although its signal may have let it pass. The same
-holds for a part whose inspection failed for an unforeseen reason: it is reported as MISSED_FRAME and held.
+Known loss: a process killed between signal and commit finds the part as a gap at its next start and reports it as
+SESSION_CRASHED and held, although its signal may have let it pass. These are the last parts of the process: the one in
+hand, those in the commit under way and those put since it began; a part or two on a sound disk, and no more than
+`outbox.MAX_WAITING_REPORTS` + 1 on a disk that takes nothing, which is a fault of the station all the while. Without a
+number to count from (a fresh disk, a camera that counts anew) such parts are no gap and are reported by nobody. A part
+whose inspection failed for an unforeseen reason is reported as MISSED_FRAME and held, whatever its signal said.
 """
 
 import logging
@@ -178,6 +181,8 @@ class InspectionLoop:
                 self._put(report.model_copy(update={"part_id": frame.part_id}) if is_seen else report)
         except Exception:  # noqa: BLE001 - the thread goes on, and the parts are counted
             self.unreported += len(self._owed)
+            message = f"{self.unreported} parts passed without a report, up to trigger number {frame.trigger_number}"
+            self._health.set_fault("parts-unreported", message, "see the station's log")
             _log.exception("parts without a report parts=%d unreported=%d", len(self._owed), self.unreported)
 
     def inspect(self, queued: QueuedFrame) -> None:

@@ -6,7 +6,8 @@ does). The loop puts, the reporter reads and applies receipts, the heartbeat cou
 
 What happens at the bounds: a full or broken disk raises a fault and rows wait in memory. When memory's bound is
 reached too, `put` blocks: the station then judges no further part, the fail-safe gate diverts what passes, and
-the gap in trigger numbers is reported later. A row is never dropped and no part is passed without a record.
+the gap in trigger numbers is reported later. A row is never dropped while the process lives. What waits in memory
+goes with it: at a kill, and at a stop on a disk that still refuses; the parts are then a gap of the next start.
 """
 
 import logging
@@ -28,6 +29,9 @@ from edge_agent.reporting.faults import FaultBook
 from edge_agent.reporting.outbox_file import NewReport, OutboxFile, StoredReport
 
 _log = logging.getLogger(__name__)
+
+# Reports that are in no commit yet, at most. With the part in hand: what a kill can leave signalled and unrecorded.
+MAX_WAITING_REPORTS: Final = 20_000
 
 _GROUP_ROWS: Final = 1000
 _MAX_WAITING_RECEIPTS: Final = 1000
@@ -73,7 +77,7 @@ class Outbox:
         *,
         max_rows: int = 2_000_000,
         max_bytes: int = 8 * 1024**3,
-        max_waiting: int = 20_000,
+        max_waiting: int = MAX_WAITING_REPORTS,
     ) -> None:
         self.counters = OutboxCounters()
         self._faults = FaultBook(clock)

@@ -275,6 +275,8 @@ def test_outbox_that_fails_unforeseen_ends_no_thread_and_the_parts_are_counted()
     bench.loop.start()
     assert bench.loop.stop(timeout_s=20)
     assert (bench.loop.crashes, bench.loop.unreported) == (1, 2)
+    (fault,) = [fault for fault in bench.health.status().faults if fault.code == "parts-unreported"]
+    assert fault.message.startswith("2 parts passed without a report")
 
 
 def test_closed_outbox_ends_no_thread() -> None:

@@ -216,6 +216,10 @@ class PackageInstaller:
                 self._take(sealed)
             except PackageRefused as refusal:
                 self._answer(refusal)
+            except Exception as error:  # noqa: BLE001 - no message may end the thread that every later one needs
+                _log.exception("assignment failed unforeseen station=%s", self._station)
+                msg = f"assignment: could not be taken: {type(error).__name__}: {error}"
+                self._answer(PackageRefused(RefusalReason.UNREADABLE, msg))
 
     def _answer(self, refusal: PackageRefused) -> None:
         if refusal.number is not None:

@@ -77,7 +77,8 @@ def open_envelope(sealed: bytes, key: Key) -> Accepted:
         msg = f"assignment: expected at most {MAX_ENVELOPE_BYTES} bytes, got {len(sealed)}"
         raise PackageRefused(RefusalReason.TOO_LARGE, msg)
     try:
-        envelope = Envelope.from_dict(json.loads(sealed))
+        # Text first: from bytes json takes UTF-16 as well, which could not be stored as it came.
+        envelope = Envelope.from_dict(json.loads(sealed.decode()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SecureSystemsError) as error:
         msg = f"assignment: expected a DSSE envelope, got something else ({type(error).__name__})"
         raise PackageRefused(RefusalReason.UNREADABLE, msg) from error

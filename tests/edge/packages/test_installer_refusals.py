@@ -160,6 +160,29 @@ def test_rubbish_on_the_assignment_topic_is_ignored(bench: Bench, rubbish: bytes
     bench.wait_ignored(REASON.UNREADABLE)
 
 
+def test_assignment_in_another_encoding_is_ignored_and_the_next_one_is_followed(bench: Bench) -> None:
+    _first, second = two_packages(bench)
+    # json reads UTF-16 by itself, so the signature in it holds.
+    bench.deliver(bench.server.seal(STATION, 2, {"ring": second}).decode().encode("utf-16"))
+    bench.wait_ignored(REASON.UNREADABLE)
+    bench.assign(3, {"ring": second})
+    bench.wait(lambda: bench.installer.counters.activated == 2)
+
+
+def test_installer_outlives_an_assignment_that_fails_unforeseen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    _first, second = two_packages(bench)
+
+    def fail(*_args: object, **_more: object) -> bool:
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.packages.installer.judge_assignment", fail)
+        bench.assign(2, {"ring": second})
+        bench.wait_ignored(REASON.UNREADABLE)
+    bench.assign(2, {"ring": second})
+    bench.wait(lambda: bench.installer.counters.activated == 2)
+
+
 def test_stray_message_never_answers_the_assignment_in_force(bench: Bench) -> None:
     first, _second = two_packages(bench)
     bench.deliver(b"{}")

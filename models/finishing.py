@@ -21,7 +21,7 @@ from contracts.vocabulary import PartUse, Variant
 from models import __version__
 from models.clock import Clock
 from models.data.parts import Gallery, Part
-from models.detectors.base import Detector, TrainingSet
+from models.detectors.base import Detector, Floats, TrainingSet
 from models.evaluation import (
     OpenPackage,
     Scored,
@@ -84,7 +84,8 @@ class _Candidate:
     model: bytes
     golden: NDArray[np.float32]
     held_out: Scored
-    parity_error: float = 0.0
+    # None: a golden image got no number.
+    parity_error: float | None = 0.0
     is_included: bool = True
     note: str = ""
 
@@ -127,10 +128,12 @@ def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None =
     exact = measured.candidates[-1]
     for candidate in measured.candidates[:-1]:
         apart = np.abs(candidate.golden - exact.golden)
-        candidate.parity_error = float(apart.max()) / done.learned.scale
+        candidate.parity_error = _or_none(float(apart.max()) / done.learned.scale)
         sound_error = float(apart[:golden_sound].max()) / done.learned.scale
         before, after = exact.held_out.scores, candidate.held_out.scores
-        if not np.isfinite(candidate.golden).all() or sound_error > MOST_PARITY_ERROR:
+        if unscored := int((~np.isfinite(np.r_[candidate.golden, after])).sum()):
+            candidate.note = f"{unscored} golden or held-out pictures got no number as a score"
+        elif sound_error > MOST_PARITY_ERROR:
             candidate.note = (
                 f"parity error {sound_error:.2f} on sound golden images, at most {MOST_PARITY_ERROR} allowed"
             )
@@ -179,7 +182,8 @@ def package_and_report(done: Finish, measured: Measured, clock: Clock, progress:
             HoldoutVerdict(
                 sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
                 defect_class=part.image.defect_class, candidate_score=score,
-                candidate_verdict=verdict_of(score, limits), champion_score=rival, champion_verdict=rival_verdict,
+                candidate_verdict=verdict_of(score, limits),
+                champion_score=None if rival is None else _or_none(rival), champion_verdict=rival_verdict,
             )
         )  # fmt: skip
     is_defective = measured.is_defective
@@ -190,10 +194,21 @@ def package_and_report(done: Finish, measured: Measured, clock: Clock, progress:
         champion_package_id=None if champion is None else champion.package_id, is_simulated=done.job.is_simulated,
         train_good=sound, train_defective=defective, holdout=verdicts,
         variants=[_variant_measured(each, is_defective) for each in measured.candidates + measured.refused],
-        champion_image_auroc=None if champion_scores is None else image_auroc(champion_scores, is_defective),
+        champion_image_auroc=None if champion_scores is None else image_auroc(*_scored(champion_scores, is_defective)),
         backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
         left_out=done.gallery.left_out, notes=done.notes,
     )  # fmt: skip
+
+
+def _or_none(value: float) -> float | None:
+    """A number that can be written; None for one that is none."""
+    return value if np.isfinite(value) else None
+
+
+def _scored(scores: Floats, is_defective: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """The pictures that got a number: a rank needs one."""
+    rows = np.isfinite(scores)
+    return scores[rows], is_defective[rows]
 
 
 def _counts(done: Finish) -> tuple[int, int]:
@@ -251,7 +266,7 @@ def _package(done: Finish, measured: Measured, clock: Clock, seconds: float) -> 
 
 
 def _variant_measured(candidate: _Candidate, is_defective: NDArray[np.bool_]) -> VariantMeasured:
-    scores = candidate.held_out.scores
+    scores, is_defective = _scored(candidate.held_out.scores, is_defective)
     return VariantMeasured(
         variant=candidate.variant, image_auroc=image_auroc(scores, is_defective),
         average_precision=average_precision(scores, is_defective),

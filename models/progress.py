@@ -47,6 +47,10 @@ class Progress:
         _log.info("training_id=%s stage=%s fraction=%.2f", self._training_id, stage, self._start)
         self._write(TrainingState.RUNNING, None)
 
+    def go_back(self, until: float) -> None:
+        """What was done from this fraction on is done again; the next stage starts there."""
+        self._until = until
+
     def within(self, share: float) -> None:
         """Share 0 … 1 of the stage."""
         self._fraction = self._start + (self._until - self._start) * min(max(share, 0.0), 1.0)

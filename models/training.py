@@ -45,6 +45,8 @@ _LOOKS_A_PART: Final = 6
 _SHIFT_PICTURES: Final = 48
 _TIMED_PICTURES: Final = 4
 _MOST_LOGGED: Final = 20
+# Fraction of a training until the front is quantized.
+_QUANTIZED: Final = 0.15
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def _run(
     measured = measure(done, progress)
     if measured.chosen.variant != fronts[0].variant:
         # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
+        progress.go_back(_QUANTIZED)
         learned = _learn(work, fronts[-1].model)
         done = replace(
             done, variants=_graphs(work, fronts[-1:], learned), learned=learned, notes=[*done.notes, *learned.notes]
@@ -202,7 +205,7 @@ def grid_of(size_px: int) -> int:
 
 def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
     """INT8 first where it comes about: it is what stations run, so the detector is fitted on it."""
-    work.progress.enter("quantizing", 0.15)
+    work.progress.enter("quantizing", _QUANTIZED)
     step = max(1, len(work.parts) // CALIBRATION_PICTURES)
     # Training pictures only, sound and defective, evenly picked: the same every time.
     pictures = [work.gallery.pixels(part) for part in work.parts[::step][:CALIBRATION_PICTURES]]

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,11 +23,12 @@ from models.__main__ import main
 from models.clock import SystemClock
 from models.data.parts import read_picture
 from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
-from models.evaluation import open_package
+from models.evaluation import Scored, open_package, score_pictures
 from models.features import INPUT_NAME, open_session
 from models.settings import Settings
 from models.training import run_job
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
+from tests.models.made_package import brightness_graph, made_package
 
 KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
 
@@ -206,6 +209,42 @@ def test_training_goes_on_without_a_quantized_variant(
     report = run_job(make_job(tmp_path, parts(tmp_path, 12)), settings, SystemClock())
     assert report.candidate_variant is Variant.FP32
     assert any("no kernels today" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(("add", "said"), [(float("nan"), "pictures got no number as a score"), (1e4, "parity error")])
+def test_quantized_variant_that_scores_nonsense_is_left_out_and_the_rest_learnt_again(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, add: float, said: str
+) -> None:
+    calls: list[int] = []
+
+    def strange(*arguments: Any) -> Scored:
+        scored = score_pictures(*arguments)
+        calls.append(1)
+        # Held-out and golden pictures of the first variant.
+        return Scored(scored.scores + np.float32(add), scored.infer_p50_ms) if len(calls) <= 2 else scored
+
+    told: list[tuple[str, float]] = []
+    monkeypatch.setattr("models.finishing.score_pictures", strange)
+    images = parts(tmp_path, 12)
+    images += write_parts(tmp_path, np.random.default_rng(1), 3, is_defective=False, use=PartUse.HOLDOUT)
+    report = run_job(make_job(tmp_path, images), settings, SystemClock(), watch=lambda *each: told.append(each))
+    assert report.candidate_variant is Variant.FP32
+    (left_out,) = [each for each in report.variants if not each.is_included]
+    assert left_out.variant is Variant.INT8_U8S8
+    assert said in left_out.note
+    assert (left_out.parity_error is None) == np.isnan(add)
+    falls = [after for before, after in pairwise(told) if after[1] < before[1]]
+    assert falls == [("extracting features", 0.15)], "told anew from where it begins again, and never running backwards"
+
+
+def test_champion_that_gives_no_number_decided_nothing_and_has_no_score(tmp_path: Path, settings: Settings) -> None:
+    champion = made_package(tmp_path / "champion", {Variant.FP32: brightness_graph(is_broken_above=0)})
+    images = parts(tmp_path, 12)
+    images += write_parts(tmp_path, np.random.default_rng(1), 3, is_defective=False, use=PartUse.HOLDOUT)
+    report = run_job(make_job(tmp_path, images, champion_dir=str(champion)), settings, SystemClock())
+    assert report.holdout
+    assert {(each.champion_score, each.champion_verdict) for each in report.holdout} == {(None, Verdict.NO_DECISION)}
+    assert report.champion_image_auroc is None
 
 
 def test_stop_between_stages_leaves_no_package(

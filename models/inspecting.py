@@ -6,6 +6,8 @@ Looks at every file, so that one call tells all that is wrong. Runs no graph. Ca
 
 import io
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,10 @@ from models.evaluation import fault_of, read_manifest
 Told = dict[str, Any]
 _MAX_GOLDEN_BYTES: Final = 256 * 1024 * 1024
 _MAX_REPORT_BYTES: Final = 4 * 1024 * 1024
+# What reading a file of arrays raises that is none, that is broken, encrypted, or larger than the memory.
+_NO_ARRAYS: Final = (
+    OSError, ValueError, TypeError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def inspect_package(folder: Path) -> Told:
@@ -87,7 +93,7 @@ def _golden_fault(path: Path, golden: GoldenSet, manifest: PackageManifest) -> s
             if missing := sorted(wanted - names):
                 return f"{golden.file}: expected arrays {', '.join(sorted(wanted))}, got no {missing[0]}"
             lengths = {name: len(arrays[name]) for name in sorted(wanted)}
-    except (OSError, ValueError, TypeError) as error:
+    except _NO_ARRAYS as error:
         return f"{golden.file}: expected arrays without pickles, got {error}"
     wrong = [f"{name} with {length}" for name, length in lengths.items() if length != golden.images]
     return f"{golden.file}: expected {golden.images} images, got {', '.join(wrong)}" if wrong else None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-models inspect`: says what a package is, and all that is wrong with it in one call."""
 
+import io
 import json
 import subprocess
 import sys
@@ -100,6 +101,30 @@ def test_golden_set_without_scores_of_a_variant_is_a_fault(
     rewrite(package, files=files)
     assert main(["inspect", str(package)]) == 2
     assert "golden.npz: expected arrays images, score_fp32, score_int8_u8s8, got no" in capsys.readouterr().err
+
+
+def _broken_arrays() -> bytes:
+    """An archive that is whole, of arrays whose compressed bytes are not."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, images=np.arange(999), score_fp32=np.zeros(2), score_int8_u8s8=np.zeros(2))
+    content = bytearray(stream.getvalue())
+    start = content.find(b"images.npy") + 40
+    content[start : start + 8] = b"\xff" * 8
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 and no archive", _broken_arrays()], ids=["no archive", "broken"])
+def test_golden_set_that_cannot_be_opened_is_a_fault(
+    package: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (package / "golden.npz").write_bytes(content)
+    files = json.loads((package / MANIFEST_NAME).read_text())["files"]
+    for file in files:
+        if file["name"] == "golden.npz":
+            file |= {"sha256": sha256_of(content), "size_bytes": len(content)}
+    rewrite(package, files=files)
+    assert main(["inspect", str(package)]) == 2
+    assert "golden.npz: expected arrays without pickles, got" in capsys.readouterr().err
 
 
 def test_golden_set_with_another_count_is_a_fault(package: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,11 +2,12 @@
 """`sightline`: a whole plant on one machine from one command. Reads arguments, prints errors, nothing else.
 
 Exit codes: 0 done and shown, 1 a demo did not show what it had to, 2 wrong options, 3 a process of the plant
-failed, 130 stopped by Ctrl-C. Called as the console command.
+failed (`status`: the plant is not running), 130 stopped by Ctrl-C. Called as the console command.
 """
 
 import argparse
 import contextlib
+import errno
 import logging
 import shutil
 import signal
@@ -29,6 +30,8 @@ _DEFAULT_FOLDER: Final = Path("plant-data")
 _STOPPED: Final = 130
 # What starting, commissioning, draining and the report need, before the first part can be shown.
 _SHORTEST_S: Final = 60.0
+# What a path can have wrong that only another path, or its owner, can mend.
+_UNUSABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG)
 _BOUNDS: Final = {"greater_than_equal": ("ge", "more"), "less_than_equal": ("le", "less")}
 
 
@@ -50,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except PlantError as error:
             sys.stderr.write(f"sightline: {error}\n")
             return error.exit_code
+        except OSError as error:
+            if error.errno not in _UNUSABLE or error.filename is None:
+                raise
+            logging.getLogger(__name__).info("path cannot be used", exc_info=error)
+            sys.stderr.write(
+                f"sightline: {error.filename}: {error.strerror}; correct its rights or give another path\n"
+            )
+            return UsageError.exit_code
         except KeyboardInterrupt:
             sys.stderr.write("sightline: stopped\n")
             return _STOPPED

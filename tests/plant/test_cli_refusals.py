@@ -122,6 +122,26 @@ def test_a_data_folder_that_cannot_be_made_is_refused(
     assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["demo", "--headless", "--report"],
+        ["demo", "--headless", "--data"],
+        ["demo", "--headless", "--layout", "mvtec", "--source"],
+        ["up", "--no-dashboard", "--data"],
+        ["status", "--data"],
+    ],
+)
+def test_a_path_that_the_system_refuses_is_named_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    # Root may open everything; a name that is too long is refused on the same road.
+    assert main([*arguments, str(tmp_path / ("x" * 300) / "below")]) == UsageError.exit_code
+    said = capsys.readouterr().err
+    assert "File name too long; correct its rights or give another path" in said
+    assert "Traceback" not in said
+
+
 def test_looking_whether_the_report_can_be_written_changes_nothing(
     tmp_path: Path, demo: Callable[[Play], list[Any]]
 ) -> None:

@@ -18,19 +18,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.pictures import marked
+
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 PRO_LIMIT: Final = 0.3
 _BITS: Final = 18
 _CHUNK_PX: Final = 1 << 20
-# Masks are kept as 0/255, often with the rings of a lossy format around the edge, or as 0/1.
-_HALF_GREY: Final = 128
 
 
 def regions_of(mask: NDArray[np.uint8]) -> Labels:
     """Connected regions of a mask [h, w] → int32 [h, w]: 0 sound, 1 … k the regions, corners touching."""
-    is_marked = mask >= _HALF_GREY if mask.max() >= _HALF_GREY else mask > 0
-    _, labels = cv2.connectedComponents(is_marked.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    _, labels = cv2.connectedComponents(marked(mask).astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return np.asarray(labels, np.int32)
 
 

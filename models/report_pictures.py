@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from contracts.jobs import HoldoutVerdict, TrainingImage
 from contracts.vocabulary import Judgement, PartUse, Variant, Verdict
-from models.data.pictures import read_mask_picture, read_picture, told
+from models.data.pictures import marked, read_mask_picture, read_picture, told
 from models.errors import InputError
 from models.evaluation import OpenPackage
 from models.features import INPUT_NAME, open_session
@@ -93,13 +93,14 @@ class Illustrator:
         self._settings = settings
         self._floor = typical_score
         self._range = max(package.manifest.limits.ng_limit - typical_score, 1e-9)
-        self._images = {(image.sha256, image.group): image for image in images if image.use is PartUse.HOLDOUT}
+        # By content alone: the same picture under several groups was judged as of one of them.
+        self._images = {image.sha256: image for image in images if image.use is PartUse.HOLDOUT}
 
     def draw(self, verdicts: Sequence[HoldoutVerdict]) -> list[Shown]:
         """The pictures that can still be read."""
         shown = []
         for verdict in verdicts:
-            image = self._images.get((verdict.sha256, verdict.group))
+            image = self._images.get(verdict.sha256)
             if image is None:
                 continue
             path = Path(image.path)
@@ -132,9 +133,9 @@ def _small(picture: Picture) -> Picture:
 
 
 def outlined(picture: Picture, mask: Picture) -> Picture:
-    """The picture, uint8 BGR [h, w, 3], with the outline of a mask of any size, uint8; 0 is sound."""
+    """The picture, uint8 BGR [h, w, 3], with the outline of a mask of any size, uint8."""
     height, width = picture.shape[:2]
-    share = cv2.resize((mask > 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(marked(mask).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     # Any share of a small picture's pixel counts: a fine crack must not vanish.
     contours, _ = cv2.findContours((share > 0).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(picture.copy(), contours, -1, _OUTLINE_BGR, 1), np.uint8)

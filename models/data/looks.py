@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.pictures import marked
+
 
 @dataclass(frozen=True)
 class Look:
@@ -49,6 +51,6 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 def mask_on_grid(mask: NDArray[np.uint8], grid: int) -> NDArray[np.float32]:
     """A defect mask as 0/1 cells: a cell counts when the defect touches it noticeably."""
-    share = cv2.resize((mask > 0).astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(marked(mask).astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
     threshold = min(0.1, float(share.max()) * 0.5)
     return (share > threshold).astype(np.float32)

@@ -88,8 +88,8 @@ class Gallery:
         """See to pictures that are there more than once, by their pixels, under whatever names.
 
         On both sides of the split: not trained on, for figures from them would flatter. Judged both ways in training:
-        the majority counts, a tie leaves all out. Else, in training, their groups become one, so that no fold of a
-        cross-fit has seen the part it judges.
+        the majority counts, a tie leaves all out. The groups of the rest become one: no fold of a cross-fit has seen
+        the part that it judges, and no figure counts one part as many.
         """
         alike: dict[bytes, list[Part]] = {}
         for part in self.parts:
@@ -123,7 +123,7 @@ class Gallery:
         self.parts = [part for part in self.parts if id(part) not in dropped]
 
     def _join_groups(self, twins: list[list[Part]]) -> None:
-        """Training groups that share a picture become one, named after the first of them."""
+        """Groups that share a picture become one, named after the first of them. Their pictures are on one side."""
         name_of: dict[str, str] = {}
 
         def find(group: str) -> str:
@@ -134,17 +134,17 @@ class Gallery:
         names: list[str] = []
         kept = {id(part) for part in self.parts}
         for parts in twins:
-            trained = [part for part in parts if part.image.use is PartUse.TRAIN and id(part) in kept]
-            groups = sorted({find(part.image.group) for part in trained})
+            alike = [part for part in parts if id(part) in kept]
+            groups = sorted({find(part.image.group) for part in alike})
             if len(groups) > 1:
-                names += [told(part.path) for part in trained]
+                names += [told(part.path) for part in alike]
                 name_of.update(dict.fromkeys(groups[1:], groups[0]))
         if names:
-            remark = "the same pictures under several names or groups; kept together in every fold of the training"
+            remark = "the same pictures under several names or groups; taken for one part, in folds and in figures"
             self._remarked[remark] = names
             self.parts = [
                 part
-                if part.image.use is PartUse.HOLDOUT or find(part.image.group) == part.image.group
+                if find(part.image.group) == part.image.group
                 else Part(part.image.model_copy(update={"group": find(part.image.group)}), part.path)
                 for part in self.parts
             ]

@@ -36,6 +36,7 @@ Picture = NDArray[np.uint8]
 _AS_AT_THE_STATION: Final = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 # A 16-bit picture whose brightest upper byte lies below this holds 13 bits or fewer.
 _DARKEST_PEAK: Final = 32
+_HALF_GREY: Final = 128
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,15 @@ def read_mask_picture(path: Path, settings: Settings) -> NDArray[np.uint8]:
         deep = _decode(path, content, header, flags | cv2.IMREAD_ANYDEPTH)
         return np.where(deep > 0, 255, 0).astype(np.uint8)
     return _decode(path, content, header, flags).astype(np.uint8, copy=False)
+
+
+def marked(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels a mask, uint8 [h, w], marks as defect, bool [h, w]: from half grey on, where any are that bright.
+
+    Else all that are not black. Masks are kept as 0/255, often with the rings of a lossy format around the edge, or as
+    0/1.
+    """
+    return mask >= _HALF_GREY if mask.max() >= _HALF_GREY else mask > 0
 
 
 def _fit_header(path: Path, content: bytes, settings: Settings) -> Header:

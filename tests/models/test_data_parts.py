@@ -76,14 +76,15 @@ def test_majority_decides_what_is_judged_both_ways_and_a_tie_leaves_all_out(
     assert all("correct one of the judgements" in line for line in left_out)
 
 
-def test_same_picture_under_two_groups_makes_one_group_of_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("use", "other"), [(PartUse.TRAIN, PartUse.HOLDOUT), (PartUse.HOLDOUT, PartUse.TRAIN)])
+def test_same_picture_under_two_groups_makes_one_group_of_them(tmp_path: Path, use: PartUse, other: PartUse) -> None:
     images = [
-        judged(tmp_path / "a.png", picture(0), group="one"),
-        judged(tmp_path / "b.png", picture(0), group="two"),
-        judged(tmp_path / "c.png", picture(1), group="two"),
-        judged(tmp_path / "d.png", picture(1), group="three"),
-        judged(tmp_path / "e.png", picture(2), group="four"),
-        judged(tmp_path / "f.png", picture(3), group="five", use=PartUse.HOLDOUT),
+        judged(tmp_path / "a.png", picture(0), group="one", use=use),
+        judged(tmp_path / "b.png", picture(0), group="two", use=use),
+        judged(tmp_path / "c.png", picture(1), group="two", use=use),
+        judged(tmp_path / "d.png", picture(1), group="three", use=use),
+        judged(tmp_path / "e.png", picture(2), group="four", use=use),
+        judged(tmp_path / "f.png", picture(3), group="five", use=other),
     ]
     for order in (images, images[::-1]):
         gallery = read_gallery(order, SETTINGS)
@@ -91,7 +92,7 @@ def test_same_picture_under_two_groups_makes_one_group_of_them(tmp_path: Path) -
         assert len({groups[name] for name in ("a.png", "b.png", "c.png", "d.png")}) == 1
         assert (groups["e.png"], groups["f.png"]) == ("four", "five")
         assert gallery.left_out == []
-        assert any("kept together" in remark for remark in gallery.remarks)
+        assert any("taken for one part" in remark for remark in gallery.remarks)
 
 
 def test_what_was_done_to_pictures_is_said_once_with_their_number(tmp_path: Path) -> None:

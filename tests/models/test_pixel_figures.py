@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.data.looks import mask_on_grid
 from models.figures import image_auroc
 from models.pixel_figures import PRO_LIMIT, Floats, Labels, PixelTally, brought_to, regions_of
+from models.report_pictures import outlined
 
 
 def plain_au_pro(maps: list[Floats], labels: list[Labels], limit: float = PRO_LIMIT) -> float:
@@ -108,6 +110,21 @@ def test_faint_rings_of_a_lossy_mask_are_no_regions() -> None:
     mask[6, 6] = 3
     labels = regions_of(mask)
     assert (int(labels.max()), int((labels > 0).sum())) == (1, 4)
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_what_is_learnt_measured_and_shown_of_a_mask_are_the_same_pixels(high: int) -> None:
+    clean = np.zeros((64, 64), np.uint8)
+    clean[16:32, 16:32] = high
+    ringed = clean.copy()
+    if high == 255:
+        # What a lossy format leaves around an edge.
+        ringed[8:40, 8:40] = np.maximum(ringed[8:40, 8:40], 60)
+    picture = np.zeros((64, 64, 3), np.uint8)
+    np.testing.assert_array_equal(mask_on_grid(ringed, 16), mask_on_grid(clean, 16))
+    np.testing.assert_array_equal(regions_of(ringed), regions_of(clean))
+    np.testing.assert_array_equal(outlined(picture, ringed), outlined(picture, clean))
+    assert mask_on_grid(clean, 16).sum() == 16
 
 
 def test_heatmap_is_brought_to_the_mask_by_pixel_centres() -> None:

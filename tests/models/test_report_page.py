@@ -167,6 +167,14 @@ def test_picture_that_is_gone_costs_its_place_on_the_page_only(
     assert "cannot be read any more" in text
 
 
+def test_picture_judged_as_of_another_group_is_shown(made: tuple[TrainingJob, EvaluationReport, OpenPackage]) -> None:
+    job, report, package = made
+    moved = [each.model_copy(update={"group": "one part for all"}) for each in report.holdout]
+    page = render_page(job, report.model_copy(update={"holdout": moved}), package, Settings())
+    assert "cannot be read any more" not in Page(page).text
+    assert page.count("<figure>") == render_page(job, report, package, Settings()).count("<figure>") > 0
+
+
 def verdict(score: float, judgement: Judgement, said: Verdict) -> HoldoutVerdict:
     return HoldoutVerdict(
         sha256="0" * 64, group="g", judgement=judgement, candidate_score=score, candidate_verdict=said

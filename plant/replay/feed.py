@@ -75,7 +75,8 @@ def check_pictures(root: Path, replay: ReplaySet) -> None:
     """Say at once what would otherwise stop a run half-way; looks at the beginning of each file only.
 
     Raises:
-        ReplayError: files that are no pictures, or too few sound ones for a first training.
+        ReplayError: files that are no pictures, too few sound ones for a first training, or a side that lacks
+            what it has to show.
     """
     items = (*replay.commissioning, *replay.stream)
     bad = [item.path for item in items if not cv2.haveImageReader(str(item.path))]
@@ -91,6 +92,24 @@ def check_pictures(root: Path, replay: ReplaySet) -> None:
         raise ReplayError(
             f"{root}: a first training needs at least {_LEAST_COMMISSIONING} sound pictures, got "
             f"{len(replay.commissioning)}; layout {replay.layout} expects {expected}"
+        )
+    _check_sides(root, replay)
+
+
+def _check_sides(root: Path, replay: ReplaySet) -> None:
+    if all(item.is_defective is None for item in replay.stream):
+        # Without labels nothing is learnt, so the line stays on its first side.
+        return
+    kinds = {side: {item.defect_class or "sound" for item in replay.stream if item.side == side} for side in "AB"}
+    needed = [] if replay.is_ordered else ["sound"]
+    if replay.new_defect is not None:
+        needed.append(replay.new_defect)
+    lacking = [kind for kind in needed if not all(kind in shown for shown in kinds.values())]
+    if lacking or not all(kinds.values()):
+        what = {"sound": "sound pictures"}.get(lacking[0], f"pictures of {lacking[0]}") if lacking else "pictures"
+        raise ReplayError(
+            f"{root}: expected {what} to judge of two parts at least, one before and one after the new package, "
+            "got fewer; add some, or choose another kind"
         )
 
 

@@ -80,6 +80,14 @@ def _demo(monkeypatch: pytest.MonkeyPatch) -> Callable[[Play], list[Any]]:
             "a first training needs at least 15 sound pictures, got 14",
         ),
         (
+            ["--source", "tiles", "--layout", "magnetic-tile", "--new-defect", "break"],
+            "expected pictures of break to judge of two parts at least",
+        ),
+        (
+            ["--source", "lone", "--layout", "magnetic-tile"],
+            "expected sound pictures to judge of two parts at least",
+        ),
+        (
             ["--source", "wrong", "--layout", "magnetic-tile"],
             "missing or of another shape: group (the first is group.x",
         ),
@@ -98,6 +106,7 @@ def test_a_demo_that_cannot_work_is_refused_before_anything_starts(
     tiles(tmp_path / "tiles")
     tiles(tmp_path / "few", sound=14)
     (tmp_path / "latin.toml").write_bytes('title = "für"'.encode("latin-1").replace(b'"f', b'"'))
+    (tiles(tmp_path / "lone") / "MT_Free/Imgs/16.jpg").unlink()
     (tmp_path / "wrong").mkdir()
     wrong = {"train_good": [], "test_good": [], "test_defect": {}, "group": {"x": "seven"}}
     (tmp_path / "wrong/split.json").write_text(json.dumps(wrong))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.codec import encode
 from contracts.ids import Name
-from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob
+from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage, TrainingJob
 from contracts.vocabulary import DetectorKind
 from models.clock import SystemClock
 from models.data.layouts import read_folder
@@ -58,8 +58,9 @@ def train(arguments: argparse.Namespace) -> None:
             budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
         )  # fmt: skip
     except BaseException:
-        # They speak of a package that is swept away.
-        _sweep_reports(out)
+        if not (out / EVALUATION_NAME).exists():
+            # They speak of a package that is swept away.
+            _sweep_reports(out)
         raise
     finally:
         bar.close()

@@ -58,11 +58,9 @@ class Progress:
             self._write(TrainingState.RUNNING, None)
 
     def finish(self, state: TrainingState, error: str | None = None) -> None:
-        """The last word. That of a failure is lost on a disk that takes nothing: the caller raises the failure."""
+        """The last word. On a disk that takes nothing it is lost: what the training came to is known without it."""
         if state is TrainingState.FINISHED:
             self._fraction, self._stage = 1.0, "finished"
-            self._write(state, error)
-            return
         try:
             self._write(state, error)
         except OSError as refusal:

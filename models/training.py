@@ -107,7 +107,6 @@ def run_job(
         if before_last is not None:
             before_last(report)
         write_whole(folder / EVALUATION_NAME, encode(report))
-        progress.finish(TrainingState.FINISHED)
     except BaseException as error:
         _sweep(folder)
         refusal = as_unwritable(error, folder)
@@ -118,6 +117,8 @@ def run_job(
         if refusal is not None:
             raise refusal from error
         raise
+    # From here on others may have taken the package: nothing sweeps it any more.
+    progress.finish(TrainingState.FINISHED)
     return report
 
 

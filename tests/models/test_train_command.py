@@ -17,6 +17,7 @@ from PIL import Image
 
 from contracts.jobs import EVALUATION_NAME
 from models.__main__ import main
+from models.errors import CancelledError
 from models.progress import write_whole
 from tests.models.conftest import draw_part
 
@@ -119,6 +120,21 @@ def test_evaluation_appears_last_and_old_reports_never_stand_beside_a_failure(
     assert "the disk is full" in capsys.readouterr().err
     assert seen == [{"package", "progress.json", "report.json", "report.html"}]
     assert {entry.name for entry in out.iterdir()} == {"progress.json"}
+
+
+@pytest.mark.parametrize(("error", "code"), [(CancelledError(), 143), (OSError(errno.ENOSPC, "no space left"), 0)])
+def test_what_has_an_evaluation_stays_whole_whatever_comes_after(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def refuse(path: Path, content: bytes) -> None:
+        if path.name == "progress.json" and (path.parent / "evaluation.json").exists():
+            raise error
+        write_whole(path, content)
+
+    monkeypatch.setattr("models.progress.write_whole", refuse)
+    out = tmp_path / "out"
+    assert train(images, out) == code
+    assert {"package", "evaluation.json", "report.json", "report.html"} <= {path.name for path in out.iterdir()}
 
 
 def test_page_that_cannot_be_drawn_costs_the_page_only(

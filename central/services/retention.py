@@ -25,6 +25,7 @@ from contracts.vocabulary import Verdict
 log = logging.getLogger(__name__)
 
 _BITE_ROWS: Final = 500
+_QUARANTINE_BITE_ROWS: Final = 2_000
 # Found in one look. The look may pass over a year of kept rows, so it is one a tick and not one a bite.
 _MOST_ROWS_A_TICK: Final = 50_000
 # For the bites. All services share one thread, so a tick must end; this is still about a million pictures a day.
@@ -116,17 +117,25 @@ class RetentionService:
             log.info("pictures let go pictures=%s files=%s", len(ids), len(unused))
 
     def _drop_quarantine(self) -> None:
-        with self._database.begin() as session:
+        """In bites too, but all of it: a flood of what cannot be read must not outgrow the budget of the ticks."""
+        with self._database.read() as session:
             newest_to_go = session.exec(
                 select(Quarantine.id).order_by(col(Quarantine.id).desc()).offset(self._max_quarantine_rows).limit(1)
             ).first()
-            if newest_to_go is None:
-                return
-            answer = session.connection().execute(
-                delete(columns_of(Quarantine)).where(col(Quarantine.id) <= newest_to_go)
-            )
-        self.counts.quarantine_rows += answer.rowcount
-        log.warning("quarantine over its bound, oldest let go rows=%s", answer.rowcount)
+        if newest_to_go is None:
+            return
+        gone = 0
+        oldest = select(Quarantine.id).where(col(Quarantine.id) <= newest_to_go).order_by(col(Quarantine.id))
+        while True:
+            with self._database.begin() as session:
+                bite = col(Quarantine.id).in_(oldest.limit(_QUARANTINE_BITE_ROWS))
+                rows = session.connection().execute(delete(columns_of(Quarantine)).where(bite)).rowcount
+            gone += rows
+            if rows < _QUARANTINE_BITE_ROWS:
+                break
+            self._pause(_PAUSE_S)
+        self.counts.quarantine_rows += gone
+        log.warning("quarantine over its bound, oldest let go rows=%s", gone)
 
     def _drop_inspections(self, found: Sequence[int], now: datetime) -> None:
         if not found:

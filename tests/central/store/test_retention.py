@@ -217,6 +217,21 @@ def test_quarantine_is_bounded_and_keeps_the_newest(
         assert [bytes(row) for row in rows] == [b"7", b"8", b"9"]
 
 
+def test_a_flooded_quarantine_goes_in_bites_with_pauses_in_between_and_whole(
+    sqlite_database: Database, blobs: Blobs, count_rows: Callable[[Database, str], int]
+) -> None:
+    with sqlite_database.begin() as session:
+        poison = [reports.Poison("t", str(number).encode(), "unreadable") for number in range(4_503)]
+        reports.store_batch(session, [], poison, START)
+    pauses: list[float] = []
+    bounds = IngestSettings(max_quarantine_rows=3)
+    service = RetentionService(sqlite_database, blobs, EvidenceSettings(), bounds, pause=pauses.append)
+    service.tick(START)
+    assert count_rows(sqlite_database, "quarantine") == 3
+    assert len(pauses) == 2
+    assert service.counts.quarantine_rows == 4_500
+
+
 def test_unfinished_uploads_go_after_their_time(sqlite_database: Database, blobs: Blobs, tmp_path: Path) -> None:
     blobs.append(_sha256(1), 0, b"pict", 9)
     blobs.append(_sha256(2), 0, b"pict", 9)

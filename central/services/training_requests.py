@@ -22,7 +22,15 @@ from central.services.training_jobs import firm_total, judged_since, label_count
 from central.settings import LearningSettings
 from central.store.database import Database
 from central.store.learning_tables import Alarm, RolloutRow, Training
-from contracts.vocabulary import AlarmKind, DetectorKind, Judgement, LabelSource, RolloutState, TrainingState
+from contracts.vocabulary import (
+    AlarmKind,
+    AlarmState,
+    DetectorKind,
+    Judgement,
+    LabelSource,
+    RolloutState,
+    TrainingState,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,6 +133,9 @@ class TrainingRequests:
                     continue
             with self._database.begin() as session:
                 alarm = session.get_one(Alarm, alarm_id)
+                if alarm.state is AlarmState.CLOSED:
+                    # Dealt with since it was looked for, by a person or by a rollout.
+                    continue
                 is_called_for, words = self._answer(session, alarm)
                 if is_called_for and alarm.product is not None:
                     self._queue(

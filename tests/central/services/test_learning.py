@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import time
+from contextlib import AbstractContextManager
 
 import pytest
+from sqlmodel import Session
 
 from central.errors import ConflictError, NotFoundError
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms import Signal, close, find_alarm, raise_alarm
 from central.services.trainer_run import TrainerRun
 from central.settings import LearningSettings, RolloutSettings
 from contracts.vocabulary import (
     AlarmKind,
+    AlarmState,
     DetectorKind,
     Judgement,
     LabelSource,
@@ -271,6 +274,28 @@ def test_an_open_alarm_takes_no_write_lock_while_nothing_changes(bench: Bench, m
     bench.add_label(Judgement.GOOD, LabelSource.REFERENCE, "one more")
     bench.learning.requests.answer_alarms(bench.clock.now())
     assert "4 good and" in bench.alarms()[0].evidence["learning"]
+
+
+def test_an_alarm_that_a_person_closes_meanwhile_calls_for_no_training(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add_references(good=5)
+    with bench.database.begin() as session:
+        signal = Signal(AlarmKind.ESCAPES, "made up", "none", is_simulated=True, product=PRODUCT)
+        raise_alarm(session, signal, bench.clock.now())
+    begin = bench.database.begin
+
+    def close_first() -> AbstractContextManager[Session]:
+        monkeypatch.undo()
+        with begin() as session:
+            close(find_alarm(session, 1), "anna", bench.clock.now())
+        return begin()
+
+    monkeypatch.setattr(bench.database, "begin", close_first)
+    bench.learning.requests.answer_alarms(bench.clock.now())
+    (alarm,) = bench.alarms()
+    assert alarm.state is AlarmState.CLOSED
+    assert "learning" not in alarm.evidence
 
 
 def test_automatic_learning_can_be_off(bench: Bench) -> None:

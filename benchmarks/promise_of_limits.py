@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.jobs import LimitsPolicy
-from models.calibration import place_limits
 from models.data.parts import read_picture
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
-from models.features import FeatureExtractor, build_front
-from models.promises import by_part
+from models.graphs.features import FeatureExtractor, build_front
+from models.graphs.trunks import resolve
+from models.limits.placing import place_limits
+from models.limits.promises import by_part
 from models.settings import Settings
-from models.trunks import resolve
 
 DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "magnetic_tile"
 SPLITS: Final = 200

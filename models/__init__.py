@@ -1,5 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors, training, calibration, quantization, packaging. The only place for torch."""
+"""Learns to tell sound parts from defective ones, and measures how well. The only place for torch.
+
+| folder | turns |
+|---|---|
+| `data` | files into judged pictures: layouts, labels, decoding, splits |
+| `graphs` | a trunk and a detector into ONNX, exact and quantized |
+| `detectors` | features into scores: one file a detector |
+| `limits` | scores into limits and what can be promised of them |
+| `training` | a job into a package and its evaluation |
+| `packages` | a package into files and back |
+| `measuring` | a package and held-out pictures into figures: `evaluate`, `compare`, `inspect` |
+| `reporting` | figures into what people read: page, tables, progress |
+
+Imports go upwards in this table, but for two: `graphs.export` joins a detector to its graph, and `training` and
+`measuring` speak through `reporting`.
+"""
 
 from typing import Final
 

@@ -137,7 +137,7 @@ def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.jobs import TrainingJob  # noqa: PLC0415
     from models.clock import SystemClock  # noqa: PLC0415
     from models.settings import read_settings  # noqa: PLC0415
-    from models.training import run_job  # noqa: PLC0415
+    from models.training.job import run_job  # noqa: PLC0415
 
     path: Path = arguments.job
     try:
@@ -150,31 +150,31 @@ def _run_job(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from models.commands import train  # noqa: PLC0415 -- each command imports what it needs
+    from models.training.commands import train  # noqa: PLC0415 -- each command imports what it needs
 
     train(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from models.measuring import evaluate  # noqa: PLC0415 -- each command imports what it needs
+    from models.measuring.commands import evaluate  # noqa: PLC0415 -- each command imports what it needs
 
     evaluate(arguments)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from models.measuring import compare  # noqa: PLC0415 -- each command imports what it needs
+    from models.measuring.commands import compare  # noqa: PLC0415 -- each command imports what it needs
 
     compare(arguments)
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from models.measuring import inspect  # noqa: PLC0415 -- each command imports what it needs
+    from models.measuring.commands import inspect  # noqa: PLC0415 -- each command imports what it needs
 
     inspect(arguments)
 
 
 def _distil(arguments: argparse.Namespace) -> None:
-    from models.distil import DistilSettings, distil, save_half  # noqa: PLC0415 -- torch
+    from models.graphs.distil import DistilSettings, distil, save_half  # noqa: PLC0415 -- torch
 
     for path in (arguments.teacher, arguments.start_from):
         if path is not None and not path.is_file():

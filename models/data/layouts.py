@@ -9,7 +9,7 @@
 | folder | good/ and any other folder, named after its defect; a share by name is held out |
 
 Reads names and digests only; what cannot be read is named and left out, what is not looked at is counted. Labels of a
-file (`models.labels`) overrule the folders. Called by `commands` (train) and `holdout`.
+file (`models.data.labels`) overrule the folders. Called by `training.commands` and `measuring.holdout`.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from typing import Any, Final
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, LabelSource, PartUse
+from models.data.labels import Label
 from models.data.pictures import read_bytes, told
 from models.data.splits import is_held_out
 from models.errors import InputError
-from models.labels import Label
 from models.settings import Settings
 
 # .gif is no format of a station, but one frame of it can be read, and several are refused by name.

@@ -2,7 +2,7 @@
 """Judged pictures from disk, robustly: what cannot be read is named and left out, the rest is used.
 
 Keeps decoded pictures within a memory budget and reads again beyond it; settles pictures that are there twice. Does not
-decode (`pictures` does) and does not decide what to learn from. Called by `training` and `commands`.
+decode (`pictures` does) and does not decide what to learn from. Called by `training` and `measuring`.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from models.data.pictures import Picture, open_picture, read_mask_picture, read_
 from models.errors import InputError
 from models.settings import Settings
 
-__all__ = ["Gallery", "Part", "Picture", "read_gallery", "read_mask", "read_picture"]
+__all__ = ["Gallery", "Part", "Picture", "dataset_digest", "read_gallery", "read_mask", "read_picture"]
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,12 @@ def read_gallery(
             check(index + 1)
     gallery.settle_duplicates()
     return gallery
+
+
+def dataset_digest(parts: Sequence[Part]) -> str:
+    """SHA-256 over the judged training pictures, in an order of their own."""
+    lines = sorted(f"{part.image.sha256} {part.image.judgement} {part.image.defect_class or ''}" for part in parts)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_mask(part: Part, gallery: Gallery) -> NDArray[np.uint8] | None:

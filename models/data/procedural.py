@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Made-up pictures: noise, leaves, gratings, tracks, strokes, scratches, in grey and in colour.
 
-They teach the shipped trunk (`models/distil.py`), so that no foreign picture's licence clings to its weights.
+They teach the shipped trunk (`models/graphs/distil.py`), so that no foreign picture's licence clings to its weights.
 They resemble nothing in particular and never train or count beside parts. Pure: the generator is passed in.
 """
 

@@ -2,7 +2,7 @@
 """What every detector does: `fit` on grid features, `score` in numpy, `write` itself into the package's graph.
 
 Detectors see features, judgements and groups; never files, never pixels. Scores rise with suspicion; positive
-means defect. Called by `training`, `export`, `evaluation` and the battery in the tests.
+means defect. Called by `training`, `graphs.export` and the battery in the tests.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.vocabulary import DetectorKind
-from models.graph import GraphWriter
+from models.graphs.writer import GraphWriter
 
 Floats = NDArray[np.float32]
 Features = NDArray[np.float16]

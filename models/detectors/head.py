@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats, TrainingSet
-from models.features import open_session
-from models.graph import FLOAT, GraphWriter
+from models.graphs.features import open_session
+from models.graphs.writer import FLOAT, GraphWriter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

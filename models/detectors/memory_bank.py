@@ -26,7 +26,7 @@ from models.detectors.base import (
     write_top_mean,
 )
 from models.errors import InputError
-from models.graph import GraphWriter
+from models.graphs.writer import GraphWriter
 
 TOP_CELLS: Final = 3
 _FOLDS: Final = 5

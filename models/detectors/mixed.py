@@ -22,7 +22,7 @@ from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
 from models.errors import InputError
-from models.graph import GraphWriter
+from models.graphs.writer import GraphWriter
 
 # With fewer, nothing can be checked on groups that the head has not seen.
 MIN_DEFECTIVE_PARTS: Final = 8

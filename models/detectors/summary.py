@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.whitening import Whitening
-from models.graph import GraphWriter
+from models.graphs.writer import GraphWriter
 
 _RIDGE: Final = 1.0
 _CHUNK: Final = 16

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from models.detectors.base import Features, Floats
-from models.graph import GraphWriter
+from models.graphs.writer import GraphWriter
 
 # Added to each direction's variance, as a share of the mean one: directions without variance must not shout.
 _RIDGE: Final = 0.1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.vocabulary import Verdict
-from models.evaluation import open_package, score_pictures, verdict_of
+from models.packages.reading import open_package, score_pictures, verdict_of
 from plant.findings.report import rate
 from plant.replay.feed import read_picture
 from plant.replay.pictures import ReplayItem, ReplaySet

@@ -9,10 +9,10 @@ import pytest
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import PartUse
 from models.clock import SystemClock
-from models.evaluation import open_package
-from models.report_page import render_page
+from models.packages.reading import open_package
+from models.reporting.page import render_page
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 from tests.browser.chromium import browser_tab, missing_for_browser
 from tests.models.conftest import make_job, write_parts
 

@@ -19,7 +19,7 @@ from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse
 from models.clock import SystemClock
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 
 SIDE_PX = 96
 

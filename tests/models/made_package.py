@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from contracts.manifest import FileRole, GoldenSet, GraphSignature, Limits, Lineage, PackageManifest, PackageVariant
 from contracts.vocabulary import DetectorKind, Variant
-from models.graph import UINT8, GraphWriter
-from models.packaging import GOLDEN_FILE, described, golden_bytes, write_package
+from models.graphs.writer import UINT8, GraphWriter
+from models.packages.writing import GOLDEN_FILE, described, golden_bytes, write_package
 
 CELLS = 16
 SIDE_PX = 64

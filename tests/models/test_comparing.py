@@ -10,7 +10,7 @@ import pytest
 
 from contracts.vocabulary import Variant, Verdict
 from models.__main__ import main
-from models.comparing import Judged, escapes, overkills
+from models.measuring.comparing import Judged, escapes, overkills
 from tests.models.made_package import Plate, brightness_graph, made_package, plain_plates, write_plates
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, LabelSource, PartUse
-from models.budget import FEWEST_SOUND_PARTS, plan_within
 from models.clock import SystemClock
 from models.data.parts import Part
 from models.settings import Settings
-from models.training import run_job
+from models.training.budget import FEWEST_SOUND_PARTS, plan_within
+from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
 

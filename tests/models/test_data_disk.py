@@ -12,9 +12,9 @@ from contracts.jobs import TrainingProgress
 from contracts.vocabulary import PartUse, TrainingState
 from models.clock import SystemClock
 from models.errors import InputError
-from models.progress import as_unwritable, write_whole
+from models.files import as_unwritable, write_whole
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
 
@@ -61,7 +61,7 @@ def test_failure_is_told_in_the_progress_once_the_sweep_made_room(
     def refuse(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr("models.packaging.encode", refuse)
+    monkeypatch.setattr("models.packages.writing.encode", refuse)
     with pytest.raises(InputError, match="the disk is full"):
         run_job(job, settings, SystemClock())
     told = decode(TrainingProgress, (Path(job.output_dir) / "progress.json").read_bytes())

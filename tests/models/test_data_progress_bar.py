@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from models.progress_bar import CLEAR_LINE, ProgressBar, told_left
+from models.reporting.progress_bar import CLEAR_LINE, ProgressBar, told_left
 from tests.fakes.clock import FakeClock
 
 

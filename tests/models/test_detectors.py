@@ -11,8 +11,8 @@ from models.detectors.head import HeadSettings
 from models.detectors.memory_bank import MemoryBank, MemoryBankSettings, greedy_centres
 from models.detectors.mixed import Mixed, separation
 from models.errors import InputError
-from models.features import open_session
-from models.graph import FLOAT, GraphWriter
+from models.graphs.features import open_session
+from models.graphs.writer import FLOAT, GraphWriter
 
 CHANNELS, GRID = 12, 8
 

@@ -14,8 +14,8 @@ import pytest
 from contracts.vocabulary import Variant, Verdict
 from models.__main__ import main
 from models.clock import SystemClock
-from models.console import Ticker
-from models.judging import rate_of_parts
+from models.measuring.judging import rate_of_parts
+from models.reporting.console import Ticker
 from tests.models.made_package import Plate, brightness_graph, made_package, plain_plates, write_plates
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from central.quality.rates import binomial_interval
-from models.figures import (
+from models.measuring.figures import (
     WeightedAuroc,
     exact_interval,
     image_auroc,

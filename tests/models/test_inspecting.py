@@ -14,7 +14,7 @@ import pytest
 from contracts.manifest import MANIFEST_NAME, PackageManifest
 from contracts.vocabulary import Variant
 from models.__main__ import main
-from models.packaging import sha256_of
+from models.packages.writing import sha256_of
 from tests.models.made_package import brightness_graph, made_package
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, PartUse
+from models.data.labels import read_labels
 from models.data.layouts import read_folder
 from models.errors import InputError
-from models.labels import read_labels
 from models.settings import Settings
 
 SETTINGS = Settings()

@@ -8,8 +8,9 @@ from contracts.jobs import LimitsPolicy
 from contracts.vocabulary import Verdict
 from edge_agent.decision import decide
 from edge_agent.recipe import Recipe
-from models.calibration import place_limits
-from models.evaluation import average_precision, image_auroc, recall_at_overkill, verdict_of
+from models.limits.placing import place_limits
+from models.measuring.figures import average_precision, image_auroc, recall_at_overkill
+from models.packages.reading import verdict_of
 
 NONE = np.zeros(0, np.float32)
 

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from models.data.looks import mask_on_grid
-from models.figures import image_auroc
-from models.pixel_figures import PRO_LIMIT, Floats, Labels, PixelTally, brought_to, regions_of
-from models.report_pictures import outlined
+from models.measuring.figures import image_auroc
+from models.measuring.pixel_figures import PRO_LIMIT, Floats, Labels, PixelTally, brought_to, regions_of
+from models.reporting.pictures import outlined
 
 
 def plain_au_pro(maps: list[Floats], labels: list[Labels], limit: float = PRO_LIMIT) -> float:

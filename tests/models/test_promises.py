@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from contracts.jobs import LimitsPolicy
 from contracts.manifest import ScoreScale
 from contracts.vocabulary import DetectorKind, PartUse
-from models.calibration import place_limits
 from models.clock import SystemClock
-from models.evaluation import open_package
-from models.promises import (
+from models.limits.placing import place_limits
+from models.limits.promises import (
     at_most,
     binomial_cdf,
     by_part,
@@ -26,9 +25,10 @@ from models.promises import (
     tolerance_rank,
     upper_bound,
 )
-from models.score_scale import fit_scale
+from models.limits.score_scale import fit_scale
+from models.packages.reading import open_package
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
 Floats = NDArray[np.float32]

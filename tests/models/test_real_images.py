@@ -10,7 +10,7 @@ from contracts.vocabulary import DetectorKind, Judgement, PartUse, Variant
 from models.clock import SystemClock
 from models.data.layouts import read_layout
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 from tests.models.conftest import make_job
 
 

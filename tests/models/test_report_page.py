@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, Verdict
-from models.evaluation import OpenPackage, open_package
-from models.report_page import render_page
-from models.report_pictures import choose_worst, heated, outlined
-from models.report_svg import recall_curve, score_histogram, ticks
+from models.packages.reading import OpenPackage, open_package
+from models.reporting.curves import recall_curve, score_histogram, ticks
+from models.reporting.page import render_page
+from models.reporting.pictures import choose_worst, heated, outlined
 from models.settings import Settings
 from tests.models.conftest import Trained
 

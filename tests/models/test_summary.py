@@ -7,8 +7,8 @@ from models.detectors.base import TrainingSet
 from models.detectors.memory_bank import MemoryBank, MemoryBankSettings
 from models.detectors.mixed import Mixed, separation
 from models.detectors.summary import train_summary, write_summary
-from models.features import open_session
-from models.graph import FLOAT, GraphWriter
+from models.graphs.features import open_session
+from models.graphs.writer import FLOAT, GraphWriter
 
 
 def _parts(count: int, seed: int, *, everywhere: float = 0.0) -> "np.ndarray[tuple[int, ...], np.dtype[np.float16]]":

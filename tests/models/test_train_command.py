@@ -18,7 +18,7 @@ from PIL import Image
 from contracts.jobs import EVALUATION_NAME
 from models.__main__ import main
 from models.errors import CancelledError
-from models.progress import write_whole
+from models.files import write_whole
 from tests.models.conftest import draw_part
 
 PRODUCT = ["--product", "plate", "--size", "96", "--threads", "1", "--backbone", "compact"]
@@ -115,7 +115,7 @@ def test_evaluation_appears_last_and_old_reports_never_stand_beside_a_failure(
         write_whole(path, content)
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr("models.training.write_whole", note)
+    monkeypatch.setattr("models.training.job.write_whole", note)
     assert train(images, out) == 2
     assert "the disk is full" in capsys.readouterr().err
     assert seen == [{"package", "progress.json", "report.json", "report.html"}]
@@ -131,7 +131,7 @@ def test_what_has_an_evaluation_stays_whole_whatever_comes_after(
             raise error
         write_whole(path, content)
 
-    monkeypatch.setattr("models.progress.write_whole", refuse)
+    monkeypatch.setattr("models.training.progress.write_whole", refuse)
     out = tmp_path / "out"
     assert train(images, out) == code
     assert {"package", "evaluation.json", "report.json", "report.html"} <= {path.name for path in out.iterdir()}
@@ -143,7 +143,7 @@ def test_page_that_cannot_be_drawn_costs_the_page_only(
     def crash(*_arguments: object) -> str:
         raise ValueError("no pencil")
 
-    monkeypatch.setattr("models.commands.render_page", crash)
+    monkeypatch.setattr("models.training.commands.render_page", crash)
     assert train(images, tmp_path / "out") == 0
     assert (tmp_path / "out" / EVALUATION_NAME).is_file()
     assert not (tmp_path / "out/report.html").exists()

@@ -23,10 +23,10 @@ from models.__main__ import main
 from models.clock import SystemClock
 from models.data.parts import read_picture
 from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
-from models.evaluation import Scored, open_package, score_pictures
-from models.features import INPUT_NAME, open_session
+from models.graphs.features import INPUT_NAME, open_session
+from models.packages.reading import Scored, open_package, score_pictures
 from models.settings import Settings
-from models.training import run_job
+from models.training.job import run_job
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 
@@ -205,7 +205,7 @@ def test_training_goes_on_without_a_quantized_variant(
     def refuse(*_arguments: object) -> None:
         raise QuantizationError("no kernels today")
 
-    monkeypatch.setattr("models.training.quantize", refuse)
+    monkeypatch.setattr("models.training.job.quantize", refuse)
     report = run_job(make_job(tmp_path, parts(tmp_path, 12)), settings, SystemClock())
     assert report.candidate_variant is Variant.FP32
     assert any("no kernels today" in note for note in report.notes)
@@ -224,7 +224,7 @@ def test_quantized_variant_that_scores_nonsense_is_left_out_and_the_rest_learnt_
         return Scored(scored.scores + np.float32(add), scored.infer_p50_ms) if len(calls) <= 2 else scored
 
     told: list[tuple[str, float]] = []
-    monkeypatch.setattr("models.finishing.score_pictures", strange)
+    monkeypatch.setattr("models.training.finishing.score_pictures", strange)
     images = parts(tmp_path, 12)
     images += write_parts(tmp_path, np.random.default_rng(1), 3, is_defective=False, use=PartUse.HOLDOUT)
     report = run_job(make_job(tmp_path, images), settings, SystemClock(), watch=lambda *each: told.append(each))
@@ -253,7 +253,7 @@ def test_stop_between_stages_leaves_no_package(
     def stop(*_arguments: object) -> None:
         raise CancelledError
 
-    monkeypatch.setattr("models.training.write_whole", stop)
+    monkeypatch.setattr("models.training.job.write_whole", stop)
     job = make_job(tmp_path, parts(tmp_path, 12))
     with pytest.raises(CancelledError):
         run_job(job, settings, SystemClock())

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.backbones import MODULES, MobileNetV2
 from models.data.procedural import draw_pictures
 from models.errors import InputError
-from models.features import FeatureExtractor, build_front, open_session
-from models.graph import FLOAT, GraphWriter
+from models.graphs.backbones import MODULES, MobileNetV2
+from models.graphs.features import FeatureExtractor, build_front, open_session
+from models.graphs.trunks import fragment_of, load_trunk, resolve
+from models.graphs.writer import FLOAT, GraphWriter
 from models.settings import Settings, read_settings
-from models.trunks import fragment_of, load_trunk, resolve
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

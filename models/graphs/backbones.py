@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trunks as torch modules with torchvision's key names: our compact trunk, MobileNetV2, SqueezeNet 1.1.
+
+A trunk turns a normalised RGB picture into feature maps at strides 8 and 16. Modules exist to load checkpoints
+and to be distilled; `lower` writes the same trunk as ONNX, batch norms folded, and that form is what runs
+(`trunks`). Holds no weights and does no I/O. Called by `trunks` and `distil`.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.graphs.writer import GraphWriter
+
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+
+
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a convolution with its batch norm folded in (in float64, then float32)."""
+    weight = conv.weight.detach().double()
+    bias = torch.zeros(weight.shape[0], dtype=torch.float64) if conv.bias is None else conv.bias.detach().double()
+    if norm is not None:
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None and variance is not None  # noqa: S101, PT018 -- every norm here tracks its statistics
+        scale = norm.weight.detach().double() / torch.sqrt(variance.double() + norm.eps)
+        weight = weight * scale[:, None, None, None]
+        bias = (bias - mean.double()) * scale + norm.bias.detach().double()
+    return weight.float().numpy(), bias.float().numpy()
+
+
+def _lower_conv(writer: GraphWriter, x: str, block: nn.Module, activation: str | None) -> str:
+    assert isinstance(block, nn.Sequential)  # noqa: S101 -- blocks are built in this file only
+    conv = block[0]
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101 -- blocks are built in this file only
+    norm = block[1] if len(block) > 1 and isinstance(block[1], nn.BatchNorm2d) else None
+    weight, bias = folded(conv, norm)
+    y = writer.conv(x, weight, bias, stride=conv.stride[0], group=conv.groups, padding=int(conv.padding[0]))
+    if activation == "Clip":
+        return writer.op("Clip", [y, writer.constant(0.0), writer.constant(6.0)])
+    return y if activation is None else writer.op(activation, [y])
+
+
+def _conv_bn(inputs: int, outputs: int, stride: int = 1, *, has_relu: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)]
+    if has_relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class _Residual(nn.Module):
+    """Two plain 3×3 convolutions with a shortcut. Plain, because INT8 pays on those and hardly on depthwise."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv_bn(channels, channels)
+        self.second = _conv_bn(channels, channels, has_relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.second(self.first(x)))
+
+    def lower(self, writer: GraphWriter, x: str) -> str:
+        y = _lower_conv(writer, _lower_conv(writer, x, self.first, "Relu"), self.second, None)
+        return writer.op("Relu", [writer.op("Add", [x, y])])
+
+
+class CompactTrunk(nn.Module):
+    """The project's own trunk: 1.2 M parameters, 0.6 GFLOP at 256 × 256, distilled from MobileNetV2.
+
+    `head8` and `head16` speak the teacher's language: its stride-8 and stride-16 channels, each standardised.
+    """
+
+    channels: Final = (32, 96)
+
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 32, 64, 160)) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_conv_bn(3, widths[0], 2), _conv_bn(widths[0], widths[1], 2))
+        self.stage8 = nn.Sequential(_conv_bn(widths[1], widths[2], 2), _Residual(widths[2]))
+        self.stage16 = nn.Sequential(_conv_bn(widths[2], widths[3], 2), _Residual(widths[3]), _Residual(widths[3]))
+        self.head8 = nn.Conv2d(widths[2], self.channels[0], 1)
+        self.head16 = nn.Conv2d(widths[3], self.channels[1], 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB [n, 3, h, w] → features at stride 8 and at stride 16."""
+        fine = self.stage8(self.stem(image))
+        return self.head8(fine), self.head16(self.stage16(fine))
+
+    def lower(self, writer: GraphWriter, image: str) -> tuple[str, str]:
+        """Write the trunk as ONNX; returns the names of its two feature maps."""
+        x = image
+        for layer in [*self.stem, *self.stage8]:
+            x = layer.lower(writer, x) if isinstance(layer, _Residual) else _lower_conv(writer, x, layer, "Relu")
+        y = x
+        for layer in self.stage16:
+            y = layer.lower(writer, y) if isinstance(layer, _Residual) else _lower_conv(writer, y, layer, "Relu")
+        heads = [_lower_conv(writer, at, nn.Sequential(head), None) for at, head in ((x, self.head8), (y, self.head16))]
+        return heads[0], heads[1]
+
+
+class _Inverted(nn.Module):
+    """MobileNetV2's block, with torchvision's key names (`conv.0.0.weight` and so on)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = [] if expansion == 1 else [_bounded(inputs, hidden, 1, 1, 1)]
+        layers.append(_bounded(hidden, hidden, 3, stride, hidden))
+        self.conv = nn.Sequential(*layers, nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.has_shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return x + y if self.has_shortcut else y
+
+    def lower(self, writer: GraphWriter, x: str) -> str:
+        y = x
+        for layer in list(self.conv)[:-2]:
+            assert isinstance(layer, nn.Sequential)  # noqa: S101 -- built above
+            y = _lower_conv(writer, y, layer, "Clip")
+        y = _lower_conv(writer, y, self.conv[-2:], None)
+        return writer.op("Add", [x, y]) if self.has_shortcut else y
+
+
+def _bounded(inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True))
+
+
+class MobileNetV2(nn.Module):
+    """Trunk of MobileNetV2 (`features.0` … `features.13`); the rest of a checkpoint is not needed."""
+
+    channels: Final = (32, 96)
+    # expansion, outputs, blocks, first stride
+    _PLAN: Final = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_bounded(3, 32, 3, 2, 1)]
+        inputs = 32
+        for expansion, outputs, blocks, stride in self._PLAN:
+            for index in range(blocks):
+                layers.append(_Inverted(inputs, outputs, stride if index == 0 else 1, expansion))
+                inputs = outputs
+        self.features = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB [n, 3, h, w] → features at stride 8 and at stride 16."""
+        fine: Tensor = self.features[:7](image)
+        coarse: Tensor = self.features[7:](fine)
+        return fine, coarse
+
+    def lower(self, writer: GraphWriter, image: str) -> tuple[str, str]:
+        """Write the trunk as ONNX; returns the names of its two feature maps."""
+        x, fine = image, ""
+        for index, layer in enumerate(self.features):
+            x = layer.lower(writer, x) if isinstance(layer, _Inverted) else _lower_conv(writer, x, layer, "Clip")
+            fine = x if index == 6 else fine
+        return fine, x
+
+
+class _Fire(nn.Module):
+    """SqueezeNet's block, with torchvision's key names."""
+
+    def __init__(self, inputs: int, squeeze: int, expand: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(inputs, squeeze, 1)
+        self.expand1x1 = nn.Conv2d(squeeze, expand, 1)
+        self.expand3x3 = nn.Conv2d(squeeze, expand, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.squeeze(x))
+        return torch.cat([torch.relu(self.expand1x1(y)), torch.relu(self.expand3x3(y))], 1)
+
+    def lower(self, writer: GraphWriter, x: str) -> str:
+        y = _lower_conv(writer, x, nn.Sequential(self.squeeze), "Relu")
+        wide = [_lower_conv(writer, y, nn.Sequential(conv), "Relu") for conv in (self.expand1x1, self.expand3x3)]
+        return writer.op("Concat", wide, axis=1)
+
+
+class SqueezeNet(nn.Module):
+    """Trunk of SqueezeNet 1.1 (`features.0` … `features.12`): 256 channels at stride 8 and 512 at 16."""
+
+    channels: Final = (256, 512)
+
+    def __init__(self) -> None:
+        super().__init__()
+        fires = ((64, 16, 64), (128, 16, 64), (128, 32, 128), (256, 32, 128))
+        late = ((256, 48, 192), (384, 48, 192), (384, 64, 256), (512, 64, 256))
+        # No padding, as trained: the maps are a cell smaller than size ÷ stride; the grid resize evens that out.
+        pool = nn.MaxPool2d(3, 2)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 3, 2), nn.ReLU(), pool, _Fire(*fires[0]), _Fire(*fires[1]), pool,
+            _Fire(*fires[2]), _Fire(*fires[3]), pool, *(_Fire(*plan) for plan in late),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB [n, 3, h, w] → features at stride 8 and at stride 16."""
+        fine: Tensor = self.features[:8](image)
+        coarse: Tensor = self.features[8:](fine)
+        return fine, coarse
+
+    def lower(self, writer: GraphWriter, image: str) -> tuple[str, str]:
+        """Write the trunk as ONNX; returns the names of its two feature maps."""
+        x, fine = image, ""
+        for index, layer in enumerate(self.features):
+            if isinstance(layer, _Fire):
+                x = layer.lower(writer, x)
+            elif isinstance(layer, nn.MaxPool2d):
+                x = writer.op("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2])
+            elif isinstance(layer, nn.Conv2d):
+                x = _lower_conv(writer, x, nn.Sequential(layer), "Relu")
+            fine = x if index == 7 else fine
+        return fine, x
+
+
+TrunkModule = CompactTrunk | MobileNetV2 | SqueezeNet
+MODULES: Final[dict[str, type[CompactTrunk] | type[MobileNetV2] | type[SqueezeNet]]] = {
+    "compact": CompactTrunk,
+    "mobilenet_v2": MobileNetV2,
+    "squeezenet1_1": SqueezeNet,
+}

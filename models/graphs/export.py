@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One ONNX graph from picture to score, exactly as `contracts.manifest.GraphSignature` says.
+
+Joins a front (float or INT8), the detector and the embedding. Does not quantize and writes no files. Called by
+`training`.
+"""
+
+from typing import Final
+
+import onnx
+
+from contracts.manifest import GraphSignature
+from models.detectors.base import Detector
+from models.graphs.features import FEATURES_NAME, INPUT_NAME
+from models.graphs.writer import UINT8, GraphWriter
+
+OUTPUTS: Final = ("score", "heatmap", "embedding")
+
+
+def build_graph(front: onnx.ModelProto, detector: Detector, *, channels: int, shift: float = 0.0) -> onnx.ModelProto:
+    """The whole graph. `channels` is the length of a cell's features; `shift` is added to score and heatmap."""
+    writer = GraphWriter()
+    image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
+    features = writer.inline(front, {INPUT_NAME: image}, "front")[FEATURES_NAME]
+    score, heatmap = detector.write(writer, features)
+    writer.scope = "ends/"
+    if shift:
+        score, heatmap = (writer.op("Add", [value, writer.constant(shift)]) for value in (score, heatmap))
+    pooled = writer.op("ReduceMean", [features, writer.constant([2, 3])], keepdims=0)
+    writer.scope = ""
+    writer.output("score", score, ["n"])
+    writer.output("heatmap", heatmap, ["n", "map_h", "map_w"])
+    writer.output("embedding", pooled, ["n", channels])
+    return writer.model("sightline")
+
+
+def signature_of(detector: Detector, *, size_px: int, channels: int) -> GraphSignature:
+    """What the manifest says of the graph's ends."""
+    height, width = detector.map_shape
+    return GraphSignature(
+        model_height_px=size_px, model_width_px=size_px, heatmap_height_px=height, heatmap_width_px=width,
+        embedding_length=channels,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures to grid features, by the very operators that a package runs: cast, resize, normalise, trunk, grid.
+
+The front of every graph is written here once and run by ONNX Runtime for training too, so that training and
+station cannot differ. Features are [n, d, g, g]: stride 8 and stride 16 pooled over 3 × 3, side by side. Does not
+judge. Called by `training`, `packages`, `measuring`, `reporting` and `export`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.graphs.trunks import Trunk
+from models.graphs.writer import FLOAT, UINT8, GraphWriter
+
+Picture = NDArray[np.uint8]
+Features = NDArray[np.float16]
+
+INPUT_NAME: Final = "image"
+FEATURES_NAME: Final = "features"
+TRUNK_SCOPE: Final = "trunk"
+_MEAN: Final = np.array((0.485, 0.456, 0.406), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
+_STD: Final = np.array((0.229, 0.224, 0.225), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
+
+
+def build_front(trunk: Trunk, *, size_px: int, grid: int) -> onnx.ModelProto:
+    """uint8 BGR [n, h, w, 3] → `features` [n, d, grid, grid], in float; `quantization` makes the INT8 form of it."""
+    writer = GraphWriter()
+    writer.scope = "sized/"
+    image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
+    planes = writer.op("Transpose", [writer.op("Cast", [image], to=FLOAT)], perm=[0, 3, 1, 2])
+    sized = writer.resized(planes, size_px, size_px, is_antialiased=True)
+    rgb = writer.op("Gather", [sized, writer.constant([2, 1, 0])], axis=1)
+    centred = writer.op("Sub", [rgb, writer.constant(_MEAN)])
+    normal = writer.op("Mul", [centred, writer.constant((1 / _STD).astype(np.float32))])
+    stages = writer.inline(trunk.fragment, {"image": normal}, TRUNK_SCOPE)
+    writer.scope = "grid/"
+    joined = writer.op("Concat", [_on_grid(writer, stages[name], grid) for name in ("stride8", "stride16")], axis=1)
+    writer.output(FEATURES_NAME, joined, ["n", "d", grid, grid])
+    return writer.model("front")
+
+
+def _on_grid(writer: GraphWriter, stage: str, grid: int) -> str:
+    """Pool over 3 × 3, so that a cell knows its neighbours, then bring the map to the grid."""
+    pooled = writer.op(
+        "AveragePool", [stage], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], count_include_pad=0
+    )
+    # Not antialiased: the factor is 2 at most, where plain linear is the mean of 2 × 2.
+    return writer.resized(pooled, grid, grid, is_antialiased=False)
+
+
+def open_session(model: onnx.ModelProto | bytes, threads: int) -> ort.InferenceSession:
+    """A CPU session. Training reads and writes nothing else."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads take the cores from a line that may run on the same machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+class FeatureExtractor:
+    """Runs a front over pictures of any size."""
+
+    def __init__(self, front: onnx.ModelProto, *, threads: int) -> None:
+        self._session = open_session(front, threads)
+
+    def extract(self, pictures: Iterable[Picture], check: Callable[[int], None] | None = None) -> Features:
+        """Features of many pictures, float16 [n, d, g, g]; `check` is told the count after each (may raise)."""
+        rows = []
+        for index, picture in enumerate(pictures):
+            rows.append(self._session.run([FEATURES_NAME], {INPUT_NAME: picture[None]})[0].astype(np.float16))
+            if check is not None:
+                check(index + 1)
+        return np.concatenate(rows)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finished package on held-out pictures: the commands `evaluate`, `compare` and `inspect`."""

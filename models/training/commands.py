@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-models train`: a job from a folder of pictures, as central would make it from audits.
+
+Called by `__main__` only.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.codec import encode
+from contracts.ids import Name
+from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage, TrainingJob
+from contracts.vocabulary import DetectorKind
+from models.clock import SystemClock
+from models.data.labels import read_labels
+from models.data.layouts import read_folder
+from models.errors import InputError, was_asked_to_stop
+from models.files import as_unwritable, write_whole
+from models.packages.reading import open_package
+from models.reporting.page import REPORT_PAGE, render_page
+from models.reporting.progress_bar import ProgressBar
+from models.settings import Settings, read_settings
+from models.training.job import run_job
+
+_log = logging.getLogger(__name__)
+_REPORT: Final = "report.json"
+_MOST_LINES: Final = 20
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train on a folder, leave the reports beside the package and print what came of it."""
+    settings, clock, out = read_settings(), SystemClock(), arguments.out
+    if arguments.budget_minutes is not None and not 0 < arguments.budget_minutes < float("inf"):
+        raise InputError(f"--budget-minutes: expected more than 0, got {arguments.budget_minutes}")
+    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
+    found = read_folder(
+        arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
+    )
+    job = _job(arguments, found.images, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _sweep_reports(out)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
+    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
+    if sys.stderr.isatty():
+        # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        report = run_job(
+            job, settings, clock, left_out=found.left_out, watch=bar,
+            before_last=lambda told: _write_reports(job, told, out, settings),
+            budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
+        )  # fmt: skip
+    except BaseException:
+        if not (out / EVALUATION_NAME).exists():
+            # They speak of a package that is swept away.
+            _sweep_reports(out)
+        raise
+    finally:
+        bar.close()
+    _print_report(report, out)
+
+
+def _sweep_reports(out: Path) -> None:
+    for name in (_REPORT, REPORT_PAGE):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_reports(job: TrainingJob, report: EvaluationReport, out: Path, settings: Settings) -> None:
+    write_whole(out / _REPORT, encode(report))
+    try:
+        page = render_page(job, report, open_package(out / "package"), settings)
+        write_whole(out / REPORT_PAGE, page.encode())
+    except Exception as error:
+        if was_asked_to_stop(error) or as_unwritable(error, out) is not None:
+            raise
+        # A page that cannot be drawn must not cost the package that was learnt.
+        _log.exception("training_id=%s page_lost=%s", job.training_id, REPORT_PAGE)
+
+
+def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) -> TrainingJob:
+    try:
+        TypeAdapter(Name).validate_python(arguments.product)
+    except ValidationError as error:
+        raise InputError(
+            f"--product: expected small letters, digits, - and _, at most 63, got {arguments.product!r}"
+        ) from error
+    try:
+        return TrainingJob(
+            training_id=f"train-{arguments.product}"[:63], product=arguments.product,
+            detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
+            images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=arguments.weights,
+            seed=arguments.seed, threads=arguments.threads, output_dir=str(out),
+        )  # fmt: skip
+    except (ValidationError, ValueError) as error:
+        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+        told = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}" if first else str(error)
+        raise InputError(f"train: {told}") from error
+
+
+def _print_report(report: EvaluationReport, out: Path) -> None:
+    lines = [
+        f"package {report.package_id}",
+        f"detector {report.detector}, backbone {report.backbone} ({report.backbone_weights_source})",
+    ]
+    for measured in report.variants:
+        figures = ", ".join(
+            f"{name} {value:.4f}"
+            for name, value in (
+                ("AUROC", measured.image_auroc),
+                ("AP", measured.average_precision),
+                ("recall at 1 % overkill", measured.recall_at_1pct_overkill),
+                ("p50 ms", measured.infer_p50_ms),
+                ("parity error", measured.parity_error),
+            )
+            if value is not None
+        )
+        lines.append(f"{measured.variant}: {figures}{'' if measured.is_included else ' (left out)'}")
+    lines += [f"note: {note}" for note in report.notes] + [
+        f"left out: {line}" for line in report.left_out[:_MOST_LINES]
+    ]
+    if len(report.left_out) > _MOST_LINES:
+        lines.append(f"left out: {len(report.left_out) - _MOST_LINES} more, all of them in {out / _REPORT}")
+    lines.append(f"{report.training_seconds:.1f} s; written to {out}")
+    if (out / REPORT_PAGE).is_file():
+        lines.append(f"report: {out / REPORT_PAGE}")
+    sys.stdout.write("\n".join(lines) + "\n")

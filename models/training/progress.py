@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells how far a training is: `progress.json`, rewritten whole, at most twice a second.
+
+Central polls the file; a person reads the log or watches a bar (`reporting.progress_bar`). Does not decide anything.
+Called by `job`.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from contracts.codec import encode
+from contracts.jobs import PROGRESS_NAME, TrainingProgress
+from contracts.vocabulary import TrainingState
+from models.clock import Clock
+from models.files import write_whole
+
+_log = logging.getLogger(__name__)
+_PERIOD_S = 0.5
+# Told the stage and the fraction 0 … 1 of the whole, at most twice a second.
+Watch = Callable[[str, float], None]
+
+
+class Progress:
+    """One training's progress. `enter` starts a stage that ends at `until`; `within` moves inside it."""
+
+    def __init__(self, folder: Path, training_id: str, clock: Clock, watch: Watch | None = None) -> None:
+        self._folder = folder
+        self._watch = watch
+        self._training_id = training_id
+        self._clock = clock
+        self._started_at: datetime = clock.now()
+        self._stage, self._start, self._until = "starting", 0.0, 0.0
+        self._fraction = 0.0
+        self._written_s = float("-inf")
+
+    def enter(self, stage: str, until: float) -> None:
+        """Begin a stage; the one before is complete."""
+        self._stage, self._start, self._until = stage, self._until, until
+        self._fraction = self._start
+        _log.info("training_id=%s stage=%s fraction=%.2f", self._training_id, stage, self._start)
+        self._write(TrainingState.RUNNING, None)
+
+    def go_back(self, until: float) -> None:
+        """What was done from this fraction on is done again; the next stage starts there."""
+        self._until = until
+
+    def within(self, share: float) -> None:
+        """Share 0 … 1 of the stage."""
+        self._fraction = self._start + (self._until - self._start) * min(max(share, 0.0), 1.0)
+        if self._clock.monotonic_s() - self._written_s >= _PERIOD_S:
+            self._write(TrainingState.RUNNING, None)
+
+    def finish(self, state: TrainingState, error: str | None = None) -> None:
+        """The last word. On a disk that takes nothing it is lost: what the training came to is known without it."""
+        if state is TrainingState.FINISHED:
+            self._fraction, self._stage = 1.0, "finished"
+        try:
+            self._write(state, error)
+        except OSError as refusal:
+            _log.warning("training_id=%s progress_lost=%s", self._training_id, refusal)
+
+    def _write(self, state: TrainingState, error: str | None) -> None:
+        self._written_s = self._clock.monotonic_s()
+        if self._watch is not None:
+            self._watch(self._stage, self._fraction)
+        told = TrainingProgress(
+            training_id=self._training_id, state=state, stage=self._stage, fraction=self._fraction,
+            started_at=self._started_at, at=self._clock.now(), pid=os.getpid(), error=error[:4000] if error else None,
+        )  # fmt: skip
+        write_whole(self._folder / PROGRESS_NAME, encode(told))

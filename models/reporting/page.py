@@ -117,10 +117,10 @@ def _verdicts(report: EvaluationReport) -> str:
     defective, sound = _of(report.holdout, Judgement.DEFECTIVE), _of(report.holdout, Judgement.GOOD)
     escapes, overkills = _count(defective, Verdict.OK), _count(sound, Verdict.NG)
     tiles = [
-        _tile("Escapes: defective, judged OK", escapes, len(defective), "defective", "bad" if escapes else ""),
-        _tile("Overkill: sound, judged NG", overkills, len(sound), "sound", "warn" if overkills else ""),
-        _tile("Held for review, sound", _count(sound, *_HELD), len(sound), "sound", "idle"),
-        _tile("Held for review, defective", _count(defective, *_HELD), len(defective), "defective", "idle"),
+        _tile("Escapes: defective, judged OK", "defective", defective, (Verdict.OK,), "bad" if escapes else ""),
+        _tile("Overkill: sound, judged NG", "sound", sound, (Verdict.NG,), "warn" if overkills else ""),
+        _tile("Held for review, sound", "sound", sound, _HELD, "idle"),
+        _tile("Held for review, defective", "defective", defective, _HELD, "idle"),
     ]
     groups = {verdict.group for verdict in report.holdout}
     told = (
@@ -130,28 +130,35 @@ def _verdicts(report: EvaluationReport) -> str:
     )
     if len(groups) < len(report.holdout):
         told += (
-            f"; they take pictures for independent, but {len(report.holdout)} pictures show {len(groups)} parts or "
-            "groups, so the true ones are wider"
+            f"; those of pictures take them for independent, but {len(report.holdout)} pictures show {len(groups)} "
+            "parts or groups: go by those of parts, where a part counts by its worst picture"
         )
     undecided = _count(report.holdout, Verdict.NO_DECISION)
     told += f". {undecided} pictures got no score.</p>" if undecided else ".</p>"
     return f"<h2>At the package's limits</h2><div class='tiles'>{''.join(tiles)}</div>{told}"
 
 
-def _tile(label: str, count: int, of: int, what: str, edge: str) -> str:
-    if of == 0:
+def _tile(label: str, what: str, pictures: Sequence[HoldoutVerdict], verdicts: Sequence[Verdict], edge: str) -> str:
+    """How many of the pictures got one of the verdicts, and of the parts where those are fewer."""
+    if not pictures:
         return (
             f'<div class="card idle"><div class="label">{label}</div><div class="value unknown">not known</div>'
             f'<div class="muted">no {what} pictures were held out</div></div>'
         )
-    rate = rate_of(count, of)
-    # None of a few is no good news yet.
-    edge = edge or ("good" if rate["high"] <= _GOOD_UP_TO else "idle")
+    rate = rate_of(_count(pictures, *verdicts), len(pictures))
+    hit = {each.group for each in pictures if each.candidate_verdict in verdicts}
+    parts = rate_of(len(hit), len({each.group for each in pictures}))
+    # None of a few is no good news yet, nor is it of many pictures of a few parts.
+    edge = edge or ("good" if parts["high"] <= _GOOD_UP_TO else "idle")
+    of_parts = ""
+    if parts["of"] < rate["of"]:
+        interval = _interval(parts["low"], parts["high"])
+        of_parts = f"<br>{parts['count']} of {parts['of']} parts<br>95 % interval {interval}"
     return (
         f'<div class="card {edge}"><div class="label">{label}</div>'
         f'<div class="value">{100 * rate["rate"]:.1f} %</div>'
-        f'<div class="muted">{count} of {of} {what} pictures<br>'
-        f"95 % interval {_interval(rate['low'], rate['high'])}</div></div>"
+        f'<div class="muted">{rate["count"]} of {rate["of"]} {what} pictures<br>'
+        f"95 % interval {_interval(rate['low'], rate['high'])}{of_parts}</div></div>"
     )
 
 

@@ -81,18 +81,21 @@ def test_figures_come_with_denominator_and_interval(made: tuple[TrainingJob, Eva
     assert package.manifest.limits.rule in text
 
 
-@pytest.mark.parametrize(("times", "edge"), [(1, "idle"), (20, "good")])
-def test_none_of_a_few_is_no_good_news(
-    made: tuple[TrainingJob, EvaluationReport, OpenPackage], times: int, edge: str
+@pytest.mark.parametrize(
+    ("parts", "pictures", "edge"), [(8, 1, "idle"), (160, 1, "good"), (8, 20, "idle"), (160, 2, "good")]
+)
+def test_none_of_a_few_parts_is_no_good_news_however_many_pictures_show_them(
+    made: tuple[TrainingJob, EvaluationReport, OpenPackage], parts: int, pictures: int, edge: str
 ) -> None:
     job, report, package = made
     defective = [
-        verdict.model_copy(update={"candidate_verdict": Verdict.NG})
-        for verdict in report.holdout
-        if verdict.judgement is Judgement.DEFECTIVE
+        verdict(9, Judgement.DEFECTIVE, Verdict.NG).model_copy(update={"group": f"part {part}"})
+        for part in range(parts)
+        for _ in range(pictures)
     ]
-    content = render_page(job, report.model_copy(update={"holdout": defective * times}), package, Settings())
+    content = render_page(job, report.model_copy(update={"holdout": defective}), package, Settings())
     assert f'<div class="card {edge}"><div class="label">Escapes' in content
+    assert (f"0 of {parts} parts" in content) == (pictures > 1)
 
 
 def test_without_held_out_pictures_nothing_is_claimed(made: tuple[TrainingJob, EvaluationReport, OpenPackage]) -> None:

@@ -13,11 +13,14 @@ error, and an error sends every touched station back to the previous package.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from central.domain.rollout_conditions import BakePolicy, Seen, error_in, lost_in, success_in
 from contracts.vocabulary import PackageState, RolloutState, WaveState
+
+_ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Progress(StrEnum):
@@ -109,18 +112,24 @@ def with_note_once(rollout: Rollout, text: str, now: datetime) -> Rollout:
 
 
 def step(
-    rollout: Rollout, seen: Mapping[str, Seen], policy: BakePolicy, now: datetime
+    rollout: Rollout,
+    seen: Mapping[str, Seen],
+    policy: BakePolicy,
+    now: datetime,
+    *,
+    hears_since: datetime | None = _ALWAYS,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Where the rollout goes from here. Calling it again with the same facts changes nothing more.
 
-    `seen` may lack stations: nothing known of them, which never counts as success.
+    `seen` may lack stations: nothing known of them, which never counts as success. `hears_since`: since when central
+    hears its stations, None while it does not; time-outs count from then: what it could not hear was nobody's fault.
     """
     if rollout.state in ENDED:
         return rollout, ()
     if rollout.state is RolloutState.READY:
         return _start(rollout, now)
     is_running = rollout.state is RolloutState.RUNNING
-    rollout = _look(rollout, seen, policy, now, is_clock_running=is_running)
+    rollout = _look(rollout, seen, policy, now, clock_from=hears_since if is_running else None)
     for wave in rollout.waves:
         erred = [item for item in wave.stations if item.progress is Progress.ERRED]
         if erred:
@@ -160,13 +169,13 @@ def _start(rollout: Rollout, now: datetime) -> tuple[Rollout, tuple[Action, ...]
 
 
 def _look(
-    rollout: Rollout, seen: Mapping[str, Seen], policy: BakePolicy, now: datetime, *, is_clock_running: bool
+    rollout: Rollout, seen: Mapping[str, Seen], policy: BakePolicy, now: datetime, *, clock_from: datetime | None
 ) -> Rollout:
-    """Move every touched station by what was seen of it."""
+    """Move every touched station by what was seen of it. `clock_from` None: no time-out runs."""
     for index, wave in enumerate(rollout.waves):
         moved = []
         for item in wave.stations:
-            after = _look_at(item, seen.get(item.station, Seen()), policy, now, is_clock_running=is_clock_running)
+            after = _look_at(item, seen.get(item.station, Seen()), policy, now, clock_from=clock_from)
             if after.progress is not item.progress:
                 rollout = _note(
                     rollout, f"{_wave_name(wave)} {item.station} {after.progress.value}: {after.detail}", now
@@ -179,11 +188,13 @@ def _look(
 
 
 def _look_at(
-    item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, *, is_clock_running: bool
+    item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, *, clock_from: datetime | None
 ) -> StationStep:
     if item.progress not in (Progress.ASSIGNED, Progress.BAKING, Progress.DONE):
         return item
-    waited_s = (now - item.since).total_seconds() if item.since is not None and is_clock_running else 0.0
+    waited_s = 0.0
+    if item.since is not None and clock_from is not None:
+        waited_s = (now - max(item.since, clock_from)).total_seconds()
     error = error_in(seen, policy)
     if error is None and item.progress is not Progress.DONE:
         error = lost_in(seen, policy, waited_s, now)

@@ -69,7 +69,9 @@ def build_services(base: Services) -> list[Service]:
         base.database, base.blobs, repository, settings.learning, trainings_dir=settings.trainings_dir
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
-    rollouts = RolloutService(base.database, assigner, settings.rollout, lost_after_s)
+    rollouts = RolloutService(
+        base.database, assigner, settings.rollout, lost_after_s, lambda: base.gateway.is_connected
+    )
     base.gateway.on_connected(rollouts.publish_all_again)
 
     def charts(station: str | None, now: datetime) -> list[ChartView]:

@@ -28,6 +28,7 @@ from central.services.rollout_facts import (
     seen_of,
     stations_for,
 )
+from central.services.silence import Hearing
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import Alarm, Assignment, Champion, Package, Promotion, RolloutRow, Training
@@ -43,15 +44,28 @@ _WAITS: Final = "waits: no station of this kind (real or simulated, like the pac
 
 
 class RolloutService:
-    """See the module. `lost_after_s`: how long a station may be silent before it counts as gone."""
+    """See the module.
+
+    Args:
+        lost_after_s: how long a station may be silent before it counts as gone.
+        can_hear: whether the broker is connected right now. Silence and time-outs count only while it is.
+    """
 
     name: Final = "rollouts"
 
-    def __init__(self, database: Database, assigner: Assigner, settings: RolloutSettings, lost_after_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        assigner: Assigner,
+        settings: RolloutSettings,
+        lost_after_s: float,
+        can_hear: Callable[[], bool],
+    ) -> None:
         self._database = database
         self._assigner = assigner
         self._settings = settings
         self._lost_after_s = lost_after_s
+        self._hearing = Hearing(can_hear)
         self._must_publish_all = threading.Event()
         self._must_publish_all.set()
 
@@ -67,8 +81,9 @@ class RolloutService:
     def tick(self, now: datetime) -> None:
         """Start what was promoted, move what is under way, bring late stations up, publish."""
         self._start_promoted(now)
+        hears_since = self._hearing.since(now)
         for rollout_id in self._open_ids():
-            self._move(rollout_id, now)
+            self._move(rollout_id, now, hears_since)
         self._catch_up(now)
         self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()
@@ -211,7 +226,7 @@ class RolloutService:
             found = session.exec(select(RolloutRow.id).where(col(RolloutRow.state).in_(OPEN))).all()
         return [rollout_id for rollout_id in found if rollout_id is not None]
 
-    def _move(self, rollout_id: int, now: datetime) -> None:
+    def _move(self, rollout_id: int, now: datetime, hears_since: datetime | None) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
             before = _state(row)
@@ -220,7 +235,7 @@ class RolloutService:
             extra_high = rightly_diverted(session, row)
             touched = session.exec(select(Station).where(col(Station.address).in_(before.touched))).all()
             seen = {station.address: seen_of(session, row, station, extra_high) for station in touched}
-            after, actions = machine.step(before, seen, self.policy_of(row), now)
+            after, actions = machine.step(before, seen, self.policy_of(row), now, hears_since=hears_since)
             if _text(after) != row.machine:
                 self._keep(session, row, after, actions, now)
 

@@ -21,22 +21,36 @@ from contracts.vocabulary import AlarmKind
 _LAST_HEARD: Final = "last_heard_at"
 
 
-class SilenceWatch:
-    """See the module. `can_hear`: whether the broker is connected right now."""
+class Hearing:
+    """Since when central hears its stations. `can_hear`: whether the broker is connected right now.
 
-    def __init__(self, silent_after_s: float, can_hear: Callable[[], bool]) -> None:
-        self._limit = timedelta(seconds=silent_after_s)
+    To be asked at every tick: an absence between two questions is not noticed.
+    """
+
+    def __init__(self, can_hear: Callable[[], bool]) -> None:
         self._can_hear = can_hear
         self._since: datetime | None = None
 
+    def since(self, now: datetime) -> datetime | None:
+        """From the first question, or the first one after an absence, on; None: it cannot hear."""
+        self._since = (self._since or now) if self._can_hear() else None
+        return self._since
+
+
+class SilenceWatch:
+    """See the module."""
+
+    def __init__(self, silent_after_s: float, can_hear: Callable[[], bool]) -> None:
+        self._limit = timedelta(seconds=silent_after_s)
+        self._hearing = Hearing(can_hear)
+
     def look(self, session: Session, now: datetime) -> tuple[list[Signal], list[Alarm]]:
         """Signals of stations that are silent, and open alarms of stations that were heard again."""
-        if not self._can_hear():
-            self._since = None
+        since = self._hearing.since(now)
+        if since is None:
             return [], []
-        self._since = self._since or now
         stations = session.exec(select(Station)).all()
-        signals = [signal for station in stations if (signal := self._signal(station, self._since, now)) is not None]
+        signals = [signal for station in stations if (signal := self._signal(station, since, now)) is not None]
         silent = {signal.station for signal in signals}
         heard = {station.address: _heard_at(station) for station in stations}
         heard_again = [

@@ -117,7 +117,9 @@ class Bench:
         )
         self.learning_services.append(self.learning)
         self.promoting = PromotingService(self.database, PromotionSettings(min_holdout_good=2, min_holdout_defective=2))
-        self.rollouts = RolloutService(self.database, assigner, self.rollout_settings, lost_after_s=120.0)
+        self.rollouts = RolloutService(
+            self.database, assigner, self.rollout_settings, 120.0, lambda: self.is_broker_there
+        )
 
     # Stations
 

@@ -161,6 +161,39 @@ def test_a_rollout_goes_on_through_a_restart_at_every_step(bench: Bench, tmp_pat
     assert [len(station.assignments) for station in (first, second)] == [2, 2]
 
 
+@pytest.mark.parametrize("why", ["restart of central", "broker away"])
+def test_no_good_package_goes_back_because_central_could_not_hear(bench: Bench, tmp_path: Path, why: str) -> None:
+    (first,), champion = line(bench, tmp_path, "st-1")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.tick(3)
+    assert bench.rollout().state is RolloutState.RUNNING
+    if why == "broker away":
+        bench.is_broker_there = False
+        bench.later(seconds=200)
+        bench.rollouts.tick(bench.clock.now())
+        bench.is_broker_there = True
+    else:
+        bench.later(seconds=200)
+        bench.build()
+    bench.rollouts.tick(bench.clock.now())
+    assert bench.rollout().state is RolloutState.RUNNING
+    bench.report(first, [OK] * 20)
+    bench.tick(3)
+    assert bench.rollout().state is RolloutState.FINISHED
+    assert first.running[PRODUCT] == candidate
+
+
+def test_a_station_that_falls_silent_while_central_hears_ends_the_rollout(bench: Bench, tmp_path: Path) -> None:
+    _stations, champion = line(bench, tmp_path, "st-1")
+    bench.register(2, tmp_path, champion=champion)
+    bench.tick(3)
+    for _ in range(2):
+        bench.later(seconds=130)
+        bench.rollouts.tick(bench.clock.now())
+    assert bench.rollout().state is RolloutState.ERROR
+    assert "nothing heard of the station" in bench.rollout().machine
+
+
 def test_an_assignment_that_was_not_sent_before_a_kill_is_sent_after_it(bench: Bench, tmp_path: Path) -> None:
     (first,), champion = line(bench, tmp_path, "st-1")
     bench.publisher.is_full = True

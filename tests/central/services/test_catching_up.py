@@ -1,11 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from contracts.vocabulary import RolloutState, Verdict
-from tests.central.services.bench import PRODUCT, Bench
+from tests.central.services.bench import PRODUCT, Bench, FakeStation
 from tests.central.services.lines import line
 
 OK = Verdict.OK
+
+
+@dataclass(frozen=True)
+class OneAway:
+    """Two stations with one champion, of which one has fallen silent."""
+
+    bench: Bench
+    first: FakeStation
+    away: FakeStation
+    champion: str
+
+    def roll_out(self, number: int, folder: Path) -> str:
+        """The next package becomes champion at the station that is there; returns its id."""
+        candidate = self.bench.register(number, folder, champion=self.bench.champion())
+        self.bench.tick(2)
+        self.bench.report(self.first, [OK] * 20)
+        self.bench.tick(3)
+        assert self.bench.champion() == candidate
+        return candidate
+
+    def come_back(self) -> None:
+        self.bench.stations[str(self.away.address)] = self.away
+        self.bench.heartbeat(self.away)
+        self.bench.tick(2)
+
+
+@pytest.fixture(name="one_away")
+def _one_away(bench: Bench, tmp_path: Path) -> OneAway:
+    (first, away), champion = line(bench, tmp_path, "st-1", "st-2")
+    bench.stations.pop(str(away.address))
+    bench.later(seconds=300)
+    bench.heartbeat(first)
+    return OneAway(bench, first, away, champion)
 
 
 def test_a_station_that_comes_later_gets_the_champion(bench: Bench, tmp_path: Path) -> None:
@@ -15,40 +51,19 @@ def test_a_station_that_comes_later_gets_the_champion(bench: Bench, tmp_path: Pa
     assert late.running == {PRODUCT: champion}
 
 
-def test_a_station_that_was_away_during_a_rollout_catches_up(bench: Bench, tmp_path: Path) -> None:
-    (first, away), champion = line(bench, tmp_path, "st-1", "st-2")
-    bench.stations.pop(str(away.address))
-    bench.later(seconds=300)
-    bench.heartbeat(first)
-    candidate = bench.register(2, tmp_path, champion=champion)
-    bench.tick(2)
-    bench.report(first, [OK] * 20)
-    bench.tick(3)
-    assert bench.champion() == candidate
-    assert away.running[PRODUCT] == champion
-    bench.stations[str(away.address)] = away
-    bench.heartbeat(away)
-    bench.tick(2)
-    assert away.running[PRODUCT] == candidate
+def test_a_station_that_was_away_during_a_rollout_catches_up(one_away: OneAway, tmp_path: Path) -> None:
+    candidate = one_away.roll_out(2, tmp_path)
+    assert one_away.away.running[PRODUCT] == one_away.champion
+    one_away.come_back()
+    assert one_away.away.running[PRODUCT] == candidate
 
 
-def test_a_station_that_was_away_during_two_rollouts_catches_up(bench: Bench, tmp_path: Path) -> None:
-    (first, away), champion = line(bench, tmp_path, "st-1", "st-2")
-    bench.stations.pop(str(away.address))
-    bench.later(seconds=300)
-    bench.heartbeat(first)
-    newest = champion
-    for number in (2, 3):
-        newest = bench.register(number, tmp_path, champion=newest)
-        bench.tick(2)
-        bench.report(first, [OK] * 20)
-        bench.tick(3)
-        assert bench.champion() == newest
-    assert away.running[PRODUCT] == champion
-    bench.stations[str(away.address)] = away
-    bench.heartbeat(away)
-    bench.tick(2)
-    assert away.running[PRODUCT] == newest
+def test_a_station_that_was_away_during_two_rollouts_catches_up(one_away: OneAway, tmp_path: Path) -> None:
+    one_away.roll_out(2, tmp_path)
+    newest = one_away.roll_out(3, tmp_path)
+    assert one_away.away.running[PRODUCT] == one_away.champion
+    one_away.come_back()
+    assert one_away.away.running[PRODUCT] == newest
 
 
 def test_a_former_champion_given_to_a_station_on_purpose_stays_there(bench: Bench, tmp_path: Path) -> None:

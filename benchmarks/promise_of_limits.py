@@ -67,7 +67,7 @@ def read_tiles(folder: Path) -> Tiles:
     front = build_front(resolve(settings, "compact", None, []), size_px=_SIZE_PX, grid=_GRID)
     pictures = (read_picture(folder / name, settings) for name in names)
     return Tiles(
-        features=FeatureExtractor(front, threads=1).extract(pictures),
+        features=FeatureExtractor(front, threads=1).extract(pictures, len(names)),
         is_defective=np.arange(len(names)) >= len(sound),
         groups=np.array([str(told["group"][name]) for name in names]),
     )

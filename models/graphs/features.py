@@ -71,11 +71,22 @@ class FeatureExtractor:
     def __init__(self, front: onnx.ModelProto, *, threads: int) -> None:
         self._session = open_session(front, threads)
 
-    def extract(self, pictures: Iterable[Picture], check: Callable[[int], None] | None = None) -> Features:
-        """Features of many pictures, float16 [n, d, g, g]; `check` is told the count after each (may raise)."""
-        rows = []
-        for index, picture in enumerate(pictures):
-            rows.append(self._session.run([FEATURES_NAME], {INPUT_NAME: picture[None]})[0].astype(np.float16))
+    def extract(self, pictures: Iterable[Picture], count: int, check: Callable[[int], None] | None = None) -> Features:
+        """Features of `count` ≥ 1 pictures, float16 [n, d, g, g]; `check` is told the count after each (may raise).
+
+        Raises:
+            ValueError: more or fewer pictures than told; the caller has a fault.
+        """
+        features: Features | None = None
+        for index, picture in zip(range(count), pictures, strict=True):
+            found = self._session.run([FEATURES_NAME], {INPUT_NAME: picture[None]})[0]
+            if features is None:
+                # Filled in place: to join them in the end would take the memory twice.
+                features = np.empty((count, *found.shape[1:]), np.float16)
+            features[index] = found[0]
             if check is not None:
                 check(index + 1)
-        return np.concatenate(rows)
+        if features is None:
+            msg = "features: expected at least one picture"
+            raise ValueError(msg)
+        return features

@@ -224,9 +224,9 @@ def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Cloc
     extractor = FeatureExtractor(fronts[0].model, threads=work.job.threads)
     pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
     # The first run also prepares the session.
-    extractor.extract(pictures[:1])
+    extractor.extract(pictures[:1], 1)
     started_s = clock.monotonic_s()
-    extractor.extract(pictures)
+    extractor.extract(pictures, len(pictures))
     picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
     has_looks = work.kind is DetectorKind.MIXED
     looks = len(_rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
@@ -284,7 +284,7 @@ def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) 
         for row, look in zip(rows, looks, strict=True):
             yield look.apply(gallery.pixels(parts[row]))
 
-    features = extractor.extract(pictures(), lambda count: work.progress.within(count / total))
+    features = extractor.extract(pictures(), total, lambda count: work.progress.within(count / total))
     masks: dict[int, Floats] = {}
     extra_masks: dict[int, Floats] = {}
     for row, part in enumerate(parts):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights: where they come from, and that the ONNX form of a trunk equals the torch one."""
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -90,7 +91,7 @@ def test_front_of_the_graph_resizes_as_torch_does(settings: Settings) -> None:
     rng = np.random.default_rng(0)
     picture = cv2.GaussianBlur(draw_pictures(rng, 1, 128)[0], (0, 0), 2.0)
     trunk = resolve(settings, "compact", None, [])
-    features = FeatureExtractor(build_front(trunk, size_px=160, grid=20), threads=1).extract([picture])
+    features = FeatureExtractor(build_front(trunk, size_px=160, grid=20), threads=1).extract([picture], 1)
     planes = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)[None].float()
     sized = torch.nn.functional.interpolate(planes, (160, 160), mode="bilinear", antialias=True, align_corners=False)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -101,6 +102,27 @@ def test_front_of_the_graph_resizes_as_torch_does(settings: Settings) -> None:
         pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(stage), 3, 1, 1, count_include_pad=False)
         expected.append(torch.nn.functional.interpolate(pooled, (20, 20), mode="bilinear", align_corners=False))
     np.testing.assert_allclose(features, torch.cat(expected, 1).numpy(), atol=0.02)
+
+
+def test_features_of_many_pictures_never_take_their_memory_twice(settings: Settings) -> None:
+    front = build_front(resolve(settings, "compact", None, []), size_px=64, grid=32)
+    extractor, count = FeatureExtractor(front, threads=1), 24
+    picture = draw_pictures(np.random.default_rng(0), 1, 64)[0]
+    extractor.extract([picture], 1)
+    tracemalloc.start()
+    features = extractor.extract((picture for _ in range(count)), count)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert features.nbytes > 4_000_000
+    assert peak_bytes < 1.4 * features.nbytes
+
+
+@pytest.mark.parametrize("told", [0, 1, 3])
+def test_features_of_another_number_of_pictures_than_told_are_a_fault(settings: Settings, told: int) -> None:
+    front = build_front(resolve(settings, "compact", None, []), size_px=64, grid=8)
+    pictures = draw_pictures(np.random.default_rng(0), 2, 64)
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        FeatureExtractor(front, threads=1).extract(list(pictures), told)
 
 
 def test_shipped_trunk_fits_its_bound_and_made_up_pictures_are_reproducible() -> None:

@@ -28,7 +28,16 @@ from models.measuring.figures import (
     resampled_figures,
 )
 from models.measuring.holdout import HeldOut, is_trained_here
-from models.measuring.judging import WARM_UP_RUNS, Check, Seen, judge, rate_judged, rate_of_parts, verdicts_of
+from models.measuring.judging import (
+    WARM_UP_RUNS,
+    Check,
+    Seen,
+    judge,
+    rate_judged,
+    rate_of_parts,
+    scores_of,
+    verdicts_of,
+)
 from models.measuring.pixel_figures import PRO_LIMIT
 from models.packages.reading import OpenPackage
 from models.reporting.console import number, percent, table, told_rate
@@ -79,10 +88,10 @@ def evaluate_package(package: OpenPackage, held_out: HeldOut, asked: Asked, chec
     """
     manifest = package.manifest
     seen = {variant: judge(package, variant, held_out, asked.threads, check) for variant in asked.variants}
-    exact = seen.get(Variant.FP32)
+    exact = seen[Variant.FP32].scores if Variant.FP32 in seen else None
     if exact is None and any(entry.variant is Variant.FP32 for entry in manifest.variants):
-        # Parity needs the float graph even when its own figures were not asked for.
-        exact = judge(package, Variant.FP32, held_out, asked.threads, check)
+        # Parity needs the float graph's scores even when its own figures were not asked for.
+        exact = scores_of(package, Variant.FP32, held_out, asked.threads, check)
     notes = list(held_out.notes)
     is_known = is_trained_here(held_out, manifest.lineage)
     if not is_known:
@@ -108,7 +117,7 @@ def evaluate_package(package: OpenPackage, held_out: HeldOut, asked: Asked, chec
     }
 
 
-def _of_variant(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: HeldOut, asked: Asked) -> Told:
+def _of_variant(seen: Seen, exact: Floats | None, package: OpenPackage, held_out: HeldOut, asked: Asked) -> Told:
     limits = package.manifest.limits
     is_defective, classes = held_out.is_defective, held_out.classes
     verdicts = verdicts_of(seen.scores, limits)
@@ -183,16 +192,16 @@ def _intervals(scores: Floats, held_out: HeldOut, rng: np.random.Generator) -> T
     return told
 
 
-def _parity(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: HeldOut) -> Told | None:
+def _parity(seen: Seen, exact: Floats | None, package: OpenPackage, held_out: HeldOut) -> Told | None:
     """Distance from fp32, in units of the way from a typical sound score to the NG limit; see the manifest."""
     if exact is None:
         return None
     limits = package.manifest.limits
-    both = np.isfinite(seen.scores) & np.isfinite(exact.scores)
-    sound = exact.scores[~held_out.is_defective & both]
+    both = np.isfinite(seen.scores) & np.isfinite(exact)
+    sound = exact[~held_out.is_defective & both]
     scale = limits.ng_limit - float(np.median(sound)) if len(sound) else None
-    apart = np.abs(seen.scores[both].astype(np.float64) - exact.scores[both])
-    mine, theirs = verdicts_of(seen.scores, limits), verdicts_of(exact.scores, limits)
+    apart = np.abs(seen.scores[both].astype(np.float64) - exact[both])
+    mine, theirs = verdicts_of(seen.scores, limits), verdicts_of(exact, limits)
     changed = sum(one is not other for one, other in zip(mine, theirs, strict=True))
     is_known = len(apart) > 0 and scale is not None and scale > 0
     return {
@@ -206,7 +215,7 @@ def _parity(seen: Seen, exact: Seen | None, package: OpenPackage, held_out: Held
     }
 
 
-def _unknown(seen: Seen, exact: Seen | None, parity: Told | None, held_out: HeldOut) -> dict[str, str]:
+def _unknown(seen: Seen, exact: Floats | None, parity: Told | None, held_out: HeldOut) -> dict[str, str]:
     """Why a figure is null."""
     told = {}
     is_defective = held_out.is_defective

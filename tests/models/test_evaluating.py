@@ -14,7 +14,8 @@ import pytest
 from contracts.vocabulary import Variant, Verdict
 from models.__main__ import main
 from models.clock import SystemClock
-from models.measuring.judging import rate_of_parts
+from models.measuring.judging import Seen, judge, rate_of_parts
+from models.packages.reading import OpenPackage
 from models.reporting.console import Ticker
 from tests.models.made_package import Plate, brightness_graph, made_package, plain_plates, write_plates
 
@@ -94,6 +95,23 @@ def test_parity_is_told_in_ways_from_a_typical_sound_score_to_the_ng_limit(tmp_p
     alone = evaluate(package, tmp_path / "set", "--variant", "int8-u8s8")
     assert list(alone["variants"]) == ["int8-u8s8"]
     assert alone["variants"]["int8-u8s8"]["parity"] == parity
+
+
+def test_variant_that_was_not_asked_for_is_scored_but_neither_timed_nor_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[Variant] = []
+
+    def note(package: OpenPackage, variant: Variant, *rest: Any) -> Seen:
+        judged.append(variant)
+        return judge(package, variant, *rest)
+
+    monkeypatch.setattr("models.measuring.evaluating.judge", note)
+    graphs = {Variant.INT8_U8S8: brightness_graph(offset=15), Variant.FP32: brightness_graph()}
+    package = made_package(tmp_path / "package", graphs)
+    told = evaluate(package, write_plates(tmp_path / "set", plain_plates()), "--variant", "int8-u8s8")
+    assert judged == [Variant.INT8_U8S8]
+    assert told["variants"]["int8-u8s8"]["parity"]["largest"] > 0
 
 
 def test_parity_without_fp32_is_not_known(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def station_head(item: Station, view: Viewer) -> str:
         if status.outbox_rows:
             right.append(f"{words.plural(status.outbox_rows, 'report')} waiting to be sent")
     else:
-        right.append(f"last heard of {words.ago(item.last_report_at, view.now)}")
+        right.append(f"last heard of {words.ago(item.heard_at, view.now)}")
     faults = "".join(marks.banner(f"{fault.message} {fault.remedy}") for fault in (status.faults if status else ()))
     return (
         f'<div class="sl-station"><b>{escape(item.name)}</b><span class="sl-muted">{escape(item.line)}</span>'

@@ -188,6 +188,7 @@ class Station:
     station: str
     sync: str
     last_report_at: datetime | None = None
+    heard_at: datetime | None = None
     status: StationStatus | None = None
     package_status: PackageStatus | None = None
     assignment_number: int | None = None

@@ -113,6 +113,8 @@ class StationView(Shape):
     # UNKNOWN REGISTERED PENDING IN_SYNC ERROR, as fleets are usually shown.
     sync: str
     last_report_at: UtcTime | None = None
+    # By central's clock: a report, a status, or that its link broke.
+    heard_at: UtcTime | None = None
     status: StationReported | None = None
     package_status: PackageStatus | None = None
     assignment_number: int | None = None

@@ -65,6 +65,7 @@ def station_view(row: Station, inspections: int, missing: int) -> StationView:
         station=row.address,
         sync=sync_word(row.assignment_number, row.assigned, package_status),
         last_report_at=row.last_report_at,
+        heard_at=row.heard_at,
         status=status,
         package_status=package_status,
         assignment_number=row.assignment_number,

@@ -52,7 +52,7 @@ class SilenceWatch:
         stations = session.exec(select(Station)).all()
         signals = [signal for station in stations if (signal := self._signal(station, since, now)) is not None]
         silent = {signal.station for signal in signals}
-        heard = {station.address: _heard_at(station) for station in stations}
+        heard = {station.address: station.heard_at for station in stations}
         heard_again = [
             alarm
             for alarm in open_alarms(session, AlarmKind.STATION_SILENT)
@@ -61,7 +61,7 @@ class SilenceWatch:
         return signals, heard_again
 
     def _signal(self, station: Station, since: datetime, now: datetime) -> Signal | None:
-        heard = _heard_at(station)
+        heard = station.heard_at
         if heard is None:
             return None
         is_gone = station.status is not None and not StationReported.model_validate_json(station.status).is_connected
@@ -78,10 +78,6 @@ class SilenceWatch:
             remedy="Look whether the station has power and network. Its parts are held by the fail-safe gate.",
             evidence={_LAST_HEARD: heard.isoformat(), "said_goodbye": is_gone},
         )
-
-
-def _heard_at(station: Station) -> datetime | None:
-    return max((at for at in (station.status_at, station.last_report_at) if at is not None), default=None)
 
 
 def _is_news(heard: datetime | None, alarm: Alarm) -> bool:

@@ -65,6 +65,11 @@ class Station(Row, table=True):
     assignment_expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     is_simulated: bool = False
 
+    @property
+    def heard_at(self) -> datetime | None:
+        """When anything came from it, and be it that its link broke; None: never."""
+        return max((at for at in (self.status_at, self.last_report_at) if at is not None), default=None)
+
 
 class StationEpoch(Row, table=True):
     """How complete one epoch of a station is: missing = highest − stored − quarantined."""

@@ -119,7 +119,7 @@ def _station_row(view: Viewer, item: Station, rates: Rates | None) -> tuple[str,
     rows = panels.pick_rates(rates, item.station)
     word = status.state.value if status is not None and is_here else "OFFLINE"
     faults = "; ".join(fault.message for fault in status.faults) if status else ""
-    heard = faults if is_here else f"last heard of {words.ago(item.last_report_at, view.now)}"
+    heard = faults if is_here else f"last heard of {words.ago(item.heard_at, view.now)}"
     speed = "" if status is None or status.parts_per_minute is None else f"{status.parts_per_minute:.0f} parts/min"
     active = status.active if status else ()
     packages = "<br>".join(

@@ -76,6 +76,8 @@ class Story(LearningStory):
     now: datetime = field(default_factory=lambda: datetime(2026, 3, 2, 9, 40, tzinfo=UTC))
     is_simulated: bool = True
     has_stations: bool = True
+    # Stations that were heard of, without ever a report, and are not there now.
+    are_stations_away: bool = False
     has_audits_judged: bool = True
     blobs: dict[str, bytes] = field(default_factory=dict)
     audits: dict[int, Verdict] = field(default_factory=dict)
@@ -100,7 +102,8 @@ class Story(LearningStory):
         return schemas.StationView(
             station=name,
             sync="IN_SYNC" if index == 0 else "PENDING",
-            last_report_at=self.now,
+            last_report_at=None if self.are_stations_away else self.now,
+            heard_at=self.now,
             assignment_number=4 - index,
             assigned={PRODUCT: NEW},
             inspections=2400,
@@ -108,7 +111,7 @@ class Story(LearningStory):
             status=StationReported(
                 station=address,
                 at=self.now,
-                is_connected=True,
+                is_connected=not self.are_stations_away,
                 state=StationState.INSPECTING,
                 active=[
                     ActivePackage(

@@ -67,6 +67,14 @@ def test_last_known_values_stay_when_central_goes_away(opened: Opener, central: 
     assert "INSPECTING".lower() in shown.lower()
 
 
+@pytest.mark.parametrize("page", ["overview", "line"])
+def test_station_that_only_ever_beat_was_heard_of(opened: Opener, central: StubCentral, page: str) -> None:
+    central.story.are_stations_away = True
+    shown = texts(opened(page))
+    assert "last heard of" in shown
+    assert "last heard of never" not in shown
+
+
 def test_rate_without_audits_is_not_known_never_zero(opened: Opener, central: StubCentral) -> None:
     central.story.has_audits_judged = False
     shown = texts(opened("overview"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -182,6 +182,18 @@ def test_stations_show_what_runs_beside_what_should(api: Api) -> None:
         2,
     )
     assert shown["assigned"] == {"ring": PACKAGE}
+
+
+def test_a_station_was_heard_when_it_last_reported_or_beat(api: Api) -> None:
+    api.store(make_report(1))
+    api.clock.advance(60)
+    now = api.clock.now()
+    with api.services.database.begin() as session:
+        status = StationReported(station=STATION, at=now, is_connected=True, state=StationState.READY)
+        stations.keep_status(session, status, now)
+    (shown,) = _get(api, "stations")
+    assert datetime.fromisoformat(shown["heard_at"]) == now
+    assert shown["last_report_at"] < shown["heard_at"]
 
 
 @pytest.mark.parametrize(

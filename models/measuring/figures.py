@@ -23,6 +23,8 @@ CONFIDENCE: Final = 0.95
 _HAIR: Final = 1e-9
 _HALVINGS: Final = 60
 _LOSS_RESAMPLES: Final = 200
+# Share of the draws in which AUROC must fall before it counts as lost.
+_LOSS_SURE: Final = 0.9
 
 
 def image_auroc(scores: Floats, is_defective: Bools) -> float | None:
@@ -44,25 +46,6 @@ def average_precision(scores: Floats, is_defective: Bools) -> float | None:
     hits, seen = hits[last_of_tie], (np.flatnonzero(last_of_tie) + 1)
     gained = np.diff(np.r_[0, hits])
     return float((gained * hits / seen).sum() / is_defective.sum())
-
-
-def is_auroc_lost(before: Floats, after: Floats, is_defective: Bools, allowed: float) -> bool:
-    """Whether AUROC fell by more than `allowed`, and not just by the luck of these pictures.
-
-    Paired bootstrap: on few pictures one swapped pair is worth more than any allowance.
-    """
-    first, second = image_auroc(before, is_defective), image_auroc(after, is_defective)
-    if first is None or second is None or first - second <= allowed:
-        return False
-    rng = np.random.default_rng(0)
-    sound, defective = np.flatnonzero(~is_defective), np.flatnonzero(is_defective)
-    worse = 0
-    for _ in range(_LOSS_RESAMPLES):
-        rows = np.concatenate([rng.choice(sound, len(sound)), rng.choice(defective, len(defective))])
-        worse += (image_auroc(before[rows], is_defective[rows]) or 0) > (
-            image_auroc(after[rows], is_defective[rows]) or 0
-        )
-    return worse >= _LOSS_RESAMPLES * 0.9
 
 
 def recall_at_overkill(scores: Floats, is_defective: Bools, overkill: float) -> float | None:
@@ -185,6 +168,20 @@ def resampled_aurocs(
     rows = [[figure(weights) for figure in figures] for weights in _draws(is_defective, groups, resamples, rng)]
     drawn = np.array(rows, np.float64).reshape(-1, len(figures))
     return np.asarray(drawn[np.isfinite(drawn).all(1)])
+
+
+def is_auroc_lost(before: Floats, after: Floats, is_defective: Bools, groups: Sequence[str], *, allowed: float) -> bool:
+    """Whether AUROC fell by more than `allowed`, and not just by the luck of these parts.
+
+    Paired bootstrap over parts: on few of them one swapped pair is worth more than any allowance, and the pictures of
+    one part swap together. Scores [n] finite, `groups` as of `resampled_aurocs`.
+    """
+    first, second = image_auroc(before, is_defective), image_auroc(after, is_defective)
+    if first is None or second is None or first - second <= allowed:
+        return False
+    rng = np.random.default_rng(0)
+    drawn = resampled_aurocs([before, after], is_defective, groups, resamples=_LOSS_RESAMPLES, rng=rng)
+    return len(drawn) == 0 or float((drawn[:, 0] > drawn[:, 1]).mean()) >= _LOSS_SURE
 
 
 Figure = Callable[[Floats, Bools], float | None]

@@ -107,6 +107,7 @@ def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None =
     """Score golden and held-out pictures with every variant; a bad quantized one moves to `refused`."""
     held_out = done.gallery.select(PartUse.HOLDOUT)
     is_defective = np.array([part.is_defective for part in held_out], np.bool_)
+    groups = [part.image.group for part in held_out]
     golden, golden_sound = _golden_images(done)
     measured = Measured(held_out, is_defective, golden, refused=list(refused or []))
     progress.enter("measuring", 0.9)
@@ -134,7 +135,7 @@ def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None =
             candidate.note = (
                 f"parity error {sound_error:.2f} on sound golden images, at most {MOST_PARITY_ERROR} allowed"
             )
-        elif is_auroc_lost(before, after, is_defective, MOST_AUROC_LOST):
+        elif is_auroc_lost(before, after, is_defective, groups, allowed=MOST_AUROC_LOST):
             told_before, told_after = (image_auroc(each, is_defective) or 0.0 for each in (before, after))
             candidate.note = (
                 f"image AUROC fell from {told_before:.4f} to {told_after:.4f}, at most {MOST_AUROC_LOST} may be lost"

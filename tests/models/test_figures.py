@@ -10,6 +10,7 @@ from models.measuring.figures import (
     WeightedAuroc,
     exact_interval,
     image_auroc,
+    is_auroc_lost,
     overkill_at_recall,
     percentile_interval,
     rate_of,
@@ -139,3 +140,28 @@ def test_any_figure_is_resampled_by_the_same_draws_as_auroc() -> None:
     quick = resampled_aurocs([scores], is_defective, groups, resamples=20, rng=np.random.default_rng(0))
     plain = resampled_figures([image_auroc], scores, is_defective, groups, resamples=20, rng=np.random.default_rng(0))
     np.testing.assert_allclose(quick, plain)
+
+
+def test_variant_that_is_as_good_is_seldom_called_worse_however_many_pictures_a_part_has() -> None:
+    """Both variants stray from the truth alike, part by part; a bootstrap over pictures would call a quarter worse."""
+    rng = np.random.default_rng(5)
+    parts, pictures, rounds = 30, 6, 60
+    groups = [str(part) for part in range(parts) for _ in range(pictures)]
+    of_defects = np.arange(parts) >= 20
+    is_defective = np.repeat(of_defects, pictures)
+    called_worse = 0
+    for _ in range(rounds):
+        truth = rng.normal(0, 1, parts) + 1.2 * of_defects
+        one, other = (np.repeat(truth + rng.normal(0, 0.3, parts), pictures).astype(np.float32) for _ in range(2))
+        called_worse += is_auroc_lost(one, other, is_defective, groups, allowed=0.005)
+    assert called_worse / rounds < 0.15
+
+
+@pytest.mark.parametrize(("shift", "is_lost"), [(0.0, False), (-3.0, True)])
+def test_variant_that_no_longer_sees_defects_is_called_worse(shift: float, is_lost: bool) -> None:
+    rng = np.random.default_rng(0)
+    is_defective = np.arange(80) >= 40
+    before = (rng.normal(0, 1, 80) + 3 * is_defective).astype(np.float32)
+    after = (before + shift * is_defective).astype(np.float32)
+    groups = [str(row // 2) for row in range(80)]
+    assert is_auroc_lost(before, after, is_defective, groups, allowed=0.005) is is_lost

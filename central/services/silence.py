@@ -3,20 +3,21 @@
 
 Silence is only counted while central can hear: from its own start, and anew from each return of the broker. While
 the broker is away nobody is accused and no alarm is closed; `/readyz` says that the broker is away. What the broker
-repeats when it is back is no word of a station (`stations.keep_status`). Raises nothing itself. Called by `watching`.
+repeats when it is back is no word of a station (`stations.keep_status`). A silence whose alarm was closed is not told
+again: the station may have been taken away. Raises nothing itself. Called by `watching`.
 """
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from central.services.alarms import Signal, open_alarms
 from central.store.learning_tables import Alarm
 from central.store.tables import Station
 from contracts.reports import StationReported
-from contracts.vocabulary import AlarmKind
+from contracts.vocabulary import AlarmKind, AlarmState
 
 _LAST_HEARD: Final = "last_heard_at"
 
@@ -52,6 +53,7 @@ class SilenceWatch:
         stations = session.exec(select(Station)).all()
         signals = [signal for station in stations if (signal := self._signal(station, since, now)) is not None]
         silent = {signal.station for signal in signals}
+        signals = [signal for signal in signals if not _is_dealt_with(session, signal)]
         heard = {station.address: station.heard_at for station in stations}
         heard_again = [
             alarm
@@ -75,9 +77,25 @@ class SilenceWatch:
             station=station.address,
             is_simulated=station.is_simulated,
             message=f"Nothing was heard of {station.address} since {heard:%Y-%m-%d %H:%M:%S} UTC.",
-            remedy="Look whether the station has power and network. Its parts are held by the fail-safe gate.",
+            remedy=(
+                "Look whether the station has power and network. Its parts are held by the fail-safe gate. If it was "
+                "taken away, close this alarm: it comes back only after the station was heard again."
+            ),
             evidence={_LAST_HEARD: heard.isoformat(), "said_goodbye": is_gone},
         )
+
+
+def _is_dealt_with(session: Session, signal: Signal) -> bool:
+    """Whether the last alarm about this station was closed and nothing was heard since."""
+    last = session.exec(
+        select(Alarm)
+        .where(Alarm.kind == signal.kind, Alarm.station == signal.station, Alarm.is_simulated == signal.is_simulated)
+        .order_by(col(Alarm.id).desc())
+        .limit(1)
+    ).first()
+    if last is None or last.state is not AlarmState.CLOSED:
+        return False
+    return bool(last.evidence.get(_LAST_HEARD) == signal.evidence[_LAST_HEARD])
 
 
 def _is_news(heard: datetime | None, alarm: Alarm) -> bool:

@@ -257,6 +257,25 @@ def test_a_goodbye_from_before_central_listened_accuses_nobody_at_once(bench: Be
     assert bench.alarms() == []
 
 
+def test_a_closed_alarm_of_a_station_that_was_taken_away_stays_closed_until_it_is_heard_again(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    with bench.database.begin() as session:
+        close(find_alarm(session, 1), "anna", bench.clock.now())
+    bench.build()
+    for _ in range(3):
+        bench.later(seconds=40)
+        bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == []
+    bench.heartbeat(station)
+    bench.watching.tick(bench.clock.now())
+    bench.later(seconds=40)
+    bench.watching.tick(bench.clock.now())
+    assert kinds(bench) == [AlarmKind.STATION_SILENT]
+    assert len(bench.alarms()) == 2
+
+
 def test_a_last_will_makes_a_station_silent_at_once(bench: Bench) -> None:
     station = champion_station(bench)
     bench.heartbeat(station, is_connected=False)

@@ -27,7 +27,7 @@ from models.measuring.figures import (
 from models.measuring.holdout import HeldOut, is_trained_here
 from models.measuring.judging import Check, rate_judged, scores_of, verdicts_of
 from models.packages.reading import OpenPackage
-from models.reporting.console import number, table, told_rate
+from models.reporting.console import number, table, told_left_out, told_rate
 
 RESAMPLES: Final = 2000
 PREFERRED: Final = "preferred"
@@ -277,7 +277,7 @@ def render(told: Told) -> str:
     lines += [*table(rows), "", *table(_change_rows(told))]
     if told["classes"]:
         lines += ["", *table(_class_rows(told["classes"]))]
-    ends = [f"note: {line}" for line in told["notes"]] + [f"left out: {line}" for line in told["left_out"][:20]]
+    ends = [f"note: {line}" for line in told["notes"]] + told_left_out(told["left_out"], "see --json")
     if told["changed"]:
         ends.insert(0, f"{len(told['changed'])} pictures changed verdict; --json names them")
     return "\n".join([*lines, "", *ends] if ends else lines) + "\n"

@@ -40,7 +40,7 @@ from models.measuring.judging import (
 )
 from models.measuring.pixel_figures import PRO_LIMIT
 from models.packages.reading import OpenPackage
-from models.reporting.console import number, percent, table, told_rate
+from models.reporting.console import number, percent, table, told_left_out, told_rate
 
 RESAMPLES: Final = 1000
 _ONE_CLASS: Final = "needs sound and defective held-out pictures"
@@ -282,9 +282,7 @@ def render(told: Told) -> str:
     unknown = {f"{key}: {why}" for each in variants.values() for key, why in each["unknown"].items()}
     lines += [""] * bool(unknown or told["notes"] or told["left_out"])
     lines += [f"not known: {line}" for line in sorted(unknown)] + [f"note: {line}" for line in told["notes"]]
-    lines += [f"left out: {line}" for line in told["left_out"][:20]]
-    if len(told["left_out"]) > 20:
-        lines.append(f"left out: {len(told['left_out']) - 20} more, see --json")
+    lines += told_left_out(told["left_out"], "see --json")
     return "\n".join(lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from models.files import write_whole
 
 _PERIOD_S: Final = 0.2
 STDOUT: Final = "-"
+_MOST_LEFT_OUT: Final = 20
 
 
 class Ticker:
@@ -59,7 +60,7 @@ def check_target(path: Path | None) -> None:
     """Refuse a file for the figures that cannot be written, before minutes are spent on them.
 
     Raises:
-        InputError: a folder stands there, or its folder cannot be made.
+        InputError: a folder stands there, or its folder cannot be made or takes no file.
     """
     if path is None or str(path) == STDOUT:
         return
@@ -69,6 +70,13 @@ def check_target(path: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--json: {path.parent} cannot be made a folder ({error.strerror}); give another") from error
+    try:
+        # Only writing tells: rights, a disk that is mounted to be read, names that it does not take.
+        beside = path.with_name(f".{path.name}.part")
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise InputError(f"--json: {path} cannot be written ({error.strerror}); give another file") from error
 
 
 def write_figures(told: dict[str, Any], text: str, path: Path | None) -> None:
@@ -100,6 +108,14 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def told_left_out(lines: Sequence[str], where: str) -> list[str]:
+    """The first of what was left out, and how many more stand `where`."""
+    told = [f"left out: {line}" for line in lines[:_MOST_LEFT_OUT]]
+    if len(lines) > _MOST_LEFT_OUT:
+        told.append(f"left out: {len(lines) - _MOST_LEFT_OUT} more, {where}")
+    return told
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -22,6 +22,7 @@ from models.data.layouts import read_folder
 from models.errors import InputError, was_asked_to_stop
 from models.files import as_unwritable, write_whole
 from models.packages.reading import open_package
+from models.reporting.console import told_left_out
 from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
@@ -29,7 +30,6 @@ from models.training.job import run_job
 
 _log = logging.getLogger(__name__)
 _REPORT: Final = "report.json"
-_MOST_LINES: Final = 20
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -122,11 +122,8 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
             if value is not None
         )
         lines.append(f"{measured.variant}: {figures}{'' if measured.is_included else ' (left out)'}")
-    lines += [f"note: {note}" for note in report.notes] + [
-        f"left out: {line}" for line in report.left_out[:_MOST_LINES]
-    ]
-    if len(report.left_out) > _MOST_LINES:
-        lines.append(f"left out: {len(report.left_out) - _MOST_LINES} more, all of them in {out / _REPORT}")
+    lines += [f"note: {note}" for note in report.notes]
+    lines += told_left_out(report.left_out, f"all of them in {out / _REPORT}")
     lines.append(f"{report.training_seconds:.1f} s; written to {out}")
     if (out / REPORT_PAGE).is_file():
         lines.append(f"report: {out / REPORT_PAGE}")

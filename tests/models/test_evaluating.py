@@ -14,9 +14,10 @@ import pytest
 from contracts.vocabulary import Variant, Verdict
 from models.__main__ import main
 from models.clock import SystemClock
+from models.errors import InputError
 from models.measuring.judging import Seen, judge, rate_of_parts
 from models.packages.reading import OpenPackage
-from models.reporting.console import Ticker
+from models.reporting.console import Ticker, check_target, told_left_out
 from tests.models.made_package import Plate, brightness_graph, made_package, plain_plates, write_plates
 
 
@@ -331,6 +332,24 @@ def test_bad_input_is_named_with_its_remedy(
     given |= spoil(package)
     assert message in refusal(["evaluate", *(word for pair in given.items() for word in pair)], capsys)
     assert not figures.exists()
+
+
+def test_place_that_takes_no_file_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    nowhere = Path("/proc/figures.json")
+    if not nowhere.parent.is_dir():
+        pytest.skip("no folder here that takes no file")
+    with pytest.raises(InputError, match=r"/proc/figures\.json cannot be written .*; give another file"):
+        check_target(nowhere)
+    check_target(tmp_path / "new" / "figures.json")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_left_out_pictures_beyond_the_first_are_counted() -> None:
+    lines = [f"{place}.png: no" for place in range(23)]
+    told = told_left_out(lines, "see --json")
+    assert told[:20] == [f"left out: {line}" for line in lines[:20]]
+    assert told[20:] == ["left out: 3 more, see --json"]
+    assert told_left_out(lines[:20], "see --json") == told[:20]
 
 
 def test_graph_that_cannot_be_opened_is_the_packages_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

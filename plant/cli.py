@@ -256,16 +256,18 @@ def _require_writable(path: Path) -> None:
     if not path.resolve().parent.is_dir():
         msg = f"--report: expected a file in an existing folder, got {path}"
         raise UsageError(msg)
-    was_there = path.exists()
+    # Where it leads: a link to a file that is not there yet must stay a link.
+    target = path.resolve()
+    was_there = target.exists()
     try:
-        with path.open("ab"):
+        with target.open("ab"):
             pass
     except OSError as error:
-        got = "a folder" if path.is_dir() else error.strerror
+        got = "a folder" if target.is_dir() else error.strerror
         msg = f"--report: expected a file that can be written, got {path} ({got}); give another file"
         raise UsageError(msg) from error
     if not was_there:
-        path.unlink()
+        target.unlink()
 
 
 def _tell_left_out(source: Path, replay: ReplaySet) -> None:

@@ -161,6 +161,10 @@ def test_looking_whether_the_report_can_be_written_changes_nothing(
         assert main(["demo", "--broker", "amqtt", "--report", str(path)]) == 0
     assert [options.report_path for options in begun] == [new, old]
     assert (new.exists(), old.read_text()) == (False, "kept")
+    link = tmp_path / "link.json"
+    link.symlink_to(new)
+    assert main(["demo", "--broker", "amqtt", "--report", str(link)]) == 0
+    assert (link.is_symlink(), new.exists()) == (True, False)
 
 
 def test_pictures_that_a_replay_leaves_out_are_told_with_their_reason(

@@ -113,7 +113,8 @@ def _read_lines(
             is_defective=_JUDGEMENTS[row["judgement"].lower()], defect_class=row.get("defect_class") or None,
             group=row.get("group") or None, mask=folder / row["mask"] if row.get("mask") else None,
         )  # fmt: skip
-        earlier = labels.setdefault(label.path, label)
+        # Relative, absolute or by a link: the same picture has one judgement.
+        earlier = labels.setdefault(label.path.resolve(), label)
         if earlier is not label:
             faults.append(f"{line}: {label.name} stands in {earlier.place.removeprefix(file.name).strip()} already")
     return list(labels.values()), faults

@@ -112,6 +112,7 @@ def test_missing_picture_and_mask_are_named_with_their_line_and_the_rest_is_used
         ("path,judgement\n\n,good\n", "line 3: no path"),
         ("path,judgement\na.png\n", "line 2: expected 2 cells, got 1"),
         ("path,judgement\na.png,good\na.png,defective\n", "line 3: a.png stands in line 2 already"),
+        ("path,judgement\na.png,good\nx/../a.png,good\n", "line 3: x/../a.png stands in line 2 already"),
         ("path,judgement,defect_class\na.png,good,dent\n", "line 2: a good part has no defect_class, got 'dent'"),
         ("path,judgement,mask\na.png,good,m.png\n", "line 2: a good part has no mask"),
         (f"path,judgement,group\na.png,good,{'x' * 201}\n", "line 2: group: expected at most 200 characters"),

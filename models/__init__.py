@@ -7,13 +7,13 @@
 | `graphs` | a trunk and a detector into ONNX, exact and quantized |
 | `detectors` | features into scores: one file a detector |
 | `limits` | scores into limits and what can be promised of them |
-| `training` | a job into a package and its evaluation |
 | `packages` | a package into files and back |
 | `measuring` | a package and held-out pictures into figures: `evaluate`, `compare`, `inspect` |
 | `reporting` | figures into what people read: page, tables, progress |
+| `training` | a job into a package and its evaluation |
 
-Imports go upwards in this table, but for two: `graphs.export` joins a detector to its graph, and `training` and
-`measuring` speak through `reporting`.
+Imports go upwards in this table, but for two: `graphs.export` joins a detector to its graph, and `measuring` speaks
+through `reporting`.
 """
 
 from typing import Final

@@ -35,9 +35,12 @@ up: $(STAMP)
 # Code 5 means that no test was selected: no fault when ARGS names a few of them.
 PYTEST = $(BIN)/python -m pytest $(1) $(ARGS) || { code=$$?; [ $$code = 5 ] && [ -n "$(strip $(ARGS))" ]; }
 
+# Two tests at once. Stories in line time mostly wait for their takt: the longest runs beside the others, and nothing
+# else beside them. Of the rest a group is dealt out before single tests: those on real pictures take longest.
 test: $(STAMP)
 	$(call PYTEST,-n 2 -m "not slow")
-	$(call PYTEST,-m slow)
+	$(call PYTEST,-n 2 --dist loadgroup -m line_time)
+	$(call PYTEST,-n 2 --dist loadgroup -m "slow and not line_time")
 
 check: $(STAMP)
 	$(BIN)/ruff check .

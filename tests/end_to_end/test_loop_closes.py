@@ -42,6 +42,8 @@ new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.13, high = 0.
 
 
 @pytest.mark.slow
+@pytest.mark.line_time
+@pytest.mark.xdist_group("loop")
 @pytest.mark.timeout(1000)
 def test_new_kind_is_found_learnt_rolled_out_and_caught(run_demo: RunDemo) -> None:
     shown = run_demo(STORY, "--time-limit", "800")

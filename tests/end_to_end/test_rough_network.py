@@ -60,6 +60,8 @@ broker_down_s = 10
 
 
 @pytest.mark.slow
+@pytest.mark.line_time
+@pytest.mark.xdist_group("others")
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("broker", BROKERS)
 def test_every_part_has_exactly_one_report_through_kills_and_silence(run_demo: RunDemo, broker: str) -> None:

@@ -39,6 +39,8 @@ def _start(folder: Path) -> tuple["subprocess.Popen[str]", str]:
 
 
 @pytest.mark.slow
+@pytest.mark.line_time
+@pytest.mark.xdist_group("others")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 def test_nothing_is_left_running_when_the_command_is_stopped(tmp_path: Path, number: signal.Signals, code: int) -> None:
     demo, mark = _start(tmp_path / "data")

@@ -69,6 +69,8 @@ def _follow(folder: Path) -> Follower:
 
 
 @pytest.mark.slow
+@pytest.mark.line_time
+@pytest.mark.xdist_group("others")
 @pytest.mark.timeout(400)
 def test_plant_goes_on_where_it_stopped(tmp_path: Path) -> None:
     story, folder = tmp_path / "story.toml", tmp_path / "data"

@@ -10,6 +10,7 @@ from benchmarks.promise_of_limits import SPLITS, cross_fitted, judge, judge_esca
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("real_images")
 @pytest.mark.timeout(900)
 @pytest.mark.real_images
 def test_promise_holds_in_at_least_95_of_100_random_calibration_splits_of_real_tiles(real_images: Path) -> None:

@@ -22,11 +22,13 @@ def subset(images: list[TrainingImage]) -> list[TrainingImage]:
 
 
 def train(folder: Path, images: list[TrainingImage], settings: Settings) -> EvaluationReport:
-    job = make_job(folder, subset(images), product="tile", size_px=256, is_simulated=False, threads=2)
+    # One thread: beside other work on two cores, two of torch's wait for each other for most of their time.
+    job = make_job(folder, subset(images), product="tile", size_px=256, is_simulated=False, threads=1)
     return run_job(job, settings, SystemClock())
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("real_images")
 @pytest.mark.timeout(1800)
 @pytest.mark.real_images
 def test_labelled_tiles_cost_nothing_and_int8_keeps_what_float_has(

@@ -7,9 +7,9 @@ A mistake of the operator is one clear text on stderr and exit code 2; only a fa
 import argparse
 import json
 import logging
+import queue
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,14 +101,15 @@ def _run(options: argparse.Namespace) -> int:
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     log.info("settings %s", json.dumps(effective_values(settings)))
-    stopping = threading.Event()
+    # No Event: a signal that comes while `wait` holds its lock would wait for it for ever. This put may interrupt.
+    stopping: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, lambda number, _frame: stopping.put(number))
     central = Central(settings, SystemClock())
     central.start()
     # One line for whoever started us, with the port that was really taken.
     print(f"sightline-central ready {central.url}", flush=True)  # noqa: T201 - as above
-    stopping.wait()
+    stopping.get()
     central.stop()
     return 0
 

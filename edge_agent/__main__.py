@@ -8,6 +8,7 @@ the station cleanly within three seconds; exit codes: 0 stopped, 1 could not sta
 import argparse
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -77,11 +78,11 @@ def _set_up_logging(level: str) -> None:
 
 
 def _run(settings: Settings) -> int:
-    wanted = threading.Event()
+    # No Event: a signal that comes while `wait` holds its lock would wait for it for ever. This put may interrupt.
+    wanted: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        del number
-        wanted.set()
+        wanted.put(number)
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
@@ -93,7 +94,7 @@ def _run(settings: Settings) -> int:
         return EXIT_FAILED
     try:
         station.start()
-        wanted.wait()
+        wanted.get()
     finally:
         # From here on nothing may hold the process: a stuck driver must not cost what is already recorded.
         _end_anyway(_STOP_WITHIN_S)

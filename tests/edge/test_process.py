@@ -285,3 +285,25 @@ def test_station_that_cannot_stop_is_ended_anyway(line: Line) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "ending without waiting" in done.stderr
+
+
+def test_signal_that_comes_as_the_wait_for_it_begins_ends_the_station(line: Line) -> None:
+    program = (
+        "import os, signal, sys, threading\n"
+        "from edge_agent import app, __main__ as command\n"
+        "def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "real = threading.Condition.wait\n"
+        "def wait(self, timeout=None):\n"
+        "    if threading.current_thread() is threading.main_thread(): stop()\n"
+        "    return real(self, timeout)\n"
+        "class Quick:\n"
+        "    def __init__(self, settings): pass\n"
+        "    def start(self):\n"
+        "        threading.Timer(0.3, stop).start()\n"
+        "        threading.Condition.wait = wait\n"
+        "    def stop(self): return True\n"
+        "app.Station = Quick\n"
+        f"sys.exit(command.main(['run', '--settings', {str(line.settings)!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, done.stderr

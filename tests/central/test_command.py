@@ -119,3 +119,26 @@ def test_run_says_where_it_answers_and_ends_cleanly_on_a_signal(
     assert running.stdout.readline().startswith("sightline-central ready http://127.0.0.1:")
     running.send_signal(number)
     assert running.wait(60) == 0
+
+
+def test_a_signal_that_comes_as_the_wait_for_it_begins_ends_central(data: Path) -> None:
+    program = (
+        "import os, signal, sys, threading\n"
+        "from central import app, __main__ as command\n"
+        "def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "real = threading.Condition.wait\n"
+        "def wait(self, timeout=None):\n"
+        "    if threading.current_thread() is threading.main_thread(): stop()\n"
+        "    return real(self, timeout)\n"
+        "class Quick:\n"
+        "    url = 'nowhere'\n"
+        "    def __init__(self, settings, clock): pass\n"
+        "    def start(self):\n"
+        "        threading.Timer(0.3, stop).start()\n"
+        "        threading.Condition.wait = wait\n"
+        "    def stop(self): pass\n"
+        "app.Central = Quick\n"
+        f"sys.exit(command.main(['run', '--data', {str(data)!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr

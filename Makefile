@@ -36,7 +36,7 @@ up: $(STAMP)
 PYTEST = $(BIN)/python -m pytest $(1) $(ARGS) || { code=$$?; [ $$code = 5 ] && [ -n "$(strip $(ARGS))" ]; }
 
 # Two tests at once. Stories in line time mostly wait for their takt: the longest runs beside the others, and nothing
-# else beside them. Of the rest a group is dealt out before single tests: those on real pictures take longest.
+# else beside them. Of the rest groups are dealt out before single tests, and those on real pictures take longest.
 test: $(STAMP)
 	$(call PYTEST,-n 2 -m "not slow")
 	$(call PYTEST,-n 2 --dist loadgroup -m line_time)

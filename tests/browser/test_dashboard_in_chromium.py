@@ -15,6 +15,8 @@ from tests.browser.little_plant import PARTS, LittlePlant, until
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    # One worker, so that the plant is made once.
+    pytest.mark.xdist_group("dashboard"),
     pytest.mark.skipif(missing_for_browser() is not None, reason=str(missing_for_browser())),
 ]
 

@@ -19,6 +19,8 @@ from tests.models.conftest import make_job, write_parts
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    # One worker, so that the page is made once.
+    pytest.mark.xdist_group("report_page"),
     pytest.mark.skipif(missing_for_browser() is not None, reason=str(missing_for_browser())),
 ]
 

@@ -17,6 +17,8 @@ from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, 
 PROGRESS_NAME: Final = "progress.json"
 EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
+# More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
+MOST_THREADS: Final = 256
 
 
 class TrainingImage(Shape):
@@ -63,8 +65,8 @@ class TrainingJob(Message):
     backbone: str = "auto"
     weights_path: str | None = None
     limits: LimitsPolicy = LimitsPolicy()
-    seed: int = 0
-    threads: int = Field(default=1, ge=1, le=256)
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     output_dir: str
 
 

@@ -20,6 +20,9 @@ from models.errors import CancelledError, InputError, was_asked_to_stop
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
 _EXIT_STOPPED = 143
+# As `contracts.jobs.MOST_THREADS`, which would cost `--help` a second to import; a test holds them together.
+_MOST_THREADS = 256
+_HALVES = (0, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--images", type=Path, required=True, help="folder of pictures")
     train.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
     train.add_argument(
-        "--half", type=int, help="magnetic-tile: which half of the defective tiles trains (default none)"
+        "--half", type=int, choices=_HALVES, help="magnetic-tile: defective tiles that train (default none)"
     )
     train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
@@ -80,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--threads", type=int, default=2)
+    train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
+    train.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
     train.add_argument(
         "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
     )
@@ -115,20 +118,34 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--out", type=Path, required=True, help=".safetensors to write")
     distil.add_argument("--start-from", type=Path, help="weights to go on from")
     distil.add_argument("--minutes", type=float, default=15.0)
-    distil.add_argument("--threads", type=int, default=2)
-    distil.add_argument("--seed", type=int, default=0)
+    distil.add_argument("--threads", type=_threads, default=2)
+    distil.add_argument("--seed", type=_seed, default=0)
     distil.set_defaults(command=_distil)
     return parser
+
+
+def _threads(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= _MOST_THREADS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected 1 … {_MOST_THREADS}, got {text!r}")
+
+
+def _seed(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text!r}")
 
 
 def _add_held_out(parser: argparse.ArgumentParser) -> None:
     """What commands that measure on held-out pictures have in common."""
     parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
     parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
-    parser.add_argument("--half", type=int, help="magnetic-tile: the half of the defective tiles that trained")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the session (default 1)")
+    parser.add_argument("--half", type=int, choices=_HALVES, help="magnetic-tile: the defective tiles that trained")
+    parser.add_argument(
+        "--threads", type=_threads, default=1, help=f"threads of the session, 1 … {_MOST_THREADS} (default 1)"
+    )
     parser.add_argument("--labels", type=Path, help="file of judgements that overrule the folders, as for train")
-    parser.add_argument("--seed", type=int, help="of the split by name (default: that of the package's training)")
+    parser.add_argument("--seed", type=_seed, help="of the split by name (default: that of the package's training)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
 
 

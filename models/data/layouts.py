@@ -31,6 +31,14 @@ from models.settings import Settings
 # .gif is no format of a station, but one frame of it can be read, and several are refused by name.
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 HELD_OUT_SHARE: Final = 0.3
+# What each layout looks for, for a person whose folder has none of it.
+EXPECTED: Final = {
+    "mvtec": "train/good/ and test/good/, test/<defect>/",
+    "magnetic-tile": "MT_Free/Imgs/ and MT_<Defect>/Imgs/",
+    "bsdata": "data/*.png and labels/*.json",
+    "folder": "good/ and <defect>/",
+}
+_MOST_TOLD: Final = 5
 _GOOD: Final = frozenset({"good", "ok", "sound", "free"})
 _LONGEST_GROUP: Final = 200
 
@@ -94,6 +102,8 @@ def read_folder(
     }  # fmt: skip
     if layout not in readers:
         raise InputError(f"layout: expected one of {', '.join(readers)}, got {layout!r}")
+    if half is not None and layout != "magnetic-tile":
+        raise InputError(f"--half: only layout magnetic-tile has halves, got layout {layout}; leave it out")
     if not folder.is_dir():
         raise InputError(f"images: no folder at {folder}")
     try:
@@ -122,11 +132,28 @@ def read_folder(
     left_out += [item.doubt for item in listed if item.doubt is not None]
     images = [image for item in listed if (image := _image(item, settings, left_out)) is not None]
     if not images:
-        why = f"; {'; '.join(left_out[:3])}" if left_out else ""
+        why = f" ({'; '.join(left_out[:3])})" if left_out else ""
         raise InputError(
-            f"images: no usable pictures in {folder} in layout {layout}{why}; see `sightline-models train --help`"
+            f"images: layout {layout} expects {EXPECTED[layout]}, found no usable picture there{why}; "
+            f"{folder} holds {_told_content(folder)}{_fitting_layout(folder, layout)}"
         )
     return Found(images, left_out)
+
+
+def _told_content(folder: Path) -> str:
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not _is_companion(entry))
+    if not entries:
+        return "nothing"
+    more = f" and {len(entries) - _MOST_TOLD} more" if len(entries) > _MOST_TOLD else ""
+    return ", ".join(entries[:_MOST_TOLD]) + more
+
+
+def _fitting_layout(folder: Path, layout: str) -> str:
+    """The layout whose mark a folder bears, as advice; empty when there is none."""
+    for name, mark in (("mvtec", "train/good"), ("magnetic-tile", "MT_Free"), ("bsdata", "labels"), ("folder", "good")):
+        if name != layout and (folder / mark).is_dir():
+            return f"; it looks like --layout {name}"
+    return ""
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from contracts.jobs import LimitsPolicy
 from contracts.manifest import Limits, Promise
-from models.limits.promises import by_part, promise_escapes, promise_overkill, tolerance_rank
+from models.limits.promises import at_most, by_part, promise_escapes, promise_overkill, tolerance_rank
 from models.limits.score_scale import fit_scale, upper_tail
 
 Floats = NDArray[np.float32]
@@ -82,7 +82,7 @@ def place_limits(
         f"{review_share:.1%} of sound pictures above OK, {policy.review_confidence:.0%}"
     )
     if overkill.kept_rate > policy.overkill_target_rate:
-        rule += f"; too few parts, {overkill.kept_rate:.1%} promised"
+        rule += f"; too few parts, {at_most(overkill.kept_rate)} promised"
     is_lowered = False
     if len(defective) > 0:
         # Nearly all labelled defects above a level that lies clear of the sound limits: use the gap.

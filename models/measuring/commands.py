@@ -54,8 +54,6 @@ def inspect(arguments: argparse.Namespace) -> None:
 def _held_out(
     arguments: argparse.Namespace, packages: list[OpenPackage], ticker: Ticker, *, has_masks: bool
 ) -> HeldOut:
-    if arguments.threads < 1:
-        raise InputError(f"--threads: expected 1 or more, got {arguments.threads}")
     settings = read_settings()
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     # The split by name depends on the seed: with another one, pictures that were learnt would be held out here.

@@ -202,7 +202,11 @@ def _weaknesses(held_out: HeldOut, *, has_masks: bool) -> list[str]:
 def is_trained_here(held_out: HeldOut, lineage: Lineage) -> bool:
     """Whether a package learned from exactly the training side of this folder, so that nothing here was learnt.
 
-    False says only that it cannot be told: another folder, another split, or pictures that could not be read then.
+    False says only that it cannot be told: another folder, another split, or a training cut short for time.
     """
     learnt = held_out.train_images.get(lineage.seed, [])
-    return dataset_digest([Part(image, Path(image.path)) for image in learnt]) == lineage.dataset_sha256
+    if dataset_digest([Part(image, Path(image.path)) for image in learnt]) == lineage.dataset_sha256:
+        return True
+    # What cannot be read was not learnt, and only opening the files tells which those are.
+    readable = read_gallery(learnt, held_out.gallery.settings).select(PartUse.TRAIN) if learnt else []
+    return dataset_digest(readable) == lineage.dataset_sha256

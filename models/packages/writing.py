@@ -7,7 +7,7 @@ A reader sees the whole package or none. Signs nothing (central does, with TUF).
 import hashlib
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +42,17 @@ def described(files: Mapping[str, tuple[FileRole, bytes]]) -> list[PackageFile]:
     ]
 
 
-def write_package(folder: Path, manifest: PackageManifest, files: Mapping[str, tuple[FileRole, bytes]]) -> str:
-    """Write all files beside the final place, then rename; returns the package id. On failure nothing is left."""
+def write_package(
+    folder: Path,
+    manifest: PackageManifest,
+    files: Mapping[str, tuple[FileRole, bytes]],
+    *,
+    make_room: Callable[[], None] | None = None,
+) -> str:
+    """Write all files beside the final place, then rename; returns the package id. On failure nothing is left.
+
+    `make_room` is called once all is written, and moves away what stands at the final place.
+    """
     staging = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -52,7 +61,9 @@ def write_package(folder: Path, manifest: PackageManifest, files: Mapping[str, t
             (staging / name).write_bytes(content)
         content = encode(manifest)
         (staging / MANIFEST_NAME).write_bytes(content)
-        if folder.exists():
+        if make_room is not None:
+            make_room()
+        elif folder.exists():
             shutil.rmtree(folder)
         staging.replace(folder)
     except BaseException:

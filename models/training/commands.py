@@ -14,7 +14,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.codec import encode
 from contracts.ids import Name
-from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage, TrainingJob
+from contracts.jobs import (
+    EVALUATION_NAME,
+    PACKAGE_FOLDER,
+    PROGRESS_NAME,
+    EvaluationReport,
+    TrainingImage,
+    TrainingJob,
+)
+from contracts.manifest import MANIFEST_NAME
 from contracts.vocabulary import DetectorKind
 from models.clock import SystemClock
 from models.data.labels import read_labels
@@ -30,6 +38,8 @@ from models.training.job import run_job
 
 _log = logging.getLogger(__name__)
 _REPORT: Final = "report.json"
+# Names of the job that people know by another one.
+_OPTIONS: Final = {"size_px": "--size", "seed": "--seed", "threads": "--threads", "backbone": "--backbone"}
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -44,7 +54,7 @@ def train(arguments: argparse.Namespace) -> None:
     job = _job(arguments, found.images, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _sweep_reports(out)
+        _check_out(out)
     except OSError as error:
         raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
     bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
@@ -54,22 +64,24 @@ def train(arguments: argparse.Namespace) -> None:
     try:
         report = run_job(
             job, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: _write_reports(job, told, out, settings),
+            before_last=lambda told: _write_reports(job, told, out, settings), beside=(_REPORT, REPORT_PAGE),
             budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
         )  # fmt: skip
-    except BaseException:
-        if not (out / EVALUATION_NAME).exists():
-            # They speak of a package that is swept away.
-            _sweep_reports(out)
-        raise
     finally:
         bar.close()
     _print_report(report, out)
 
 
-def _sweep_reports(out: Path) -> None:
-    for name in (_REPORT, REPORT_PAGE):
-        (out / name).unlink(missing_ok=True)
+def _check_out(out: Path) -> None:
+    """Refuse a folder with files under the names of results that no training left there: they would be replaced."""
+    package = out / PACKAGE_FOLDER
+    names = [name for name in (EVALUATION_NAME, _REPORT, REPORT_PAGE) if (out / name).exists()]
+    is_ours = (out / PROGRESS_NAME).is_file() or (package / MANIFEST_NAME).is_file()
+    foreign = [] if is_ours else names
+    if package.exists() and not (package / MANIFEST_NAME).is_file():
+        foreign.append(PACKAGE_FOLDER)
+    if foreign:
+        raise InputError(f"--out: {out} holds {', '.join(foreign)}, which no training left there; give another folder")
 
 
 def _write_reports(job: TrainingJob, report: EvaluationReport, out: Path, settings: Settings) -> None:
@@ -91,6 +103,8 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
         raise InputError(
             f"--product: expected small letters, digits, - and _, at most 63, got {arguments.product!r}"
         ) from error
+    if arguments.detector not in list(DetectorKind):
+        raise InputError(f"--detector: expected auto, memory-bank or mixed, got {arguments.detector!r}")
     try:
         return TrainingJob(
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
@@ -98,10 +112,10 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
             images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=arguments.weights,
             seed=arguments.seed, threads=arguments.threads, output_dir=str(out),
         )  # fmt: skip
-    except (ValidationError, ValueError) as error:
-        first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        told = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}" if first else str(error)
-        raise InputError(f"train: {told}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{_OPTIONS.get(name, name)}: {first['msg']}, got {first['input']!r:.80}") from error
 
 
 def _print_report(report: EvaluationReport, out: Path) -> None:

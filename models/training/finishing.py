@@ -7,6 +7,7 @@ out and the report says so. Does not learn and does not place limits. Called by 
 
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,21 @@ from numpy.typing import NDArray
 
 from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, HoldoutVerdict, TrainingJob, VariantMeasured
 from contracts.manifest import FileRole, GoldenSet, Limits, Lineage, PackageManifest, PackageVariant
-from contracts.vocabulary import PartUse, Variant
+from contracts.vocabulary import PartUse, Variant, Verdict
 from models import __version__
 from models.clock import Clock
 from models.data.parts import Gallery, Part
 from models.detectors.base import Detector, Floats, TrainingSet
 from models.graphs.export import signature_of
 from models.graphs.trunks import Trunk
-from models.measuring.figures import average_precision, image_auroc, is_auroc_lost, recall_at_overkill
+from models.limits.promises import at_most
+from models.measuring.figures import (
+    average_precision,
+    exact_interval,
+    image_auroc,
+    is_auroc_lost,
+    recall_at_overkill,
+)
 from models.packages.reading import (
     OpenPackage,
     Scored,
@@ -41,6 +49,9 @@ MOST_AUROC_LOST: Final = 0.005
 MOST_PARITY_ERROR: Final = 1.0
 GOLDEN_TOLERANCE: Final = 0.05
 _GOLDEN_IMAGES: Final = 8
+_UNCHECKED: Final = (
+    "{} held out, so no AUROC is known, and int8 was taken for agreeing with fp32 on a few pictures alone"
+)
 
 
 @dataclass(frozen=True)
@@ -85,31 +96,57 @@ class _Candidate:
     parity_error: float | None = 0.0
     is_included: bool = True
     note: str = ""
+    # Refused for its AUROC, not for what makes it unusable.
+    is_outdone: bool = False
+
+    def auroc(self, is_defective: NDArray[np.bool_]) -> float | None:
+        """Image AUROC on the held-out pictures that got a number."""
+        return image_auroc(*_scored(self.held_out.scores, is_defective))
 
 
 @dataclass
 class Measured:
-    """All variants as measured on the held-out pictures."""
+    """All variants as measured on the held-out pictures, and what a reader should know of that."""
 
     held_out: list[Part]
     is_defective: NDArray[np.bool_]
     golden: NDArray[np.uint8]
     candidates: list[_Candidate] = field(default_factory=list)
     refused: list[_Candidate] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def chosen(self) -> _Candidate:
         """The first one, in order of preference."""
         return self.candidates[0]
 
+    def takes_back(self, anew: "Measured") -> bool:
+        """Take back what was refused for its AUROC when learning anew without it came out no better, and say so.
 
-def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None = None) -> Measured:
+        A refusal compares two variants of one fit; what it leads to is another fit, which may be the worse one.
+        """
+        (lost,) = self.refused
+        here, there = lost.auroc(self.is_defective), anew.chosen.auroc(anew.is_defective)
+        if not lost.is_outdone or here is None or (there is not None and there > here + MOST_AUROC_LOST):
+            return False
+        told = "unknown" if there is None else f"{there:.4f}"
+        why = f"learnt anew without it, {anew.chosen.variant} reaches {told}"
+        self.notes = [f"{lost.variant}: kept, although its {lost.note}: {why}"]
+        lost.is_included, lost.note = True, ""
+        self.candidates, self.refused = [lost, *self.candidates], []
+        return True
+
+
+def measure(done: Finish, progress: Progress) -> Measured:
     """Score golden and held-out pictures with every variant; a bad quantized one moves to `refused`."""
     held_out = done.gallery.select(PartUse.HOLDOUT)
     is_defective = np.array([part.is_defective for part in held_out], np.bool_)
     groups = [part.image.group for part in held_out]
     golden, golden_sound = _golden_images(done)
-    measured = Measured(held_out, is_defective, golden, refused=list(refused or []))
+    measured = Measured(held_out, is_defective, golden)
+    if len(done.variants) > 1 and (is_defective.all() or not is_defective.any()):
+        lacking = "sound " if is_defective.any() else "defective " if held_out else ""
+        measured.notes.append(_UNCHECKED.format(f"no {lacking}pictures are"))
     progress.enter("measuring", 0.9)
     seen = 0
 
@@ -137,16 +174,17 @@ def measure(done: Finish, progress: Progress, refused: list[_Candidate] | None =
             )
         elif is_auroc_lost(before, after, is_defective, groups, allowed=MOST_AUROC_LOST):
             told_before, told_after = (image_auroc(each, is_defective) or 0.0 for each in (before, after))
+            candidate.is_outdone = True
             candidate.note = (
                 f"image AUROC fell from {told_before:.4f} to {told_after:.4f}, at most {MOST_AUROC_LOST} may be lost"
             )
         if candidate.note:
             candidate.is_included = False
-            done.notes.append(f"{candidate.variant}: left out, {candidate.note}")
+            measured.notes.append(f"{candidate.variant}: left out, {candidate.note}")
             _log.warning(
                 "training_id=%s variant=%s left_out=%s", done.job.training_id, candidate.variant, candidate.note
             )
-    measured.refused += [candidate for candidate in measured.candidates if not candidate.is_included]
+    measured.refused = [candidate for candidate in measured.candidates if not candidate.is_included]
     measured.candidates = [candidate for candidate in measured.candidates if candidate.is_included]
     return measured
 
@@ -163,14 +201,20 @@ def _golden_images(done: Finish) -> tuple[NDArray[np.uint8], int]:
     return np.stack(sized).astype(np.uint8), len(sound)
 
 
-def package_and_report(done: Finish, measured: Measured, clock: Clock, progress: Progress) -> EvaluationReport:
-    """Score the champion, write the package; returns the evaluation, which the caller writes last."""
+def package_and_report(
+    done: Finish, measured: Measured, clock: Clock, progress: Progress, make_room: Callable[[], None] | None = None
+) -> EvaluationReport:
+    """Score the champion, write the package; returns the evaluation, which the caller writes last.
+
+    `make_room`: see `write_package`.
+    """
     progress.enter("comparing with the champion", 0.95)
     champion, champion_scores = _champion(done, measured.held_out, progress)
     progress.enter("packaging", 0.99)
     seconds = clock.monotonic_s() - done.started_s
-    package_id = _package(done, measured, clock, seconds)
     chosen, limits = measured.chosen, done.learned.limits
+    done.notes.extend(broken_promises(measured.held_out, chosen.held_out.scores, limits))
+    package_id = _package(done, measured, clock, seconds, make_room)
     verdicts = []
     for row, part in enumerate(measured.held_out):
         score = float(chosen.held_out.scores[row])
@@ -196,6 +240,26 @@ def package_and_report(done: Finish, measured: Measured, clock: Clock, progress:
         backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
         left_out=done.gallery.left_out, notes=done.notes,
     )  # fmt: skip
+
+
+def broken_promises(held_out: Sequence[Part], scores: Floats, limits: Limits) -> list[str]:
+    """Says where held-out parts contradict a promise of the limits: beyond chance, counted by part as it was."""
+    found = []
+    for promise, is_defective, broken, name in (
+        (limits.overkill, False, Verdict.NG, "overkill"),
+        (limits.escapes, True, Verdict.OK, "escapes"),
+    ):
+        rows = [row for row, part in enumerate(held_out) if part.is_defective is is_defective]
+        every = {held_out[row].image.group for row in rows}
+        beyond = {held_out[row].image.group for row in rows if verdict_of(float(scores[row]), limits) is broken}
+        low, high = exact_interval(len(beyond), len(every))
+        if promise is not None and low > promise.kept_rate:
+            found.append(
+                f"{name}: {len(beyond)} of {len(every)} held-out parts ({low:.1%}–{high:.1%} with 95 % confidence), "
+                f"more than the {at_most(promise.kept_rate)} promised: the held-out parts are not like those the "
+                "limits were placed on (later, another lot, another light?), so do not rely on the promise"
+            )
+    return found
 
 
 def _or_none(value: float) -> float | None:
@@ -229,7 +293,9 @@ def _champion(
     return champion, told.scores
 
 
-def _package(done: Finish, measured: Measured, clock: Clock, seconds: float) -> str:
+def _package(
+    done: Finish, measured: Measured, clock: Clock, seconds: float, make_room: Callable[[], None] | None
+) -> str:
     learned, job = done.learned, done.job
     files = {f"{each.variant}.onnx": (FileRole.MODEL, each.model) for each in measured.candidates}
     golden = golden_bytes(measured.golden, {each.variant: each.golden for each in measured.candidates})
@@ -260,7 +326,7 @@ def _package(done: Finish, measured: Measured, clock: Clock, seconds: float) -> 
             backbone_weights_source=done.trunk.weights_source, trainer_version=__version__, training_seconds=seconds,
         ),
     )  # fmt: skip
-    return write_package(Path(job.output_dir) / PACKAGE_FOLDER, manifest, files)
+    return write_package(Path(job.output_dir) / PACKAGE_FOLDER, manifest, files, make_room=make_room)
 
 
 def _variant_measured(candidate: _Candidate, is_defective: NDArray[np.bool_]) -> VariantMeasured:

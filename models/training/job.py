@@ -9,6 +9,7 @@ Called by `__main__` (run-job, train).
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,16 +27,16 @@ from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
 from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
-from models.files import as_unwritable, write_whole
+from models.files import Replacement, alone_in, as_unwritable, write_whole
 from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front
 from models.graphs.quantization import CALIBRATION_PICTURES, quantize
-from models.graphs.trunks import resolve
+from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
 from models.packages.reading import score_pictures
 from models.settings import Settings
 from models.training.budget import plan_within
-from models.training.finishing import Finish, Learned, measure, package_and_report
+from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.progress import Progress, Watch
 
 _log = logging.getLogger(__name__)
@@ -77,9 +78,12 @@ def run_job(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
+    beside: Sequence[str] = (),
     budget_s: float | None = None,
 ) -> EvaluationReport:
-    """Run a job and leave `package/` and `evaluation.json` in its output folder.
+    """Run a job and leave `package/` and `evaluation.json` in its output folder, in place of earlier ones.
+
+    Until the new results are whole the earlier ones stay.
 
     Args:
         job: what to learn from.
@@ -88,45 +92,44 @@ def run_job(
         left_out: what was left out before the job was made; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
+        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
 
     Raises:
-        InputError: the job cannot be done with what it names; nothing half-written is left.
+        InputError: the job cannot be done with what it names, or another training writes into its output folder;
+            nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
     folder = Path(job.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # An older result must not look like this training's.
-        (folder / EVALUATION_NAME).unlink(missing_ok=True)
-    except OSError as error:
-        raise as_unwritable(error, folder) or error from error
-    progress = Progress(folder, job.training_id, clock, watch)
-    try:
-        report = _run(job, settings, clock, progress, left_out=left_out, budget_s=budget_s)
-        if before_last is not None:
-            before_last(report)
-        write_whole(folder / EVALUATION_NAME, encode(report))
-    except BaseException as error:
-        _sweep(folder)
-        refusal = as_unwritable(error, folder)
-        if was_asked_to_stop(error):
-            progress.finish(TrainingState.CANCELLED, "asked to stop")
-            raise CancelledError from error
-        progress.finish(TrainingState.FAILED, str(refusal or error) or type(error).__name__)
-        if refusal is not None:
-            raise refusal from error
-        raise
-    # From here on others may have taken the package: nothing sweeps it any more.
-    progress.finish(TrainingState.FINISHED)
+    results = Replacement(folder, (EVALUATION_NAME, PACKAGE_FOLDER, *beside))
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(alone_in(folder))
+            results.recover()
+        except OSError as error:
+            raise as_unwritable(error, folder) or error from error
+        progress = Progress(folder, job.training_id, clock, watch)
+        try:
+            report = _run(job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=results.begin)
+            if before_last is not None:
+                before_last(report)
+            write_whole(folder / EVALUATION_NAME, encode(report))
+        except BaseException as error:
+            shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
+            results.undo()
+            refusal = as_unwritable(error, folder)
+            if was_asked_to_stop(error):
+                progress.finish(TrainingState.CANCELLED, "asked to stop")
+                raise CancelledError from error
+            progress.finish(TrainingState.FAILED, str(refusal or error) or type(error).__name__)
+            if refusal is not None:
+                raise refusal from error
+            raise
+        # From here on others may have taken the package: nothing sweeps it any more.
+        results.keep()
+        progress.finish(TrainingState.FINISHED)
     return report
-
-
-def _sweep(folder: Path) -> None:
-    """A stopped training leaves no package, whole or half: without `evaluation.json` nobody may take it."""
-    shutil.rmtree(folder / PACKAGE_FOLDER, ignore_errors=True)
-    shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
-    (folder / EVALUATION_NAME).unlink(missing_ok=True)
 
 
 def _run(
@@ -137,9 +140,12 @@ def _run(
     *,
     left_out: Sequence[str],
     budget_s: float | None,
+    make_room: Callable[[], None],
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
+    # A wrong name is told before minutes are spent on pictures.
+    trunk = resolve(settings, job.backbone, job.weights_path, notes)
     progress.enter("reading pictures", 0.05)
     gallery = read_gallery(
         job.images, settings, lambda count: progress.within(count / len(job.images)), left_out=left_out
@@ -157,7 +163,6 @@ def _run(
             + ("; ".join(gallery.left_out[:3]) or "all are held out")
         )
     kind = choose_kind(job.detector, parts, notes)
-    trunk = resolve(settings, job.backbone, job.weights_path, notes)
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )
@@ -166,21 +171,29 @@ def _run(
     fronts = _fronts(work, front, notes)
     if budget_s is not None:
         work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
-    learned = _learn(work, fronts[0].model)
-    done = Finish(
-        job=job, gallery=gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
-        dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
-    )  # fmt: skip
-    measured = measure(done, progress)
+    done, measured = _fit(work, fronts, trunk, notes, started_s)
     if measured.chosen.variant != fronts[0].variant:
         # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
         progress.go_back(_QUANTIZED)
-        learned = _learn(work, fronts[-1].model)
-        done = replace(
-            done, variants=_graphs(work, fronts[-1:], learned), learned=learned, notes=[*done.notes, *learned.notes]
-        )
-        measured = measure(done, progress, refused=measured.refused)
-    return package_and_report(done, measured, clock, progress)
+        again, anew = _fit(work, fronts[-1:], trunk, notes, started_s)
+        if not measured.takes_back(anew):
+            told = f"limits and figures of {anew.chosen.variant} are of a fit of its own, made after that"
+            anew.refused, anew.notes = measured.refused, [*measured.notes, told, *anew.notes]
+            done, measured = again, anew
+    done.notes.extend(measured.notes)
+    return package_and_report(done, measured, clock, progress, make_room)
+
+
+def _fit(
+    work: _Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float
+) -> tuple[Finish, Measured]:
+    """Learn on the first of the fronts and measure them all."""
+    learned = _learn(work, fronts[0].model)
+    done = Finish(
+        job=work.job, gallery=work.gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
+        dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
+    )  # fmt: skip
+    return done, measure(done, work.progress)
 
 
 def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> DetectorKind:

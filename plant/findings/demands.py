@@ -66,6 +66,8 @@ def _line_failings(report: Mapping[str, Any]) -> list[str]:
     gate = report.get("gate", {})
     if slipped := gate.get("passed_without_ok"):
         found.append(f"{slipped} parts passed the gate that no station had judged OK (demanded: 0)")
+    if forgotten := gate.get("forgotten"):
+        found.append(f"{forgotten} parts at the gate are forgotten, so nobody knows whether they passed without an OK")
     found += unexcused(gate, report.get("restarts", {}))
     if report["parts_captured"] == 0:
         found.append("no part was captured at all")

@@ -65,6 +65,7 @@ class GateCounts:
     too_late: int
     unexpected: int
     unreadable: int
+    forgotten: int = 0
 
 
 class FailSafeGate:
@@ -78,8 +79,12 @@ class FailSafeGate:
         self._words: dict[tuple[str, int], PassingWord] = {}
         self._last_heard: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._counts = dict.fromkeys(
-            ("triggers", "passed", "diverted", "diverted_silence", "too_late", "unexpected", "unreadable"), 0
-        )
+            (
+                "triggers", "passed", "diverted", "diverted_silence", "too_late", "unexpected", "unreadable",
+                "forgotten",
+            ),
+            0,
+        )  # fmt: skip
 
     def trigger(self, station: StationAddress, trigger_number: int, at: float) -> None:
         """A part left the camera and will reach the gate after the window."""
@@ -155,6 +160,7 @@ class FailSafeGate:
         while len(self._moves) > self._remembered:
             forgotten, _ = self._moves.popitem(last=False)
             self._words.pop(forgotten, None)
+            self._counts["forgotten"] += 1
 
     def _hear(self, station: str, epoch: int, at: float) -> None:
         self._last_heard[station, epoch] = at
@@ -177,8 +183,9 @@ class RejectListener:
         username: str | None = None,
         password: str | None = None,
         client_id: str = "plant-gate",
+        remembered: int = _MAX_WAITING,
     ) -> None:
-        self.gate = FailSafeGate(window_s)
+        self.gate = FailSafeGate(window_s, remembered)
         parts = urlsplit(broker_url)
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
             raise ValueError(f"broker: expected mqtt://host:port or mqtts://host:port, got {broker_url!r}")

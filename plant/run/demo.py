@@ -43,6 +43,8 @@ _DRAIN_S: Final = 25.0
 _NOTABLE_LIGHT: Final = 0.15
 # Without a word the gate diverts, so a late start costs good parts, never a bad one.
 _GATE_WAIT_S: Final = 10.0
+# A line may make more parts than planned while it waits for something to end.
+_GATE_MEMORY: Final = 4
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,10 @@ class Demo:
         site.start_broker()
         progress.note(f"broker {self._options.broker} on port {site.state.broker_port}")
         if site.broker is not None:
-            self._gate = RejectListener(site.broker.url, username=site.broker.username, password=site.broker.password)
+            self._gate = RejectListener(
+                site.broker.url, username=site.broker.username, password=site.broker.password,
+                remembered=_GATE_MEMORY * (self._scenario.parts + self._scenario.commissioning_parts),
+            )  # fmt: skip
             self._gate.start()
             self._gate.wait_until_listening(_GATE_WAIT_S)
         site.start_central()

@@ -138,7 +138,7 @@ def test_split_file_that_names_missing_pictures_leaves_them_out(tmp_path: Path) 
 def test_nothing_usable_says_why(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "good/a.png").touch()
-    with pytest.raises(InputError, match=r"no usable pictures .*a\.png: the file is empty"):
+    with pytest.raises(InputError, match=r"no usable picture there .*a\.png: the file is empty"):
         read_folder(tmp_path, "folder", SETTINGS)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.jobs import EVALUATION_NAME
-from models.__main__ import main
+from contracts.jobs import EVALUATION_NAME, MOST_THREADS
+from models.__main__ import _MOST_THREADS, main
 from models.errors import CancelledError
-from models.files import write_whole
+from models.files import alone_in, write_whole
 from tests.models.conftest import draw_part
 
 PRODUCT = ["--product", "plate", "--size", "96", "--threads", "1", "--backbone", "compact"]
@@ -86,8 +86,8 @@ def test_labels_overrule_and_missing_ones_are_named(images: Path, tmp_path: Path
         (["--product", "Plate 7"], "--product: expected small letters, digits, - and _, at most 63, got 'Plate 7'"),
         (["--budget-minutes", "-1"], "--budget-minutes: expected more than 0, got -1.0"),
         (["--weights", "/nowhere/w.onnx"], "/nowhere/w.onnx"),
-        (["--detector", "best"], "best"),
-        (["--size", "1"], "size_px"),
+        (["--size", "1"], "--size: Input should be greater than or equal to 64, got 1"),
+        (["--detector", "best"], "--detector: expected auto, memory-bank or mixed, got 'best'"),
     ],
 )
 def test_wrong_argument_is_one_line_and_leaves_nothing(
@@ -101,13 +101,12 @@ def test_wrong_argument_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "out/report.json").exists()
 
 
-def test_evaluation_appears_last_and_old_reports_never_stand_beside_a_failure(
+def test_evaluation_appears_last_and_its_failure_brings_the_earlier_results_back(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    for name in ("report.json", "report.html"):
-        (out / name).write_text("of an earlier training")
+    assert train(images, out) == 0
+    before = _contents(out)
     seen: list[set[str]] = []
 
     def note(path: Path, content: bytes) -> None:
@@ -116,10 +115,96 @@ def test_evaluation_appears_last_and_old_reports_never_stand_beside_a_failure(
         raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr("models.training.job.write_whole", note)
-    assert train(images, out) == 2
+    assert train(images, out, "--seed", "7") == 2
     assert "the disk is full" in capsys.readouterr().err
-    assert seen == [{"package", "progress.json", "report.json", "report.html"}]
-    assert {entry.name for entry in out.iterdir()} == {"progress.json"}
+    assert seen == [{".earlier", ".lock", "package", "progress.json", "report.json", "report.html"}]
+    assert _contents(out) == before
+
+
+@pytest.mark.parametrize("more", [["--backbone", "mobilenet"], ["--weights", "/nowhere/w.onnx"], ["--size", "1"]])
+def test_a_wrong_argument_costs_no_earlier_result(images: Path, tmp_path: Path, more: list[str]) -> None:
+    out = tmp_path / "out"
+    assert train(images, out) == 0
+    before = _contents(out)
+    assert train(images, out, *more) == 2
+    assert _contents(out) == before
+
+
+def test_a_second_training_replaces_the_first_whole(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert train(images, out) == 0
+    first = _contents(out)
+    assert train(images, out, "--seed", "3") == 0
+    second = _contents(out)
+    assert second.keys() == first.keys()
+    for name in ("evaluation.json", "report.json", "package/manifest.json"):
+        assert second[name] != first[name]
+
+
+@pytest.mark.parametrize("name", ["package/notes.txt", "report.html", "evaluation.json"])
+def test_files_that_no_training_left_are_not_replaced(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert train(images, tmp_path / "out") == 2
+    assert f"holds {name.partition('/')[0]}, which no training left there" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+
+
+def test_two_trainings_do_not_write_into_one_folder(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with alone_in(out):
+        assert train(images, out) == 2
+    assert "another training writes its results there" in capsys.readouterr().err
+    assert train(images, out) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--threads", "9999999"], "argument --threads: expected 1 … 256, got '9999999'"),
+        (["--seed", "-1"], "argument --seed: expected a whole number, 0 or more, got '-1'"),
+        (["--half", "5"], "argument --half: invalid choice: 5"),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused_before_anything_is_read(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    measuring = ["evaluate", "--package", str(tmp_path / "nowhere"), "--images", str(images), *more]
+    for command in (["train", "--images", str(images), *PRODUCT, "--out", str(tmp_path / "out"), *more], measuring):
+        with pytest.raises(SystemExit) as refused:
+            main(command)
+        assert refused.value.code == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_and_the_job_bound_threads_alike() -> None:
+    assert _MOST_THREADS == MOST_THREADS
+
+
+def test_a_folder_of_another_layout_says_what_was_expected_what_is_there_and_which_layout_fits(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--images", str(images), "--layout", "folder", *PRODUCT, "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert "layout folder expects good/ and <defect>/" in told
+    assert "holds test/, train/; it looks like --layout mvtec" in told
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder by name, but for the progress of the last run."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "progress.json"
+    }
 
 
 @pytest.mark.parametrize(("error", "code"), [(CancelledError(), 143), (OSError(errno.ENOSPC, "no space left"), 0)])

@@ -145,3 +145,4 @@ def test_words_are_forgotten_with_their_parts() -> None:
         gate.trigger(STATION, number, 10.0)
         gate.signal(signal(number), 10.1)
     assert [gate.passing_word(str(STATION), number) is not None for number in (1, 2, 3)] == [False, True, True]
+    assert gate.counts().forgotten == 1

@@ -207,6 +207,7 @@ def test_run_that_shows_everything_passes() -> None:
         ({"true_escapes_after": {"new_kind": rate(13, 60)}}, r"from 40 of 50 \(80.0%\) to 13 of 60"),
         ({"true_escapes_after": {"new_kind": rate(0, 5)}}, "only 5 parts of the new kind"),
         ({"true_escapes_before": {"new_kind": rate(0, 50)}}, "never escaped"),
+        ({"gate": {"forgotten": 3}}, "3 parts at the gate are forgotten"),
         ({"gate": {"passed_without_ok": 2}}, "2 parts passed the gate that no station had judged OK"),
         (
             {

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which variants go into a package, and what is said of promises that held-out parts contradict."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contracts.jobs import TrainingImage
+from contracts.manifest import Limits
+from contracts.vocabulary import Judgement, LabelSource, PartUse
+from models.clock import SystemClock
+from models.data.parts import Part
+from models.limits.promises import promise_overkill
+from models.packages.reading import Scored, score_pictures
+from models.settings import Settings
+from models.training.finishing import broken_promises
+from models.training.job import run_job
+from tests.models.conftest import make_job, write_parts
+
+
+def _parts(folder: Path, good: int) -> list[TrainingImage]:
+    return write_parts(folder, np.random.default_rng(0), good, is_defective=False, use=PartUse.TRAIN)
+
+
+@pytest.mark.parametrize(("blind_anew", "variants"), [(True, ["int8-u8s8", "fp32"]), (False, ["fp32", "int8-u8s8"])])
+def test_a_variant_refused_for_its_auroc_is_taken_back_when_learning_anew_is_no_better(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, blind_anew: bool, variants: list[str]
+) -> None:
+    """Held-out pictures are 8 sound and 8 defective; a blind variant ranks all alike, an AUROC of a half."""
+    calls: list[int] = []
+
+    def scored(*arguments: Any) -> Scored:
+        found = score_pictures(*arguments)
+        if len(found.scores) != 16:
+            return found
+        calls.append(1)
+        is_blind = len(calls) == 1 or (blind_anew and len(calls) == 3)
+        return Scored(np.zeros(16, np.float32), found.infer_p50_ms) if is_blind else found
+
+    monkeypatch.setattr("models.training.finishing.score_pictures", scored)
+    images = _parts(tmp_path, 12)
+    for is_defective in (False, True):
+        rng = np.random.default_rng(1)
+        images += write_parts(tmp_path, rng, 8, is_defective=is_defective, use=PartUse.HOLDOUT)
+    report = run_job(make_job(tmp_path, images), settings, SystemClock())
+    assert len(calls) == 3
+    assert [each.variant for each in report.variants] == variants
+    assert [each.is_included for each in report.variants] == ([True, True] if blind_anew else [True, False])
+    told = next(note for note in report.notes if note.startswith("int8-u8s8: "))
+    assert ("kept, although its image AUROC fell" in told) is blind_anew
+    assert sum(note.startswith("limits: ") for note in report.notes) == 1
+
+
+def test_nothing_held_out_is_said_to_leave_int8_unchecked(tmp_path: Path, settings: Settings) -> None:
+    report = run_job(make_job(tmp_path, _parts(tmp_path, 12)), settings, SystemClock())
+    assert any("no pictures are held out, so no AUROC is known" in note for note in report.notes)
+
+
+def test_held_out_parts_that_contradict_a_promise_are_pointed_out() -> None:
+    """Ten sound parts held out, one of two pictures; all promise at most a tenth."""
+    promise = promise_overkill(parts=30, pictures=30, beyond=0, asked_rate=0.01, confidence=0.95)
+    limits = Limits(ok_limit=0.5, ng_limit=0.8, sound_parts=30, rule="made up", overkill=promise)
+    held_out = [_held_out(f"p{number // 2}" if number < 2 else f"p{number}") for number in range(11)]
+    few, many = np.zeros(11, np.float32), np.zeros(11, np.float32)
+    few[2] = 0.9
+    many[[0, 1, 2, 3, 4, 5]] = 0.9
+    assert broken_promises(held_out, few, limits) == []
+    (told,) = broken_promises(held_out, many, limits)
+    assert told.startswith("overkill: 5 of 10 held-out parts (18.7%–81.3%")
+    assert "more than the 9.6 % promised" in told
+
+
+def _held_out(group: str) -> Part:
+    image = TrainingImage(
+        path="x.png", sha256="0" * 64, judgement=Judgement.GOOD, group=group, use=PartUse.HOLDOUT,
+        source=LabelSource.AUDIT,
+    )  # fmt: skip
+    return Part(image, Path(image.path))

@@ -87,6 +87,8 @@ def _init(options: argparse.Namespace) -> int:
     done = initialise(options.data, wanted, SystemClock())
     state = "written" if done.is_new else "kept"
     print(f"settings  {done.settings_file} ({state})")  # noqa: T201 - the command's answer
+    if done.unheeded:
+        print(f"          {', '.join(done.unheeded)} not applied: change it in that file")  # noqa: T201 - as above
     print(f"enrolment {done.enrolment_dir} (root.json, assignment.pub: copy to each station)")  # noqa: T201 - as above
     return 0
 

@@ -31,18 +31,20 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Initialised:
-    """Where everything is."""
+    """Where everything is. `unheeded`: what was wished for but is another in the settings file that was kept."""
 
     settings_file: Path
     is_new: bool
     enrolment_dir: Path
+    unheeded: tuple[str, ...] = ()
 
 
 def initialise(folder: Path, wanted: Wanted, clock: Clock) -> Initialised:
     """Make what is missing below `folder`.
 
     Raises:
-        SettingsError: the folder cannot be made, or an existing settings file is wrong.
+        SettingsError: the folder cannot be made, what is wanted cannot work (nothing is written then), or an existing
+            settings file is wrong.
         StoreError: the database cannot be reached.
     """
     try:
@@ -54,10 +56,32 @@ def initialise(folder: Path, wanted: Wanted, clock: Clock) -> Initialised:
     if is_new:
         scratch = settings_file.with_suffix(".new")
         scratch.write_text(_settings_text(wanted), encoding="utf-8")
-        scratch.replace(settings_file)
-    settings = load_settings(settings_file)
+        try:
+            # Relative paths count from the folder, so the scratch file says all that the file will say.
+            load_settings(scratch)
+            scratch.replace(settings_file)
+        finally:
+            scratch.unlink(missing_ok=True)
+    try:
+        settings = load_settings(settings_file)
+    except SettingsError as error:
+        raise SettingsError([f"{settings_file}: {fault}" for fault in error.faults]) from error
     prepare(settings, clock)
-    return Initialised(settings_file, is_new, settings.trust_dir / ENROLMENT_FOLDER)
+    unheeded = () if is_new else _unheeded(wanted, settings)
+    return Initialised(settings_file, is_new, settings.trust_dir / ENROLMENT_FOLDER, unheeded)
+
+
+def _unheeded(wanted: Wanted, settings: CentralSettings) -> tuple[str, ...]:
+    return tuple(
+        option
+        for option, asked, kept in (
+            ("--host", wanted.host, settings.host),
+            ("--port", wanted.port, settings.port),
+            ("--broker", wanted.broker_url, settings.broker.url),
+            ("--database-url", wanted.database_url, settings.database_url),
+        )
+        if asked is not None and asked != kept
+    )
 
 
 def prepare(settings: CentralSettings, clock: Clock) -> None:

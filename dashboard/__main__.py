@@ -7,13 +7,16 @@ travels as the name of its file, never on a command line. Called by the console 
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from dashboard.palette import THEME_OPTIONS
 from dashboard.settings import PREFIX, SettingsError, read_settings
+
+_HIGHEST_PORT: Final = 65_535
 
 
 def streamlit_command(port: int, address: str) -> list[str]:
@@ -66,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(environment)
         has_token = settings.token() is not None
+        _check_address(given.address, given.port)
     except SettingsError as error:
         sys.stderr.write(f"sightline-dashboard: {error}\n")
         return 2
@@ -75,6 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     sys.stderr.flush()
     return _become(streamlit_command(given.port, given.address), environment)
+
+
+def _check_address(address: str, port: int) -> None:
+    """Refuse where the pages cannot be served, before Streamlit does so in its own words.
+
+    Raises:
+        SettingsError: says what to give instead.
+    """
+    if not 1 <= port <= _HIGHEST_PORT:
+        raise SettingsError(f"--port: expected 1 … {_HIGHEST_PORT}, got {port}")
+    try:
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+        with socket.socket(found[0][0], socket.SOCK_STREAM) as probe:
+            # As Streamlit's server does, so that a port of a program that has just ended is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[0][4])
+    except OSError as error:
+        raise SettingsError(
+            f"--address, --port: expected a free address of this machine, got {address}:{port} ({error.strerror}); "
+            "end what answers there, or give another one"
+        ) from error
 
 
 def _become(command: list[str], environment: Mapping[str, str]) -> NoReturn:

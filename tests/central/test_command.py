@@ -33,9 +33,29 @@ def test_init_makes_what_is_absent_and_changes_nothing_that_exists(
 ) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file() and path.suffix != ".db"}
     assert main(["init", "--data", str(data), "--broker", "mqtt://elsewhere:1"]) == 0
-    assert "(kept)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "(kept)" in said
+    assert "--broker not applied: change it in that file" in said
     for path, content in before.items():
         assert path.read_bytes() == content, path
+
+
+def test_init_that_cannot_work_writes_nothing_and_can_be_corrected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "plant"
+    assert main(["init", "--data", str(folder), "--port", "99999"]) == 2
+    assert "port: expected" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+    assert main(["init", "--data", str(folder), "--port", "0", "--broker", "mqtt://127.0.0.1:1"]) == 0
+    assert "not applied" not in capsys.readouterr().out
+
+
+def test_init_names_the_settings_file_that_is_wrong(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = data / "central.toml"
+    file.write_text(file.read_text().replace("port = 0", "port = 99999"))
+    assert main(["init", "--data", str(data), "--port", "0"]) == 2
+    assert f"{file}: port: expected" in capsys.readouterr().err
 
 
 def test_private_keys_are_for_their_owner_alone(data: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -232,6 +233,19 @@ def test_settings_report_all_faults_at_once() -> None:
 def test_missing_token_file_is_a_clear_error_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--token-file", "/nowhere/token"]) == 2
     assert "expected a readable file" in capsys.readouterr().err
+
+
+def test_place_that_cannot_be_served_is_a_clear_error_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for options, said in (
+            (["--port", "99999"], "--port: expected 1 … 65535, got 99999"),
+            (["--port", "-1"], "--port: expected 1 … 65535, got -1"),
+            (["--port", port], f"expected a free address of this machine, got 127.0.0.1:{port}"),
+            (["--address", "192.0.2.1"], "expected a free address of this machine, got 192.0.2.1:8501"),
+        ):
+            assert main(["--central", "http://127.0.0.1:1", *options]) == 2
+            assert said in capsys.readouterr().err
 
 
 def test_server_sends_no_statistics_and_shows_no_tracebacks() -> None:

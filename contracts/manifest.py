@@ -167,7 +167,12 @@ class GoldenSet(Shape):
 
 
 class Lineage(Shape):
-    """What made this package. Enough to make it again and to find every package a bad picture touched."""
+    """What made this package. Enough to make it again and to find every package a bad picture touched.
+
+    Of a foreign graph nobody here knows what it learnt from. Then the counts are of the pictures that its limits were
+    placed on, `dataset_sha256` is of these and of the file, and `backbone`, `backbone_weights_sha256` and
+    `backbone_weights_source` are the file's name, its SHA-256 and what was taken from it.
+    """
 
     training_id: str = Field(max_length=64)
     parent_package_id: PackageId | None = None

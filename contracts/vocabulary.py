@@ -70,12 +70,16 @@ class Variant(StrEnum):
 
 
 class DetectorKind(StrEnum):
-    """How a package learned. `AUTO` is a request only, never the kind of a finished package."""
+    """How a package learned. `AUTO` is a request only, never the kind of a finished package.
+
+    `FOREIGN` is never a request: a graph that was learnt elsewhere and brought into a package.
+    """
 
     AUTO = "auto"
     MEMORY_BANK = "memory-bank"
     MIXED = "mixed"
     CLASSIFIER = "classifier"
+    FOREIGN = "foreign"
 
 
 class PackageState(StrEnum):

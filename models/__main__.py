@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-models`: run-job, train, evaluate, compare, inspect, distil.
+"""`sightline-models`: run-job, train, import-onnx, evaluate, compare, inspect, distil.
 
 Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
 Heavy imports happen in the commands, so that `--help` is quick.
@@ -93,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(command=_train)
 
+    _add_import(commands.add_parser("import-onnx", help="make a package of an ONNX file that was learnt elsewhere"))
+
     evaluate = commands.add_parser("evaluate", help="measure a package on the held-out pictures of a folder")
     evaluate.add_argument("--package", type=Path, required=True, help="folder of the package")
     evaluate.add_argument("--variant", default="all", help="all (default) or one of the package's variants")
@@ -149,6 +151,34 @@ def _add_held_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
 
 
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the ONNX file; weights beside it are taken from its own folder only")
+    parser.add_argument("--product", required=True, help="name of the product")
+    parser.add_argument("--images", type=Path, required=True, help="folder of pictures; limits stand on what trains")
+    parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
+    parser.add_argument(
+        "--half", type=int, choices=_HALVES, help="magnetic-tile: defective tiles for the limits (default none)"
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    parser.add_argument("--kind", default="auto", help="auto (default), scores (number and map) or boxes (YOLO)")
+    parser.add_argument(
+        "--score", metavar="NAME", help="output with the score, NAME:COLUMN of several (default: by name and shape)"
+    )
+    parser.add_argument("--heatmap", metavar="NAME", help="output with the heatmap (default: by name and shape)")
+    parser.add_argument(
+        "--sign", choices=("+1", "-1"), default="+1", help="-1: the score falls with suspicion (default +1: it rises)"
+    )
+    parser.add_argument("--size", metavar="PX", help="px it sees, 256 or 640x480 (default: what its input says)")
+    parser.add_argument("--colour", choices=("rgb", "bgr"), default="rgb", help="order of the colours (default rgb)")
+    parser.add_argument("--scale", type=float, default=255.0, help="pixels are divided by it (default 255: 0 … 1)")
+    parser.add_argument("--mean", default="0", help="then this is taken away: a number or R,G,B (default 0)")
+    parser.add_argument("--std", default="1", help="then they are divided by it: a number or R,G,B (default 1)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the split by name (default 0)")
+    parser.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json and report.json")
+    parser.set_defaults(command=_import_onnx)
+
+
 def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
     from contracts.jobs import TrainingJob  # noqa: PLC0415
@@ -170,6 +200,12 @@ def _train(arguments: argparse.Namespace) -> None:
     from models.training.commands import train  # noqa: PLC0415 -- each command imports what it needs
 
     train(arguments)
+
+
+def _import_onnx(arguments: argparse.Namespace) -> None:
+    from models.training.import_command import import_onnx  # noqa: PLC0415 -- each command imports what it needs
+
+    import_onnx(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

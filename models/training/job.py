@@ -209,6 +209,8 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
         return kind
     if asked is DetectorKind.CLASSIFIER:
         raise InputError("detector: expected auto, memory-bank or mixed; this version has no classifier")
+    if asked is DetectorKind.FOREIGN:
+        raise InputError("detector: expected auto, memory-bank or mixed; a foreign graph comes by import-onnx")
     return asked
 
 

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-models import-onnx`: a package from an ONNX file that was made elsewhere.
+
+Thin: checks the options, opens what they name, prints what came of it. Called by `__main__` only.
+"""
+
+import argparse
+import logging
+import math
+import sys
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.codec import encode
+from contracts.ids import Name
+from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport
+from contracts.manifest import MANIFEST_NAME
+from models.clock import SystemClock
+from models.data.labels import read_labels
+from models.data.layouts import read_folder
+from models.errors import InputError
+from models.files import write_whole
+from models.graphs.foreign import Preparation
+from models.graphs.foreign_outputs import Asked
+from models.graphs.opening import open_foreign
+from models.reporting.console import number, told_left_out
+from models.reporting.progress_bar import ProgressBar
+from models.settings import read_settings
+from models.training.import_scores import Import
+from models.training.importing import run_import
+
+_REPORT: Final = "report.json"
+_MIN_SIDE_PX: Final = 32
+_MAX_SIDE_PX: Final = 4096
+
+
+def import_onnx(arguments: argparse.Namespace) -> None:
+    """Make the package and print what came of it."""
+    settings, clock, out = read_settings(), SystemClock(), arguments.out
+    _check_product(arguments.product)
+    size_hw, prepared = _size(arguments.size), _prepared(arguments)
+    _check_out(out)
+    foreign = open_foreign(arguments.file, most_bytes=settings.max_weights_bytes)
+    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
+    found = read_folder(
+        arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
+    )
+    asked = Import(
+        foreign=foreign, product=arguments.product, images=found.images, out=out, size_hw=size_hw, prepared=prepared,
+        asked=Asked(arguments.kind, arguments.score, arguments.heatmap), is_falling=arguments.sign == "-1",
+        seed=arguments.seed, threads=arguments.threads,
+    )  # fmt: skip
+    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
+    if sys.stderr.isatty():
+        # The bar says how far it is.
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        report = run_import(
+            asked, settings, clock, left_out=found.left_out, watch=bar,
+            before_last=lambda told: write_whole(out / _REPORT, encode(told)), beside=(_REPORT,),
+        )  # fmt: skip
+    finally:
+        bar.close()
+    _print_report(report, out)
+
+
+def _check_product(product: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(product)
+    except ValidationError as error:
+        raise InputError(f"--product: expected small letters, digits, - and _, at most 63, got {product!r}") from error
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder with files under the names of results that neither a training nor an import left there."""
+    package = out / PACKAGE_FOLDER
+    is_ours = (out / PROGRESS_NAME).is_file() or (package / MANIFEST_NAME).is_file()
+    strangers = [name for name in (EVALUATION_NAME, _REPORT) if (out / name).exists() and not is_ours]
+    if package.exists() and not (package / MANIFEST_NAME).is_file():
+        strangers.append(PACKAGE_FOLDER)
+    if strangers:
+        raise InputError(f"--out: {out} holds {', '.join(strangers)}, which no import left there; give another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """`256`, or `640x480` as width × height."""
+    if text is None:
+        return None
+    width, _, height = text.partition("x")
+    sides = [int(side) for side in (width, height or width) if side.isdecimal()]
+    if len(sides) != 2 or not all(_MIN_SIDE_PX <= side <= _MAX_SIDE_PX for side in sides):
+        raise InputError(
+            f"--size: expected {_MIN_SIDE_PX} … {_MAX_SIDE_PX} px a side, such as 256 or 640x480 (width x height), got "
+            f"{text!r}"
+        )
+    return sides[1], sides[0]
+
+
+def _prepared(arguments: argparse.Namespace) -> Preparation:
+    mean, std = _colours("--mean", arguments.mean), _colours("--std", arguments.std)
+    if min(std) <= 0:
+        raise InputError(f"--std: expected more than 0, got {arguments.std!r}")
+    if not 0 < arguments.scale < math.inf:
+        raise InputError(f"--scale: expected more than 0, got {arguments.scale}")
+    return Preparation(arguments.colour == "rgb", arguments.scale, mean, std)
+
+
+def _colours(option: str, text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(each) for each in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in {1, 3} or not all(math.isfinite(each) for each in values):
+        raise InputError(f"{option}: expected one number, or three with commas between, got {text!r}")
+    return values
+
+
+def _print_report(report: EvaluationReport, out: Path) -> None:
+    (measured,) = report.variants
+    figures = (
+        f"AUROC {number(measured.image_auroc)}, AP {number(measured.average_precision)}, recall at 1 % overkill "
+        f"{number(measured.recall_at_1pct_overkill)}, p50 ms {number(measured.infer_p50_ms, 2)}"
+    )
+    lines = [
+        f"package {report.package_id}",
+        f"{report.backbone}, {report.backbone_weights_source}",
+        f"{len(report.holdout)} held-out pictures: {figures}",
+        *(f"note: {note}" for note in report.notes),
+        *told_left_out(report.left_out, f"all of them in {out / _REPORT}"),
+        f"{report.training_seconds:.1f} s; written to {out}",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")

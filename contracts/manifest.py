@@ -171,7 +171,8 @@ class Lineage(Shape):
 
     Of a foreign graph nobody here knows what it learnt from. Then the counts are of the pictures that its limits were
     placed on, `dataset_sha256` is of these and of the file, and `backbone`, `backbone_weights_sha256` and
-    `backbone_weights_source` are the file's name, its SHA-256 and what was taken from it.
+    `backbone_weights_source` are the file's name, its SHA-256 (with weights in files beside it, of the digests of all)
+    and what was taken from it.
     """
 
     training_id: str = Field(max_length=64)

@@ -27,6 +27,9 @@ from models.graphs.writer import FLOAT, UINT8, GraphWriter
 Picture = NDArray[np.uint8]
 # Of the largest value: an operator set that was raised must not change what comes out.
 _MOST_RAISED_ERROR: Final = 1e-3
+# Each copy costs as much as a picture.
+_MOST_COPIES: Final = 8
+_INSIDE: Final = f"{PREFIX}inside/"
 
 
 @dataclass(frozen=True)
@@ -92,20 +95,20 @@ def wrap(
     is_planar = _is_planar(foreign)
     size_hw = _size(foreign, size_hw, is_planar=is_planar)
     front = _front(foreign, size_hw, prepared, is_planar=is_planar)
-    inner = _prefixed(foreign.model)
+    copies = _copies(foreign)
+    inner = _inner(foreign, copies)
     trial = _opened(_joined(front, inner, None), foreign, threads)
-    has_one_batch = foreign.input_dims[0] == 1
-    if foreign.input_dims[0] not in (None, 1):
-        raise InputError(
-            f"{foreign.file_name}: expected to take one picture at a time, got a fixed batch of "
-            f"{foreign.input_dims[0]}; export it with a batch of 1"
-        )
     seen = _run(trial, picture[None], foreign)
     _check_raised(foreign, front, picture, seen, threads)
     choice = choose(seen, asked, size_hw)
+    if copies > 1:
+        choice.notes.append(
+            f"the graph takes {copies} pictures at once and nothing else: each is judged {copies} times over and takes "
+            "as long; export it with a batch of 1, or an open one"
+        )
     if is_falling and choice.boxes is not None:
         raise InputError("--sign: the confidence of a box rises with suspicion; leave the option out")
-    has_one_batch = has_one_batch or not _takes_two(trial, picture, choice)
+    has_one_batch = foreign.input_dims[0] is not None or not _takes_two(trial, picture, choice)
     map_shape = choice.map_shape if choice.boxes is None else box_cells(size_hw)
     length = 3 * COLOUR_CELLS**2 if choice.embedding is None else seen[choice.embedding].shape[1]
     ends = write_ends(choice, seen, size_hw, map_shape, is_falling=is_falling, batch=1 if has_one_batch else "n")
@@ -172,17 +175,43 @@ def _front(foreign: Foreign, size_hw: tuple[int, int], prepared: Preparation, *,
     return writer.model("front")
 
 
-def _prefixed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph under names of its own; what it declares of shapes is dropped, for it need not be true."""
-    inner = onnx.compose.add_prefix(model, PREFIX)
+def _copies(foreign: Foreign) -> int:
+    """How many pictures the graph wants at once. Some exporters fix two, for they cannot leave one open."""
+    copies = foreign.input_dims[0] or 1
+    if copies > _MOST_COPIES:
+        raise InputError(
+            f"{foreign.file_name}: expected to take one picture at a time, got a fixed batch of {copies}; export it "
+            "with a batch of 1"
+        )
+    return copies
+
+
+def _inner(foreign: Foreign, copies: int) -> onnx.ModelProto:
+    """The graph under names of its own, fed with so many copies of a picture; the first row of each output is shown.
+
+    What it declares of shapes is dropped, for it need not be true.
+    """
+    inner = onnx.compose.add_prefix(foreign.model, _INSIDE)
     del inner.graph.value_info[:]
+    source, entry = PREFIX + foreign.input_name, _INSIDE + foreign.input_name
+    inner.graph.node.insert(0, helper.make_node("Concat", [source] * copies, [entry], name=f"{_INSIDE}fed", axis=0))
+    row = [f"{PREFIX}row_{end}" for end in ("from", "to", "axis")]
+    for name, value in zip(row, (0, 1, 0), strict=True):
+        inner.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [value]))
+    outputs = _shown(inner)
+    for output in outputs:
+        inside, output.name = output.name, PREFIX + output.name.removeprefix(_INSIDE)
+        kind, inputs = ("Identity", [inside]) if copies == 1 else ("Slice", [inside, *row])
+        inner.graph.node.append(helper.make_node(kind, inputs, [output.name], name=f"{output.name}/shown"))
+    del inner.graph.output[:]
+    inner.graph.output.extend(outputs)
     return inner
 
 
 def _joined(front: onnx.ModelProto, inner: onnx.ModelProto, ends: onnx.ModelProto | None) -> onnx.ModelProto:
     """Front, foreign graph and ends in one; without ends all outputs of the foreign graph are shown."""
     parts = [front, inner] if ends is None else [front, inner, ends]
-    outputs = _shown(inner) if ends is None else list(ends.graph.output)
+    outputs = list((inner if ends is None else ends).graph.output)
     graph = helper.make_graph(
         [node for part in parts for node in part.graph.node], "sightline", list(front.graph.input), outputs,
         [tensor for part in parts for tensor in part.graph.initializer],
@@ -250,14 +279,16 @@ def _check_raised(foreign: Foreign, front: onnx.ModelProto, picture: Picture, se
     ready = first.run([PREFIX + foreign.input_name], {INPUT_NAME: picture[None]})[0]
     try:
         before = open_session(foreign.before, threads)
-        values: Sequence[Any] = before.run(list(seen), {foreign.input_name: ready})
+        fed = np.concatenate([ready] * _copies(foreign))
+        values: Sequence[Any] = before.run(list(seen), {foreign.input_name: fed})
     except Exception as error:  # as above
         if was_asked_to_stop(error):
             raise
         raise InputError(
             f"{foreign.file_name}: the graph failed as it came: {_short(error)}; export it with opset 18 or later"
         ) from error
-    for name, value in zip(seen, values, strict=True):
+    for name, every in zip(seen, values, strict=True):
+        value = np.asarray(every)[: len(seen[name])] if seen[name].ndim else np.asarray(every)
         allowed = _MOST_RAISED_ERROR * float(np.nanmax(np.abs(value.astype(np.float64)), initial=1e-6))
         if value.shape != seen[name].shape or not np.allclose(value, seen[name], rtol=0, atol=allowed, equal_nan=True):
             raise InputError(

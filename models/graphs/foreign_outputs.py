@@ -174,10 +174,10 @@ def _present(seen: Seen, name: str, option: str) -> None:
 def _asked_score(seen: Seen, asked: str) -> tuple[str, int]:
     name, _, column = asked.rpartition(":") if asked not in seen and ":" in asked else (asked, "", "")
     _present(seen, name, "--score")
-    size = seen[name].size
+    shape, size = seen[name].shape, seen[name].size
     if column == "" and size == 1:
         return name, 0
-    if not column.isdecimal() or int(column) >= size or seen[name].ndim != 2:
+    if not column.isdecimal() or int(column) >= size or len(shape) < 2 or shape[1] != size:
         raise _cannot(
             seen, f"--score {asked} is not one number a picture", f"for one of several numbers give {name}:COLUMN"
         )

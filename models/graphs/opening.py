@@ -37,7 +37,7 @@ class Foreign:
         input_element: element type of that.
         input_dims: its dimensions; None where the graph leaves one open.
         file_name: where it came from.
-        sha256: of that file.
+        sha256: of that file; with weights beside it, of the digests of all.
         notes: what was done to it.
     """
 
@@ -70,7 +70,12 @@ def open_foreign(path: Path, *, most_bytes: int) -> Foreign:
         raise InputError(f"{told(path)}: not an ONNX file, or it breaks off before its end; export it again") from error
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{told(path)}: expected an ONNX graph with nodes and outputs, got none; export it again")
-    notes = _take_weights(model, path, most_bytes - len(content))
+    digests = [hashlib.sha256(content).hexdigest()]
+    notes = []
+    for location, digest in _take_weights(model, path, most_bytes - len(content)).items():
+        digests.append(digest)
+        notes.append(f"weights were taken from {location} beside the graph, SHA-256 {digest}")
+    sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
     if model.functions:
         model = _done(path, "its local functions cannot be unfolded", onnx.inliner.inline_local_functions, model)
     name, element, dims = _picture_input(model, path)
@@ -80,7 +85,7 @@ def open_foreign(path: Path, *, most_bytes: int) -> Foreign:
         before, unraised = model, f"its operator set {opset} cannot be raised to {OPSET}"
         model = _done(path, unraised, onnx.version_converter.convert_version, model, OPSET)
         notes.append(f"operator set {opset} was raised to {OPSET}, and its outputs compared on a picture")
-    return Foreign(model, before, name, element, dims, path.name, hashlib.sha256(content).hexdigest(), notes)
+    return Foreign(model, before, name, element, dims, path.name, sha256, notes)
 
 
 def _done(path: Path, fault: str, change: Any, *arguments: Any) -> onnx.ModelProto:
@@ -134,8 +139,8 @@ def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
             yield from (sparse.values, sparse.indices)
 
 
-def _take_weights(model: onnx.ModelProto, path: Path, left_bytes: int) -> list[str]:
-    """Bring weights that lie in files beside the graph into it; returns a note for each file."""
+def _take_weights(model: onnx.ModelProto, path: Path, left_bytes: int) -> dict[str, str]:
+    """Bring weights that lie in files beside the graph into it; returns the SHA-256 of each file."""
     contents: dict[str, bytes] = {}
     for tensor in _tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL:
@@ -158,10 +163,7 @@ def _take_weights(model: onnx.ModelProto, path: Path, left_bytes: int) -> list[s
         tensor.raw_data = content[start:end]
         del tensor.external_data[:]
         tensor.data_location = TensorProto.DEFAULT
-    return [
-        f"weights were taken from {name} beside the graph, SHA-256 {hashlib.sha256(each).hexdigest()}"
-        for name, each in contents.items()
-    ]
+    return {name: hashlib.sha256(each).hexdigest() for name, each in sorted(contents.items())}
 
 
 def _beside(path: Path, location: str) -> Path:

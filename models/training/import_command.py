@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.codec import encode
 from contracts.ids import Name
 from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport
-from contracts.manifest import MANIFEST_NAME
+from contracts.manifest import MANIFEST_NAME, MAX_PACKAGE_BYTES
 from models.clock import SystemClock
 from models.data.labels import read_labels
 from models.data.layouts import read_folder
@@ -32,6 +32,8 @@ from models.training.import_scores import Import
 from models.training.importing import run_import
 
 _REPORT: Final = "report.json"
+# The rest of a package is for golden pictures and our own nodes.
+_MOST_GRAPH_BYTES: Final = MAX_PACKAGE_BYTES // 4 * 3
 _MIN_SIDE_PX: Final = 32
 _MAX_SIDE_PX: Final = 4096
 
@@ -42,7 +44,7 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     _check_product(arguments.product)
     size_hw, prepared = _size(arguments.size), _prepared(arguments)
     _check_out(out)
-    foreign = open_foreign(arguments.file, most_bytes=settings.max_weights_bytes)
+    foreign = open_foreign(arguments.file, most_bytes=min(settings.max_weights_bytes, _MOST_GRAPH_BYTES))
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     found = read_folder(
         arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels

@@ -152,7 +152,7 @@ def notes_of(done: Scored, limits: Limits) -> list[str]:
             f"the sign be {'+1' if done.asked.is_falling else '-1'}?"
         )
     if wrapped.has_one_batch:
-        notes.append("the graph takes one picture at a time, as a station gives them")
+        notes.append("the package takes one picture at a time, as a station gives them")
     if not done.held_out:
         notes.append("no pictures are held out: nothing here says how well the graph tells sound from defective")
     notes.extend(broken_promises(done.held_out, done.held_out_scores, limits))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-models import-onnx`: graphs of other tools become packages that a station takes."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,6 @@ def test_a_station_takes_an_imported_package_of_scores(
 
 
 def test_the_lineage_names_the_file_by_its_digest(images: Path, tmp_path: Path) -> None:
-    import hashlib  # noqa: PLC0415 -- here alone
-
     graph = foreign_graphs.scores(tmp_path / "g.onnx")
     assert brought_in(graph, images, tmp_path / "out") == 0
     lineage = open_package(tmp_path / "out/package").manifest.lineage
@@ -143,6 +142,17 @@ def test_a_dynamic_batch_stays_dynamic_and_a_fixed_one_is_said(
     assert "one picture at a time" in capsys.readouterr().out
     fixed = ort.InferenceSession(open_package(tmp_path / "1/package").model(Variant.FP32))
     assert fixed.get_inputs()[0].shape[0] == 1
+
+
+def test_a_graph_that_wants_two_pictures_at_once_judges_one(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As anomalib exports PatchCore by default: [2, 3, h, w], which no station gives."""
+    assert brought_in(foreign_graphs.scores(tmp_path / "2.onnx", batch=2), images, tmp_path / "out") == 0
+    assert "takes 2 pictures at once and nothing else" in capsys.readouterr().out
+    package = open_package(tmp_path / "out/package")
+    assert activated(package) <= package.manifest.golden.tolerance
+    assert run(package, draw(Plate("x", "a", 220))[0])["score"] == pytest.approx([220 / 255], abs=1e-5)
 
 
 def test_a_falling_score_is_turned_with_its_heatmap(images: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_weights_beside_the_graph_are_packed(images: Path, tmp_path: Path, capsy
     assert "weights were taken from g.onnx.data" in capsys.readouterr().out
     packed = onnx.load_model_from_string((tmp_path / "out/package/fp32.onnx").read_bytes())
     values = {each.name: each for each in packed.graph.initializer}
-    assert numpy_helper.to_array(values["foreign/weights"]).ravel().tolist() == [3, 3, 3]
+    assert numpy_helper.to_array(values["foreign/inside/weights"]).ravel().tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
@@ -99,6 +99,15 @@ def test_weights_that_are_missing_or_too_short_are_named(refused: Callable[..., 
     assert "in/w.bin: cannot be read" in refused(graph)
     (tmp_path / "in/w.bin").write_bytes(b"x" * 8)
     assert "lie beyond the end of 'w.bin'" in refused(graph)
+
+
+def test_the_digest_covers_the_weights_beside_the_graph(tmp_path: Path) -> None:
+    graph = with_weights(tmp_path / "in", "w.bin")
+    digests = set()
+    for fill in (b"x", b"y"):
+        (tmp_path / "in/w.bin").write_bytes(fill * 12)
+        digests.add(open_foreign(graph, most_bytes=MOST_BYTES).sha256)
+    assert len(digests) == 2
 
 
 def test_a_file_and_its_weights_together_are_bounded(tmp_path: Path) -> None:
@@ -218,7 +227,7 @@ def test_confidences_that_are_none_are_refused(refused: Callable[..., str], tmp_
     [
         (("n", 3, SIDE_PX), "four dimensions"),
         (("n", 1, SIDE_PX, SIDE_PX), "three colours"),
-        ((4, 3, SIDE_PX, SIDE_PX), "fixed batch of 4"),
+        ((9, 3, SIDE_PX, SIDE_PX), "fixed batch of 9"),
         (("n", 3, "h", "w"), "--size: g.onnx takes any size"),
     ],
 )

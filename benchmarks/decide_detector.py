@@ -54,6 +54,7 @@ def run(cases: Iterable[Case] = CASES) -> dict[str, Any]:
     """Figures of each case and variant, and the mean of the three halves."""
     if not WEIGHTS.is_file():
         return {"skipped": "no real pictures; see benchmarks/decide_detector.py"}
+    cases = tuple(cases)
     told: dict[str, Any] = {"backbone": WEIGHTS.stem, "size_px": 256, "threads": 1}
     with tempfile.TemporaryDirectory(prefix="sightline-decide-") as folder:
         for case in cases:

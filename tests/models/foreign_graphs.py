@@ -93,7 +93,7 @@ def scores(
 
 
 def boxes(path: Path, *, version: int, classes: int = 2, batch: int | str = 1, confidence: float = 1.0) -> Path:
-    """One box a cell on three grids; confidence of class 0: its brightest place, of the others half of that.
+    """One box a cell on three grids; confidence of class 0: half of its brightest place, of the others a quarter.
 
     From version 8 on [n, 4 + classes, 84]; before, three boxes a cell and objectness, [n, 252, 5 + classes].
     """
@@ -118,7 +118,7 @@ def boxes(path: Path, *, version: int, classes: int = 2, batch: int | str = 1, c
         _constant("zero", np.array(0, np.float32)),
         _constant("one", np.array(1, np.float32)),
         _constant("confidence", np.array(confidence, np.float32)),
-        _constant("weights", np.array([1] + [0.5] * (classes - 1), np.float32).reshape(1, classes, 1)),
+        _constant("weights", np.array([0.5] + [0.25] * (classes - 1), np.float32).reshape(1, classes, 1)),
         _constant("where", where),
     ]
     nodes.append(helper.make_node("Add", ["none", "where"], ["xywh"]))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-models import-onnx`: graphs of other tools become packages that a station takes."""
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -18,6 +19,7 @@ from edge_agent.packages.activation import Runtime, prepare
 from edge_agent.packages.store import StoredPackage
 from models.__main__ import main
 from models.packages.reading import OpenPackage, open_package
+from models.training import import_command
 from tests.models import foreign_graphs
 from tests.models.foreign_graphs import SIDE_PX
 from tests.models.made_package import Plate, draw, write_plates
@@ -121,13 +123,14 @@ def test_a_station_takes_an_imported_package_of_boxes(
     assert "boxes of 2 classes" in capsys.readouterr().out
     picture, _ = draw(Plate("test/spot", "s1", 250))
     told = run(package, picture)
-    assert told["score"] == pytest.approx(250 / 255, abs=1e-5)
+    assert told["score"] == pytest.approx(0.5 * 250 / 255, abs=1e-5)
     heatmap = told["heatmap"][0]
     assert heatmap.shape == (32, 32)
-    assert heatmap.max() == pytest.approx(250 / 255, abs=1e-5)
+    assert heatmap.max() == pytest.approx(0.5 * 250 / 255, abs=1e-5)
     # The square covers a sixteenth of the picture, from a quarter on; three grids of boxes see it.
     assert heatmap[10, 14] == heatmap.max()
-    assert heatmap[28, 28] == pytest.approx(100 / 255, abs=0.05)
+    for place in ((28, 28), (10, 28), (28, 10)):
+        assert heatmap[place] == pytest.approx(0.5 * 100 / 255, abs=0.02)
 
 
 def test_a_dynamic_batch_stays_dynamic_and_a_fixed_one_is_said(
@@ -191,13 +194,19 @@ def test_without_a_map_the_score_stands_for_the_picture(images: Path, tmp_path: 
     assert activated(package) <= package.manifest.golden.tolerance
 
 
-def test_pictures_are_prepared_as_the_graph_was_taught(images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [("bgr", 100 / 2 + 200 / 4 + 200 / 8), ("rgb", 220 / 2 + 200 / 4 + 80 / 8)],
+)
+def test_pictures_are_prepared_as_the_graph_was_taught(
+    images: Path, tmp_path: Path, colour: str, expected: float
+) -> None:
     graph = foreign_graphs.scores(tmp_path / "g.onnx", has_map=False)
-    options = ["--colour", "bgr", "--scale", "1", "--mean", "10,20,30", "--std", "2,4,8"]
+    options = ["--scale", "1", "--mean", "10,20,30", "--std", "2,4,8", *(["--colour", "bgr"] * (colour == "bgr"))]
     assert brought_in(graph, images, tmp_path / "out", *options) == 0
-    picture = np.full((SIDE_PX, SIDE_PX, 3), (110, 120, 130), np.uint8)
+    picture = np.full((SIDE_PX, SIDE_PX, 3), (110, 220, 230), np.uint8)
     score = run(open_package(tmp_path / "out/package"), picture)["score"].item()
-    assert score == pytest.approx((100 / 2 + 100 / 4 + 100 / 8) / 3, rel=1e-5)
+    assert score == pytest.approx(expected / 3, rel=1e-5)
 
 
 def test_an_older_operator_set_gives_the_same_scores(images: Path, tmp_path: Path) -> None:
@@ -225,3 +234,36 @@ def test_a_failed_import_leaves_the_earlier_package(images: Path, tmp_path: Path
     assert open_package(tmp_path / "out/package").package_id == before
     assert (tmp_path / "out" / EVALUATION_NAME).is_file()
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_earlier_package(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = foreign_graphs.scores(tmp_path / "g.onnx")
+    assert brought_in(graph, images, tmp_path / "out") == 0
+    before = open_package(tmp_path / "out/package").package_id
+
+    def fail(path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(import_command, "write_whole", fail)
+    assert brought_in(graph, images, tmp_path / "out", "--scale", "128") == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert open_package(tmp_path / "out/package").package_id == before
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "package", "evaluation.json", "report.json", "progress.json"
+    }  # fmt: skip
+
+
+def test_a_real_graph_on_real_tiles_passes_a_stations_self_test(real_images: Path, tmp_path: Path) -> None:
+    """SqueezeNet of operator set 13, dynamic size, one of its thousand classes as the score: no judge, but a graph."""
+    tiles = sorted((real_images / "magnetic_tile/MT_Free/Imgs").glob("*.jpg"))[:12]
+    (tmp_path / "tiles/good").mkdir(parents=True)
+    for tile in tiles:
+        (tmp_path / "tiles/good" / tile.name).write_bytes(tile.read_bytes())
+    graph = real_images / "weights/squeezenet1_1.onnx"
+    options = ["--layout", "folder", "--size", "224", "--score", "logits:7"]
+    options += ["--mean", ".485,.456,.406", "--std", ".229,.224,.225"]
+    assert brought_in(graph, tmp_path / "tiles", tmp_path / "out", *options) == 0
+    package = open_package(tmp_path / "out/package")
+    assert activated(package) <= package.manifest.golden.tolerance

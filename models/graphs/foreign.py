@@ -25,6 +25,9 @@ from models.graphs.opening import Foreign, unknown_operators
 from models.graphs.writer import FLOAT, UINT8, GraphWriter
 
 Picture = NDArray[np.uint8]
+# As `contracts.manifest.GraphSignature` bounds them.
+MIN_SIDE_PX: Final = 32
+MAX_SIDE_PX: Final = 4096
 # Of the largest value: an operator set that was raised must not change what comes out.
 _MOST_RAISED_ERROR: Final = 1e-3
 # Each copy costs as much as a picture.
@@ -146,6 +149,11 @@ def _size(foreign: Foreign, asked: tuple[int, int] | None, *, is_planar: bool) -
         return asked
     if height is None or width is None:
         raise InputError(f"--size: {foreign.file_name} takes any size; give the one it was trained with")
+    if min(height, width) < MIN_SIDE_PX or max(height, width) > MAX_SIDE_PX:
+        raise InputError(
+            f"{foreign.file_name}: expected to see {MIN_SIDE_PX} … {MAX_SIDE_PX} px a side, got {width} × {height}; "
+            "export it for another size"
+        )
     return height, width
 
 
@@ -196,8 +204,9 @@ def _inner(foreign: Foreign, copies: int) -> onnx.ModelProto:
     source, entry = PREFIX + foreign.input_name, _INSIDE + foreign.input_name
     inner.graph.node.insert(0, helper.make_node("Concat", [source] * copies, [entry], name=f"{_INSIDE}fed", axis=0))
     row = [f"{PREFIX}row_{end}" for end in ("from", "to", "axis")]
-    for name, value in zip(row, (0, 1, 0), strict=True):
-        inner.graph.initializer.append(helper.make_tensor(name, TensorProto.INT64, [1], [value]))
+    if copies > 1:
+        ends = zip(row, (0, 1, 0), strict=True)
+        inner.graph.initializer.extend(helper.make_tensor(name, TensorProto.INT64, [1], [end]) for name, end in ends)
     outputs = _shown(inner)
     for output in outputs:
         inside, output.name = output.name, PREFIX + output.name.removeprefix(_INSIDE)

@@ -22,7 +22,7 @@ from models.data.labels import read_labels
 from models.data.layouts import read_folder
 from models.errors import InputError
 from models.files import write_whole
-from models.graphs.foreign import Preparation
+from models.graphs.foreign import MAX_SIDE_PX, MIN_SIDE_PX, Preparation
 from models.graphs.foreign_outputs import Asked
 from models.graphs.opening import open_foreign
 from models.reporting.console import number, told_left_out
@@ -34,8 +34,6 @@ from models.training.importing import run_import
 _REPORT: Final = "report.json"
 # The rest of a package is for golden pictures and our own nodes.
 _MOST_GRAPH_BYTES: Final = MAX_PACKAGE_BYTES // 4 * 3
-_MIN_SIDE_PX: Final = 32
-_MAX_SIDE_PX: Final = 4096
 
 
 def import_onnx(arguments: argparse.Namespace) -> None:
@@ -96,9 +94,9 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     width, _, height = text.partition("x")
     sides = [int(side) for side in (width, height or width) if side.isdecimal()]
-    if len(sides) != 2 or not all(_MIN_SIDE_PX <= side <= _MAX_SIDE_PX for side in sides):
+    if len(sides) != 2 or not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in sides):
         raise InputError(
-            f"--size: expected {_MIN_SIDE_PX} … {_MAX_SIDE_PX} px a side, such as 256 or 640x480 (width x height), got "
+            f"--size: expected {MIN_SIDE_PX} … {MAX_SIDE_PX} px a side, such as 256 or 640x480 (width x height), got "
             f"{text!r}"
         )
     return sides[1], sides[0]

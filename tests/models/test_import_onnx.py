@@ -18,6 +18,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.packages.activation import Runtime, prepare
 from edge_agent.packages.store import StoredPackage
 from models.__main__ import main
+from models.errors import CancelledError
 from models.packages.reading import OpenPackage, open_package
 from models.training import import_command
 from tests.models import foreign_graphs
@@ -234,6 +235,15 @@ def test_a_failed_import_leaves_the_earlier_package(images: Path, tmp_path: Path
     assert open_package(tmp_path / "out/package").package_id == before
     assert (tmp_path / "out" / EVALUATION_NAME).is_file()
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_stopped_import_leaves_nothing(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_path: Path, _content: bytes) -> None:
+        raise CancelledError
+
+    monkeypatch.setattr(import_command, "write_whole", stop)
+    assert brought_in(foreign_graphs.scores(tmp_path / "g.onnx"), images, tmp_path / "out") == 143
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["progress.json"]
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_earlier_package(

@@ -229,6 +229,7 @@ def test_confidences_that_are_none_are_refused(refused: Callable[..., str], tmp_
         (("n", 1, SIDE_PX, SIDE_PX), "three colours"),
         ((9, 3, SIDE_PX, SIDE_PX), "fixed batch of 9"),
         (("n", 3, "h", "w"), "--size: g.onnx takes any size"),
+        (("n", 3, 100_000, 100_000), "expected to see 32 … 4096 px a side"),
     ],
 )
 def test_an_input_that_is_no_picture_is_refused(

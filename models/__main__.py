@@ -42,11 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"sightline-models: {error}\n")
         return _EXIT_INPUT
-    except CancelledError:
-        sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
-        return _EXIT_STOPPED
-    except Exception as error:
+    except (Exception, CancelledError) as error:
         if was_asked_to_stop(error):
+            sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
             return _EXIT_STOPPED
         logging.getLogger(__name__).exception("crash")
         return _EXIT_CRASH

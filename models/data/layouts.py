@@ -240,6 +240,14 @@ def _overruled(
     """The pictures with the labels' judgements; those that only a label names are split by the name of their group."""
     by_path = {item.path.resolve(): item for item in listed}
     judged: list[_Listed] = []
+    missing = [label for label in labels if not _exists(label.path)]
+    if len(missing) == len(labels):
+        raise InputError(
+            f"--labels: none of {len(labels)} lines names a file that is there; the first is {missing[0].place}, "
+            f"{told(missing[0].path)}; correct the paths"
+        )
+    if 2 * len(missing) > len(labels):
+        left_out.append(f"labels: {len(missing)} of {len(labels)} lines name files that are not there; check the paths")
     for label in labels:
         before = by_path.pop(label.path.resolve(), None)
         if not _exists(label.path):

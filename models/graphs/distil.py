@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.data.procedural import draw_pictures
+from models.errors import InputError
 from models.graphs.backbones import IMAGENET_MEAN, IMAGENET_STD, CompactTrunk
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,11 @@ class _Teacher:
     def __init__(self, settings: DistilSettings) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = settings.threads
-        self._session = ort.InferenceSession(str(settings.teacher), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = ort.InferenceSession(str(settings.teacher), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"--teacher: {settings.teacher} cannot be opened as ONNX ({reason})") from error
         self._centre: list[NDArray[np.float32]] = []
         self._spread: list[NDArray[np.float32]] = []
 

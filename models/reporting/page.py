@@ -251,7 +251,7 @@ def _pairs(shown: Sequence[Shown]) -> str:
 def _classes(report: EvaluationReport) -> str:
     by_class: dict[str, list[HoldoutVerdict]] = {}
     for verdict in _of(report.holdout, Judgement.DEFECTIVE):
-        by_class.setdefault(verdict.defect_class or "without a class", []).append(verdict)
+        by_class.setdefault(verdict.defect_class or "unnamed", []).append(verdict)
     if not by_class:
         return ""
     rows = [
@@ -303,7 +303,7 @@ def _material(job: TrainingJob, report: EvaluationReport) -> str:
         ["held out and judged", *(len(_of(report.holdout, each)) for each in kinds)],
     ]
     named = Counter(
-        image.defect_class or "without a class"
+        image.defect_class or "unnamed"
         for image in job.images
         if image.use is PartUse.TRAIN and image.judgement is Judgement.DEFECTIVE
     )
@@ -311,8 +311,8 @@ def _material(job: TrainingJob, report: EvaluationReport) -> str:
     groups = {use: len({image.group for image in job.images if image.use is use}) for use in PartUse}
     return (
         f"<h2>Trained on</h2>{_table(['pictures', 'sound', 'defective'], rows)}"
-        f'<p class="muted">Physical parts or groups: {groups[PartUse.TRAIN]} to train, {groups[PartUse.HOLDOUT]} held '
-        f"out; none stands on both sides. Defects given to train: {classes}.</p>"
+        f'<p class="muted">Physical parts or groups given: {groups[PartUse.TRAIN]} to train, {groups[PartUse.HOLDOUT]} '
+        f"to hold out; none stands on both sides. Defects given to train: {classes}.</p>"
     )
 
 

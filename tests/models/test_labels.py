@@ -91,7 +91,8 @@ def test_missing_picture_and_mask_are_named_with_their_line_and_the_rest_is_used
     text = "path,judgement,mask\ngood/gone.png,good,\ngood/b.png,defective,masks/gone.png\n"
     too_long = "x" * 300
     text += f"{too_long}.png,good,\n"
-    images, left_out = labelled(tmp_path, text)
+    images, (summary, *left_out) = labelled(tmp_path, text)
+    assert summary == "labels: 2 of 3 lines name files that are not there; check the paths"
     assert set(images) == {"good/a.png", "good/b.png"}
     assert images["good/b.png"].mask_path is None
     assert "good/gone.png: labels.csv line 2 names it, but there is no such file" in left_out[0]

@@ -153,6 +153,25 @@ def test_files_that_no_training_left_are_not_replaced(
     assert mine.read_text() == "mine"
 
 
+def test_labels_that_name_no_file_are_refused_and_many_that_miss_are_counted(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,judgement\nelsewhere/1.png,good\nelsewhere/2.png,good\n")
+    assert train(images, tmp_path / "out", "--labels", str(labels)) == 2
+    assert "--labels: none of 2 lines names a file that is there" in capsys.readouterr().err
+    labels.write_text(labels.read_text() + "test/good/000.png,good\n")
+    assert train(images, tmp_path / "out", "--labels", str(labels)) == 0
+    assert "labels: 2 of 3 lines name files that are not there" in capsys.readouterr().out
+
+
+def test_a_teacher_that_is_no_onnx_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = tmp_path / "teacher.onnx"
+    teacher.write_text("no graph")
+    assert main(["--quiet", "distil", "--teacher", str(teacher), "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "cannot be opened as ONNX" in capsys.readouterr().err
+
+
 def test_two_trainings_do_not_write_into_one_folder(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -167,6 +167,10 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
         "--sign", choices=("+1", "-1"), default="+1", help="-1: the score falls with suspicion (default +1: it rises)"
     )
     parser.add_argument("--size", metavar="PX", help="px it sees, 256 or 640x480 (default: what its input says)")
+    parser.add_argument(
+        "--fit", choices=("stretch", "border"), default="stretch",
+        help="into its size: stretched (default), or in its proportions with a grey border, as YOLO learns",
+    )  # fmt: skip
     parser.add_argument("--colour", choices=("rgb", "bgr"), default="rgb", help="order of the colours (default rgb)")
     parser.add_argument("--scale", type=float, default=255.0, help="pixels are divided by it (default 255: 0 … 1)")
     parser.add_argument("--mean", default="0", help="then this is taken away: a number or R,G,B (default 0)")

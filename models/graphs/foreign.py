@@ -19,12 +19,13 @@ from onnx import TensorProto, helper
 
 from models.errors import InputError, was_asked_to_stop
 from models.graphs.features import INPUT_NAME, open_session
-from models.graphs.foreign_ends import COLOUR_CELLS, PLANES, PREFIX, box_cells, write_ends
+from models.graphs.foreign_ends import COLOUR_CELLS, PLANES, PREFIX, WHERE, box_cells, write_ends
 from models.graphs.foreign_outputs import Asked, Choice, Seen, choose, told_outputs
 from models.graphs.opening import Foreign, unknown_operators
 from models.graphs.writer import FLOAT, UINT8, GraphWriter
 
 Picture = NDArray[np.uint8]
+INT64: Final = TensorProto.INT64
 # As `contracts.manifest.GraphSignature` bounds them.
 MIN_SIDE_PX: Final = 32
 MAX_SIDE_PX: Final = 4096
@@ -32,17 +33,23 @@ MAX_SIDE_PX: Final = 4096
 _MOST_RAISED_ERROR: Final = 1e-3
 # Each copy costs as much as a picture.
 _MOST_COPIES: Final = 8
+# Of the border; what YOLO learns with.
+_GREY: Final = 114.0
 _INSIDE: Final = f"{PREFIX}inside/"
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a graph expects of its picture: (pixel ÷ `scale` − `mean`) ÷ `std`, in the order of its colours."""
+    """What a graph expects of its picture: (pixel ÷ `scale` − `mean`) ÷ `std`, in the order of its colours.
+
+    `has_border`: the picture keeps its proportions, and grey fills the rest, as YOLO learns; else it is stretched.
+    """
 
     is_rgb: bool = True
     scale: float = 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    has_border: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -114,7 +121,10 @@ def wrap(
     has_one_batch = foreign.input_dims[0] is not None or not _takes_two(trial, picture, choice)
     map_shape = choice.map_shape if choice.boxes is None else box_cells(size_hw)
     length = 3 * COLOUR_CELLS**2 if choice.embedding is None else seen[choice.embedding].shape[1]
-    ends = write_ends(choice, seen, size_hw, map_shape, is_falling=is_falling, batch=1 if has_one_batch else "n")
+    ends = write_ends(
+        choice, seen, size_hw, map_shape, is_falling=is_falling, batch=1 if has_one_batch else "n",
+        has_border=prepared.has_border,
+    )  # fmt: skip
     whole = _joined(front, inner, ends)
     whole.graph.input[0].CopyFrom(
         helper.make_tensor_value_info(INPUT_NAME, UINT8, [1 if has_one_batch else "n", "h", "w", 3])
@@ -163,7 +173,10 @@ def _front(foreign: Foreign, size_hw: tuple[int, int], prepared: Preparation, *,
     writer.scope = "front/"
     image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
     planes = writer.op("Transpose", [writer.op("Cast", [image], to=FLOAT)], perm=[0, 3, 1, 2])
-    sized = writer.resized(planes, *size_hw, is_antialiased=True)
+    if prepared.has_border:
+        sized = _bordered(writer, planes, size_hw)
+    else:
+        sized = writer.resized(planes, *size_hw, is_antialiased=True)
     ready = writer.op("Gather", [sized, writer.constant([2, 1, 0])], axis=1) if prepared.is_rgb else sized
     if foreign.input_element == UINT8:
         if not prepared.is_plain:
@@ -181,6 +194,26 @@ def _front(foreign: Foreign, size_hw: tuple[int, int], prepared: Preparation, *,
     writer.output(PLANES, sized, ["n", 3, *size_hw])
     writer.output(PREFIX + foreign.input_name, ready, ["n", "a", "b", "c"], foreign.input_element)
     return writer.model("front")
+
+
+def _bordered(writer: GraphWriter, planes: str, size_hw: tuple[int, int]) -> str:
+    """The picture in its own proportions, centred on grey; where it lies is shown as `WHERE`, px [start, end]."""
+    wanted = writer.constant(np.array(size_hw, np.int64))
+    sides = writer.op("Cast", [writer.op("Shape", [planes], start=2, end=4)], to=FLOAT)
+    shares = writer.op("Div", [writer.constant(np.array(size_hw, np.float32)), sides])
+    fitting = writer.op("Mul", [sides, writer.op("ReduceMin", [shares], keepdims=1)])
+    inner = writer.op("Cast", [writer.op("Max", [writer.op("Round", [fitting]), writer.constant(1.0)])], to=INT64)
+    sizes = writer.op("Concat", [writer.op("Shape", [planes], start=0, end=2), inner], axis=0)
+    resized = writer.op(
+        "Resize", [planes, "", "", sizes], mode="linear", antialias=1, coordinate_transformation_mode="half_pixel"
+    )
+    left_over = writer.op("Sub", [wanted, inner])
+    start = writer.op("Div", [left_over, writer.constant([2])])
+    none = writer.constant([0, 0])
+    pads = writer.op("Concat", [none, start, none, writer.op("Sub", [left_over, start])], axis=0)
+    padded = writer.op("Pad", [resized, pads, writer.constant(_GREY)])
+    writer.output(WHERE, writer.op("Concat", [start, writer.op("Add", [start, inner])], axis=0), [4], INT64)
+    return writer.op("Reshape", [padded, writer.constant([0, 3, *size_hw])])
 
 
 def _copies(foreign: Foreign) -> int:

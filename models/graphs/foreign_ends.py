@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from models.graphs.export import OUTPUTS
 from models.graphs.foreign_outputs import Boxes, Choice, Seen
@@ -18,6 +18,8 @@ from models.graphs.writer import FLOAT, GraphWriter
 PREFIX: Final = "foreign/"
 # The picture at the foreign graph's size, float BGR.
 PLANES: Final = "front/planes"
+# Where the picture lies in it when it has a border: px [top, left, bottom, right].
+WHERE: Final = "front/where"
 # Cells a side on which the picture's colours stand in for an embedding.
 COLOUR_CELLS: Final = 8
 # Boxes that are drawn into the heatmap: the most confident ones.
@@ -39,6 +41,7 @@ def write_ends(
     *,
     is_falling: bool,
     batch: int | str,
+    has_border: bool = False,
 ) -> onnx.ModelProto:
     """The foreign outputs to score, heatmap and embedding.
 
@@ -49,6 +52,7 @@ def write_ends(
         map_shape: cells of the heatmap.
         is_falling: the score falls with suspicion.
         batch: 1, or the name of an open batch.
+        has_border: the picture is not all that the graph saw.
     """
     writer = GraphWriter()
     writer.scope = "ends/"
@@ -62,6 +66,8 @@ def write_ends(
         score, heatmap = _drawn_boxes(writer, taken[choice.score], choice.boxes, size_hw, map_shape)
     else:
         score, heatmap = _scored(writer, choice, taken, seen, map_shape)
+    if has_border and map_shape != (1, 1):
+        heatmap = _without_border(writer, heatmap, size_hw, map_shape)
     if is_falling:
         score, heatmap = writer.op("Neg", [score]), writer.op("Neg", [heatmap])
     if choice.embedding is not None:
@@ -75,6 +81,24 @@ def write_ends(
     ):
         writer.output(name, value, shape)
     return writer.model("ends")
+
+
+def _without_border(writer: GraphWriter, heatmap: str, size_hw: tuple[int, int], map_shape: tuple[int, int]) -> str:
+    """The part of a heatmap [n, h, w] that shows the picture, stretched to all of it."""
+    where = writer.op("Cast", [writer.input(WHERE, TensorProto.INT64, [4])], to=FLOAT)
+    cells = np.array(map_shape, np.float32) / np.array(size_hw, np.float32)
+    on_map = writer.op("Mul", [where, writer.constant(np.tile(cells, 2))])
+    start, end = (
+        writer.op(
+            "Cast",
+            [writer.op(edge, [writer.op("Slice", [on_map, writer.constant([first]), writer.constant([first + 2])])])],
+            to=TensorProto.INT64,
+        )
+        for edge, first in (("Floor", 0), ("Ceil", 2))
+    )
+    shown = writer.op("Slice", [heatmap, start, end, writer.constant([1, 2])])
+    plane = writer.resized(writer.op("Unsqueeze", [shown, writer.constant([1])]), *map_shape, is_antialiased=False)
+    return writer.op("Squeeze", [plane, writer.constant([1])])
 
 
 def _scored(

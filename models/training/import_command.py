@@ -108,7 +108,7 @@ def _prepared(arguments: argparse.Namespace) -> Preparation:
         raise InputError(f"--std: expected more than 0, got {arguments.std!r}")
     if not 0 < arguments.scale < math.inf:
         raise InputError(f"--scale: expected more than 0, got {arguments.scale}")
-    return Preparation(arguments.colour == "rgb", arguments.scale, mean, std)
+    return Preparation(arguments.colour == "rgb", arguments.scale, mean, std, arguments.fit == "border")
 
 
 def _colours(option: str, text: str) -> tuple[float, ...]:

@@ -123,12 +123,15 @@ def notes_of(done: Scored, limits: Limits) -> list[str]:
     """What a reader should know of the graph and of what its limits rest on."""
     foreign, wrapped, is_defective = done.asked.foreign, done.wrapped, done.is_defective
     height, width = wrapped.size_hw
+    fitted = "fitted with a grey border into" if done.asked.prepared.has_border else "stretched to"
     notes = [
-        f"graph: {foreign.file_name}, SHA-256 {foreign.sha256}; pictures are stretched to {width} × {height} px",
+        f"graph: {foreign.file_name}, SHA-256 {foreign.sha256}; pictures are {fitted} {width} × {height} px",
         *foreign.notes,
         *wrapped.choice.notes,
         _FLATTERS,
     ]
+    if wrapped.choice.boxes is not None and not done.asked.prepared.has_border:
+        notes.append("boxes: a YOLO learns with a grey border; if this one did, give --fit border")
     every = np.r_[done.placed_scores, done.held_out_scores]
     defective = np.r_[is_defective, done.is_held_out_defective]
     if len(every) > 1 and len(np.unique(every)) == 1:

@@ -121,7 +121,9 @@ def test_a_station_takes_an_imported_package_of_boxes(
     assert brought_in(graph, images, tmp_path / "out") == 0
     package = open_package(tmp_path / "out/package")
     assert activated(package) <= package.manifest.golden.tolerance
-    assert "boxes of 2 classes" in capsys.readouterr().out
+    told_of_it = capsys.readouterr().out
+    assert "boxes of 2 classes" in told_of_it
+    assert "give --fit border" in told_of_it
     picture, _ = draw(Plate("test/spot", "s1", 250))
     told = run(package, picture)
     assert told["score"] == pytest.approx(0.5 * 250 / 255, abs=1e-5)
@@ -208,6 +210,33 @@ def test_pictures_are_prepared_as_the_graph_was_taught(
     picture = np.full((SIDE_PX, SIDE_PX, 3), (110, 220, 230), np.uint8)
     score = run(open_package(tmp_path / "out/package"), picture)["score"].item()
     assert score == pytest.approx(expected / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["scores", "boxes"])
+def test_a_border_keeps_proportions_and_its_heatmap_shows_the_picture_alone(
+    images: Path, tmp_path: Path, kind: str
+) -> None:
+    if kind == "scores":
+        graph = foreign_graphs.scores(tmp_path / "g.onnx", is_falling=True)
+    else:
+        graph = foreign_graphs.boxes(tmp_path / "g.onnx", version=8)
+    sign = ["--sign", "-1"] * (kind == "scores")
+    assert brought_in(graph, images, tmp_path / "out", "--fit", "border", *sign) == 0
+    package = open_package(tmp_path / "out/package")
+    assert activated(package) <= package.manifest.golden.tolerance
+    # Twice as wide as high: the graph sees it in the middle half, 16 px of grey above and below.
+    picture = np.full((64, 128, 3), 40, np.uint8)
+    picture[48:, 96:] = 200
+    told = run(package, picture)
+    share = 1.0 if kind == "scores" else 0.5
+    heatmap = told["heatmap"][0] / share
+    assert told["score"] == pytest.approx(share * 200 / 255, abs=0.02)
+    height, width = heatmap.shape
+    assert heatmap[-2, -2] == pytest.approx(200 / 255, abs=0.02)
+    if kind == "scores":
+        # The border's grey of 114 shows nowhere. Boxes at the edge see it, and say so.
+        assert heatmap[: height // 2].mean() == pytest.approx(40 / 255, abs=0.01)
+        assert heatmap[-height // 8 :, : width // 2].mean() == pytest.approx(40 / 255, abs=0.01)
 
 
 def test_an_older_operator_set_gives_the_same_scores(images: Path, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.__main__ import main
 from models.errors import InputError
-from models.graphs.opening import open_foreign
+from models.graphs.foreign import Preparation, Wrapped, wrap
+from models.graphs.foreign_outputs import Asked
+from models.graphs.opening import Foreign, open_foreign
 from models.settings import Settings
 from models.training import import_command
 from tests.models import foreign_graphs
@@ -284,3 +286,18 @@ def test_foreign_is_no_way_to_train(images: Path, tmp_path: Path, capsys: pytest
     asked = ["train", "--images", str(images), "--layout", "mvtec", "--product", "plate", "--detector", "foreign"]
     assert main(["--quiet", *asked, "--backbone", "compact", "--size", "64", "--out", str(tmp_path / "out")]) == 2
     assert "foreign" in capsys.readouterr().err
+
+
+def test_a_raised_operator_set_that_changes_the_outputs_is_refused(tmp_path: Path) -> None:
+    graph, other = (
+        open_foreign(foreign_graphs.scores(tmp_path / name, opset=13, is_falling=is_falling), most_bytes=MOST_BYTES)
+        for name, is_falling in (("g.onnx", False), ("h.onnx", True))
+    )
+    picture = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
+
+    def wrapped(foreign: Foreign) -> Wrapped:
+        return wrap(foreign, picture, size_hw=None, prepared=Preparation(), asked=Asked(), is_falling=False, threads=1)
+
+    assert wrapped(graph).size_hw == (SIDE_PX, SIDE_PX)
+    with pytest.raises(InputError, match="changes when the operator set is raised"):
+        wrapped(replace(graph, before=other.before))

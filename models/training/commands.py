@@ -15,14 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.codec import encode
 from contracts.ids import Name
 from contracts.jobs import (
-    EVALUATION_NAME,
-    PACKAGE_FOLDER,
-    PROGRESS_NAME,
     EvaluationReport,
     TrainingImage,
     TrainingJob,
 )
-from contracts.manifest import MANIFEST_NAME
 from contracts.vocabulary import DetectorKind
 from models.clock import SystemClock
 from models.data.labels import read_labels
@@ -35,9 +31,9 @@ from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
 from models.training.job import run_job
+from models.training.results import REPORT_NAME, check_out
 
 _log = logging.getLogger(__name__)
-_REPORT: Final = "report.json"
 # Names of the job that people know by another one.
 _OPTIONS: Final = {"size_px": "--size", "seed": "--seed", "threads": "--threads", "backbone": "--backbone"}
 
@@ -52,11 +48,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
     )
     job = _job(arguments, found.images, out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _check_out(out)
-    except OSError as error:
-        raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
+    check_out(out, (REPORT_NAME, REPORT_PAGE))
     bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
     if sys.stderr.isatty():
         # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
@@ -64,7 +56,7 @@ def train(arguments: argparse.Namespace) -> None:
     try:
         report = run_job(
             job, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: _write_reports(job, told, out, settings), beside=(_REPORT, REPORT_PAGE),
+            before_last=lambda told: _write_reports(job, told, out, settings), beside=(REPORT_NAME, REPORT_PAGE),
             budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
         )  # fmt: skip
     finally:
@@ -72,20 +64,8 @@ def train(arguments: argparse.Namespace) -> None:
     _print_report(report, out)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a folder with files under the names of results that no training left there: they would be replaced."""
-    package = out / PACKAGE_FOLDER
-    names = [name for name in (EVALUATION_NAME, _REPORT, REPORT_PAGE) if (out / name).exists()]
-    is_ours = (out / PROGRESS_NAME).is_file() or (package / MANIFEST_NAME).is_file()
-    foreign = [] if is_ours else names
-    if package.exists() and not (package / MANIFEST_NAME).is_file():
-        foreign.append(PACKAGE_FOLDER)
-    if foreign:
-        raise InputError(f"--out: {out} holds {', '.join(foreign)}, which no training left there; give another folder")
-
-
 def _write_reports(job: TrainingJob, report: EvaluationReport, out: Path, settings: Settings) -> None:
-    write_whole(out / _REPORT, encode(report))
+    write_whole(out / REPORT_NAME, encode(report))
     try:
         page = render_page(job, report, open_package(out / "package"), settings)
         write_whole(out / REPORT_PAGE, page.encode())
@@ -137,7 +117,7 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
         )
         lines.append(f"{measured.variant}: {figures}{'' if measured.is_included else ' (left out)'}")
     lines += [f"note: {note}" for note in report.notes]
-    lines += told_left_out(report.left_out, f"all of them in {out / _REPORT}")
+    lines += told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}")
     lines.append(f"{report.training_seconds:.1f} s; written to {out}")
     if (out / REPORT_PAGE).is_file():
         lines.append(f"report: {out / REPORT_PAGE}")

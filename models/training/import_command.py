@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.codec import encode
 from contracts.ids import Name
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport
-from contracts.manifest import MANIFEST_NAME, MAX_PACKAGE_BYTES
+from contracts.jobs import EvaluationReport
+from contracts.manifest import MAX_PACKAGE_BYTES
 from models.clock import SystemClock
 from models.data.labels import read_labels
 from models.data.layouts import read_folder
@@ -30,8 +30,8 @@ from models.reporting.progress_bar import ProgressBar
 from models.settings import read_settings
 from models.training.import_scores import Import
 from models.training.importing import run_import
+from models.training.results import REPORT_NAME, check_out
 
-_REPORT: Final = "report.json"
 # The rest of a package is for golden pictures and our own nodes.
 _MOST_GRAPH_BYTES: Final = MAX_PACKAGE_BYTES // 4 * 3
 
@@ -41,7 +41,7 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     _check_product(arguments.product)
     size_hw, prepared = _size(arguments.size), _prepared(arguments)
-    _check_out(out)
+    check_out(out, (REPORT_NAME,))
     foreign = open_foreign(arguments.file, most_bytes=min(settings.max_weights_bytes, _MOST_GRAPH_BYTES))
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     found = read_folder(
@@ -59,7 +59,7 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     try:
         report = run_import(
             asked, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: write_whole(out / _REPORT, encode(told)), beside=(_REPORT,),
+            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)), beside=(REPORT_NAME,),
         )  # fmt: skip
     finally:
         bar.close()
@@ -71,21 +71,6 @@ def _check_product(product: str) -> None:
         TypeAdapter(Name).validate_python(product)
     except ValidationError as error:
         raise InputError(f"--product: expected small letters, digits, - and _, at most 63, got {product!r}") from error
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder with files under the names of results that neither a training nor an import left there."""
-    package = out / PACKAGE_FOLDER
-    is_ours = (out / PROGRESS_NAME).is_file() or (package / MANIFEST_NAME).is_file()
-    strangers = [name for name in (EVALUATION_NAME, _REPORT) if (out / name).exists() and not is_ours]
-    if package.exists() and not (package / MANIFEST_NAME).is_file():
-        strangers.append(PACKAGE_FOLDER)
-    if strangers:
-        raise InputError(f"--out: {out} holds {', '.join(strangers)}, which no import left there; give another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -132,7 +117,7 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
         f"{report.backbone}, {report.backbone_weights_source}",
         f"{len(report.holdout)} held-out pictures: {figures}",
         *(f"note: {note}" for note in report.notes),
-        *told_left_out(report.left_out, f"all of them in {out / _REPORT}"),
+        *told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}"),
         f"{report.training_seconds:.1f} s; written to {out}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

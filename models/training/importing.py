@@ -7,24 +7,21 @@ cross-fitted ones; whether the foreign graph has learnt from these pictures nobo
 (`graphs.foreign`). Called by `import_command`.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import numpy as np
 
-from contracts.codec import encode
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, EvaluationReport
-from contracts.vocabulary import PartUse, TrainingState
+from contracts.jobs import EvaluationReport
+from contracts.vocabulary import PartUse
 from models.clock import Clock
 from models.data.parts import Gallery, read_gallery
-from models.errors import CancelledError, InputError, was_asked_to_stop
-from models.files import Replacement, alone_in, as_unwritable, write_whole
+from models.errors import InputError
 from models.graphs.foreign import wrap
 from models.settings import Settings
 from models.training.import_package import Told, report_of, write_import
 from models.training.import_scores import Import, Runner, Scored, limits_of, notes_of
 from models.training.progress import Progress, Watch
+from models.training.results import leave_results
 
 
 def run_import(
@@ -52,35 +49,15 @@ def run_import(
         InputError: the graph or the pictures cannot be used; nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
-    folder = asked.out
-    results = Replacement(folder, (EVALUATION_NAME, PACKAGE_FOLDER, *beside))
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(alone_in(folder))
-            results.recover()
-        except OSError as error:
-            raise as_unwritable(error, folder) or error from error
-        progress = Progress(folder, asked.training_id, clock, watch)
-        try:
-            report = _run(asked, settings, clock, progress, left_out=left_out, make_room=results.begin)
-            if before_last is not None:
-                before_last(report)
-            write_whole(folder / EVALUATION_NAME, encode(report))
-        except BaseException as error:
-            shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
-            results.undo()
-            refusal = as_unwritable(error, folder)
-            if was_asked_to_stop(error):
-                progress.finish(TrainingState.CANCELLED, "asked to stop")
-                raise CancelledError from error
-            progress.finish(TrainingState.FAILED, str(refusal or error) or type(error).__name__)
-            if refusal is not None:
-                raise refusal from error
-            raise
-        results.keep()
-        progress.finish(TrainingState.FINISHED)
-    return report
+    return leave_results(
+        asked.out,
+        asked.training_id,
+        clock,
+        lambda progress, make_room: _run(asked, settings, clock, progress, left_out=left_out, make_room=make_room),
+        watch=watch,
+        before_last=before_last,
+        beside=beside,
+    )
 
 
 def _run(

@@ -7,9 +7,7 @@ Called by `__main__` (run-job, train).
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,17 +15,15 @@ from typing import Final
 import numpy as np
 import onnx
 
-from contracts.codec import encode
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, EvaluationReport, TrainingJob
-from contracts.vocabulary import DetectorKind, PartUse, TrainingState, Variant
+from contracts.jobs import EvaluationReport, TrainingJob
+from contracts.vocabulary import DetectorKind, PartUse, Variant
 from models.clock import Clock
 from models.data.looks import draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, dataset_digest, read_gallery, read_mask
 from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
-from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
-from models.files import Replacement, alone_in, as_unwritable, write_whole
+from models.errors import InputError, QuantizationError
 from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front
 from models.graphs.quantization import CALIBRATION_PICTURES, quantize
@@ -38,6 +34,7 @@ from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.progress import Progress, Watch
+from models.training.results import leave_results
 
 _log = logging.getLogger(__name__)
 # Further looks: enough for a few labels, bounded for many.
@@ -100,36 +97,17 @@ def run_job(
             nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
-    folder = Path(job.output_dir)
-    results = Replacement(folder, (EVALUATION_NAME, PACKAGE_FOLDER, *beside))
-    with ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(alone_in(folder))
-            results.recover()
-        except OSError as error:
-            raise as_unwritable(error, folder) or error from error
-        progress = Progress(folder, job.training_id, clock, watch)
-        try:
-            report = _run(job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=results.begin)
-            if before_last is not None:
-                before_last(report)
-            write_whole(folder / EVALUATION_NAME, encode(report))
-        except BaseException as error:
-            shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
-            results.undo()
-            refusal = as_unwritable(error, folder)
-            if was_asked_to_stop(error):
-                progress.finish(TrainingState.CANCELLED, "asked to stop")
-                raise CancelledError from error
-            progress.finish(TrainingState.FAILED, str(refusal or error) or type(error).__name__)
-            if refusal is not None:
-                raise refusal from error
-            raise
-        # From here on others may have taken the package: nothing sweeps it any more.
-        results.keep()
-        progress.finish(TrainingState.FINISHED)
-    return report
+    return leave_results(
+        Path(job.output_dir),
+        job.training_id,
+        clock,
+        lambda progress, make_room: _run(
+            job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room
+        ),
+        watch=watch,
+        before_last=before_last,
+        beside=beside,
+    )
 
 
 def _run(

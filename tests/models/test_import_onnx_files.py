@@ -278,7 +278,7 @@ def test_a_folder_with_somebody_elses_results_is_kept(refused: Callable[..., str
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/report.json").write_text("mine")
     told = refused(foreign_graphs.scores(tmp_path / "g.onnx"), "--out", str(tmp_path / "elsewhere"))
-    assert "holds report.json, which no import left there" in told
+    assert "holds report.json, which no training or import left there" in told
     assert (tmp_path / "elsewhere/report.json").read_text() == "mine"
 
 

@@ -114,7 +114,7 @@ def test_evaluation_appears_last_and_its_failure_brings_the_earlier_results_back
         write_whole(path, content)
         raise OSError(errno.ENOSPC, "no space left")
 
-    monkeypatch.setattr("models.training.job.write_whole", note)
+    monkeypatch.setattr("models.training.results.write_whole", note)
     assert train(images, out, "--seed", "7") == 2
     assert "the disk is full" in capsys.readouterr().err
     assert seen == [{".earlier", ".lock", "package", "progress.json", "report.json", "report.html"}]
@@ -149,7 +149,7 @@ def test_files_that_no_training_left_are_not_replaced(
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     assert train(images, tmp_path / "out") == 2
-    assert f"holds {name.partition('/')[0]}, which no training left there" in capsys.readouterr().err
+    assert f"holds {name.partition('/')[0]}, which no training or import left there" in capsys.readouterr().err
     assert mine.read_text() == "mine"
 
 

@@ -253,7 +253,7 @@ def test_stop_between_stages_leaves_no_package(
     def stop(*_arguments: object) -> None:
         raise CancelledError
 
-    monkeypatch.setattr("models.training.job.write_whole", stop)
+    monkeypatch.setattr("models.training.results.write_whole", stop)
     job = make_job(tmp_path, parts(tmp_path, 12))
     with pytest.raises(CancelledError):
         run_job(job, settings, SystemClock())

@@ -35,6 +35,8 @@ class TrainingSet:
     extra_features: Features | None = None
     extra_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     extra_masks: dict[int, Floats] = field(default_factory=dict)
+    # Channels of each of the trunk's stages, in their order; empty: all are of one.
+    stages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ the part's group; without a gain there it counts nothing, so the detector is nev
 given. Called by `training`.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from contracts.vocabulary import DetectorKind
 from models.data.splits import group_folds
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
+from models.detectors.evidence import Scale
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
@@ -41,18 +41,6 @@ _LEAST_GAIN: Final = 0.005
 _GOOD_ENOUGH: Final = 0.9
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """Puts logits on a common scale: 0 where sound parts end, 1 a sound spread further."""
-
-    offset: float = 0.0
-    spread: float = 1.0
-
-    def evidence(self, logits: Floats) -> Floats:
-        raised: Floats = np.logaddexp(0, (logits - self.offset) / self.spread).astype(np.float32)
-        return raised
-
-
 class Mixed:
     """See the module."""
 
@@ -64,10 +52,10 @@ class Mixed:
         self._bank = bank or MemoryBank()
         self._settings = settings or HeadSettings(threads=threads)
         self._head: HeadWeights | None = None
-        self._scale = _Scale()
+        self._scale = Scale()
         self.head_weight = 0.0
         self._summary: SummaryWeights | None = None
-        self._summary_scale = _Scale()
+        self._summary_scale = Scale()
         self.summary_weight = 0.0
 
     @property
@@ -166,21 +154,15 @@ class Mixed:
         maps = writer.op("Reshape", [large, writer.constant([-1, grid_h, grid_w])])
         if self._summary is not None:
             said = write_summary(writer, self._summary, features)
-            score = writer.op("Add", [score, _write_evidence(writer, said, self._summary_scale, self.summary_weight)])
+            score = writer.op("Add", [score, self._summary_scale.write(writer, said, self.summary_weight)])
             writer.scope = "mixed/"
         if self._head is None:
             return score, maps
         logits = write_head(writer, self._head, features)
         logits = writer.op("Reshape", [logits, writer.constant([-1, grid_h, grid_w])])
         best = write_top_mean(writer, logits, grid_h * grid_w, HEAD_TOP_CELLS)
-        raised = writer.op("Add", [score, _write_evidence(writer, best, self._scale, self.head_weight)])
-        return raised, writer.op("Add", [maps, _write_evidence(writer, logits, self._scale, self.head_weight)])
-
-
-def _write_evidence(writer: GraphWriter, logits: str, scale: _Scale, weight: float) -> str:
-    centred = writer.op("Sub", [logits, writer.constant(scale.offset)])
-    scaled = writer.op("Mul", [centred, writer.constant(1 / scale.spread)])
-    return writer.op("Mul", [writer.op("Softplus", [scaled]), writer.constant(weight)])
+        raised = writer.op("Add", [score, self._scale.write(writer, best, self.head_weight)])
+        return raised, writer.op("Add", [maps, self._scale.write(writer, logits, self.head_weight)])
 
 
 def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
@@ -200,13 +182,6 @@ def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
     return folds
 
 
-def _sound_scale(logits: Floats, *, margin: float = 0.0) -> _Scale:
-    """Evidence begins `margin` reaches beyond the end of sound parts and doubles its pace every half reach."""
-    middle, high = np.quantile(logits, [0.5, 0.98])
-    reach = float(max(high - middle, 1e-3))
-    return _Scale(float(high) + margin * reach, reach / 2)
-
-
 def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     """Half AUROC, half the mean recall over overkill 0 … 5 %: what counts at the line is the low-overkill end."""
     sound = np.sort(scores[~is_defective])
@@ -218,7 +193,7 @@ def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     return 0.5 * auroc + 0.5 * recall
 
 
-def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tuple[_Scale, float, str]:
+def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tuple[Scale, float, str]:
     """From where evidence begins and how much it counts: the best by cross-fitted scores; 0 without a gain.
 
     What sound parts gain lifts the limits, and that blinds the bank to every kind that nobody has labelled; so only
@@ -228,9 +203,9 @@ def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tu
     end = float(np.quantile(sound, _END))
     bearable = _MOST_LIFT * (end - float(np.median(sound)))
     without = separation(base, is_defective)
-    best: tuple[float, float, _Scale, float] | None = None
+    best: tuple[float, float, Scale, float] | None = None
     for margin in _MARGINS:
-        scale = _sound_scale(logits[~is_defective], margin=margin)
+        scale = Scale.fit(logits[~is_defective], end=_END, margin=margin)
         evidence = scale.evidence(logits)
         for weight in _WEIGHTS:
             total = base + np.float32(weight) * evidence
@@ -243,7 +218,7 @@ def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tu
                 best = (quality, lift, scale, weight)
     if best is None or best[0] < without + _LEAST_GAIN:
         found = "no option" if best is None else f"{best[0]:.3f}"
-        return _Scale(), 0.0, f"counts 0 (quality on unseen groups without it {without:.3f}, with it {found})"
+        return Scale(), 0.0, f"counts 0 (quality on unseen groups without it {without:.3f}, with it {found})"
     quality, lift, scale, weight = best
     return (
         scale,

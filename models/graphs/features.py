@@ -23,6 +23,7 @@ Features = NDArray[np.float16]
 INPUT_NAME: Final = "image"
 FEATURES_NAME: Final = "features"
 TRUNK_SCOPE: Final = "trunk"
+_STAGES: Final = ("stride8", "stride16")
 _MEAN: Final = np.array((0.485, 0.456, 0.406), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
 _STD: Final = np.array((0.229, 0.224, 0.225), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
 
@@ -39,7 +40,7 @@ def build_front(trunk: Trunk, *, size_px: int, grid: int) -> onnx.ModelProto:
     normal = writer.op("Mul", [centred, writer.constant((1 / _STD).astype(np.float32))])
     stages = writer.inline(trunk.fragment, {"image": normal}, TRUNK_SCOPE)
     writer.scope = "grid/"
-    joined = writer.op("Concat", [_on_grid(writer, stages[name], grid) for name in ("stride8", "stride16")], axis=1)
+    joined = writer.op("Concat", [_on_grid(writer, stages[name], grid) for name in _STAGES], axis=1)
     writer.output(FEATURES_NAME, joined, ["n", "d", grid, grid])
     return writer.model("front")
 
@@ -51,6 +52,20 @@ def _on_grid(writer: GraphWriter, stage: str, grid: int) -> str:
     )
     # Not antialiased: the factor is 2 at most, where plain linear is the mean of 2 × 2.
     return writer.resized(pooled, grid, grid, is_antialiased=False)
+
+
+def stage_channels(trunk: Trunk) -> tuple[int, ...]:
+    """How many channels each stage of the trunk has, in the order in which the features hold them."""
+    writer = GraphWriter()
+    image = writer.input(INPUT_NAME, FLOAT, [1, 3, "h", "w"])
+    stages = writer.inline(trunk.fragment, {"image": image}, TRUNK_SCOPE)
+    for name in _STAGES:
+        writer.output(name, stages[name], [1, "d", "sh", "sw"])
+    # Asked of the graph itself: a trunk from outside may not say it anywhere.
+    told = open_session(writer.model("stages"), 1).run(
+        list(_STAGES), {INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)}
+    )
+    return tuple(int(stage.shape[1]) for stage in told)
 
 
 def open_session(model: onnx.ModelProto | bytes, threads: int) -> ort.InferenceSession:

@@ -25,7 +25,7 @@ from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
 from models.errors import InputError, QuantizationError
 from models.graphs.export import build_graph
-from models.graphs.features import FeatureExtractor, build_front
+from models.graphs.features import FeatureExtractor, build_front, stage_channels
 from models.graphs.quantization import CALIBRATION_PICTURES, quantize
 from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
@@ -64,6 +64,7 @@ class _Work:
     parts: list[Part]
     kind: DetectorKind
     progress: Progress
+    stages: tuple[int, ...]
     has_looks: bool = True
 
 
@@ -144,7 +145,7 @@ def _run(
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )
-    work = _Work(job, gallery, parts, kind, progress)
+    work = _Work(job, gallery, parts, kind, progress, stage_channels(trunk))
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
     fronts = _fronts(work, front, notes)
     if budget_s is not None:
@@ -295,6 +296,7 @@ def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) 
         extra_features=features[len(parts) :] if len(rows) else None,
         extra_rows=rows,
         extra_masks=extra_masks,
+        stages=work.stages,
     )
 
 

@@ -37,7 +37,7 @@ judgements_per_s = 30
 
 [[step]]
 at_part = 150
-new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.13, high = 0.18 } }
+new_defect = { kind = "chatter", rate = 0.18, severity = { low = 0.11, high = 0.15 } }
 """
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from contracts.vocabulary import DetectorKind
 from models.detectors.base import Detector, TrainingSet
 from models.detectors.head import HeadSettings
-from models.detectors.memory_bank import MemoryBank, MemoryBankSettings, greedy_centres
+from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import Mixed, separation
+from models.detectors.nearest_cells import MemoryBankSettings, greedy_centres
 from models.errors import InputError
 from models.graphs.features import open_session
 from models.graphs.writer import FLOAT, GraphWriter
@@ -107,8 +108,8 @@ def test_parts_of_one_group_share_a_fold_in_the_bank() -> None:
     bank = MemoryBank(MemoryBankSettings(cells=4000))
     fitted = bank.fit(paired, seed=0, check=lambda _share: None)
     own, _ = bank.score(twins)
-    # A copy in another fold would give the score of a part that the bank holds.
-    assert (fitted.cross_fitted_scores > own + 0.5).all()
+    # A copy in another fold would give about the score of a part that the detector holds.
+    assert (fitted.cross_fitted_scores > 2 * own).all()
 
 
 def test_head_learns_from_image_labels_what_the_bank_cannot_see() -> None:

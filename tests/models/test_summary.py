@@ -4,8 +4,9 @@
 import numpy as np
 
 from models.detectors.base import TrainingSet
-from models.detectors.memory_bank import MemoryBank, MemoryBankSettings
+from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import Mixed, separation
+from models.detectors.nearest_cells import MemoryBankSettings
 from models.detectors.summary import train_summary, write_summary
 from models.graphs.features import open_session
 from models.graphs.writer import FLOAT, GraphWriter
@@ -29,20 +30,20 @@ def _mixed() -> Mixed:
 
 
 def test_change_that_is_weak_in_every_cell_is_learned_from_two_dozen_labels() -> None:
-    training = _training(120, 24, everywhere=0.8)
+    training = _training(120, 24, everywhere=0.5)
     mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
     for detector in (mixed, bank):
         detector.fit(training, seed=0, check=lambda _share: None)
-    unseen = np.concatenate([_parts(100, 11), _parts(50, 12, everywhere=0.8)])
+    unseen = np.concatenate([_parts(100, 11), _parts(50, 12, everywhere=0.5)])
     is_defective = np.arange(150) >= 100
     learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (mixed, bank))
     assert mixed.summary_weight > 0
-    assert learned > 0.95
-    assert learned > alone + 0.2
+    assert learned > 0.9
+    assert learned > alone + 0.1
 
 
 def test_sound_parts_gain_next_to_nothing_from_the_summary() -> None:
-    training = _training(150, 24, everywhere=0.8)
+    training = _training(150, 24, everywhere=0.5)
     mixed, bank = _mixed(), MemoryBank(MemoryBankSettings(cells=200))
     for detector in (mixed, bank):
         detector.fit(training, seed=0, check=lambda _share: None)

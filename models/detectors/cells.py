@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Grid features as cells of 2 × 2, their direction, and how far a cell's distance stands out at its place.
+
+`direction` divides each stage of the trunk by its length in that
+cell, so that contrast and brightness, which scale a cell as a whole, hardly count. Does not measure distances. Used by
+`nearest_cells`, `white_distance` and `memory_bank`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import Features, Floats
+from models.graphs.writer import GraphWriter
+
+POOL: Final = 2
+_CHUNK: Final = 32
+# Below this length a cell has no direction; it keeps the noise of half precision from becoming one.
+_LEAST_LENGTH: Final = 1e-3
+# A place's own statistics count as much as all places together once this many sound parts were seen.
+PRIOR_PARTS: Final = 20
+
+
+def pooled(features: Features) -> Features:
+    """Means of 2 × 2: [n, d, g, g] → [n, d, g/2, g/2], float16."""
+    count, channels, height, width = features.shape
+    cells = np.empty((count, channels, height // POOL, width // POOL), np.float16)
+    for start in range(0, count, _CHUNK):
+        block = features[start : start + _CHUNK].astype(np.float32)
+        shape = (len(block), channels, height // POOL, POOL, width // POOL, POOL)
+        cells[start : start + _CHUNK] = block.reshape(shape).mean((3, 5))
+    return cells
+
+
+def direction(cells: Features, stages: tuple[int, ...]) -> Features:
+    """Each stage's channels divided by their length, cell by cell: [n, d, h, w] → [n, d, h, w], float16."""
+    found = np.empty(cells.shape, np.float16)
+    for start in range(0, len(cells), _CHUNK):
+        block, at = cells[start : start + _CHUNK].astype(np.float32), 0
+        for channels in stages:
+            stage = block[:, at : at + channels]
+            length = np.sqrt((stage * stage).sum(1, keepdims=True)) + np.float32(_LEAST_LENGTH)
+            found[start : start + _CHUNK, at : at + channels] = stage / length
+            at += channels
+    return found
+
+
+def write_pooled(writer: GraphWriter, features: str) -> str:
+    """The same in the graph."""
+    return writer.op("AveragePool", [features], kernel_shape=[POOL, POOL], strides=[POOL, POOL])
+
+
+def write_direction(writer: GraphWriter, cells: str, stages: tuple[int, ...]) -> str:
+    """The same in the graph."""
+    parts = [cells]
+    if len(stages) > 1:
+        parts = writer.ops("Split", [cells, writer.constant(list(stages))], len(stages), axis=1)
+    axis = writer.constant([1])
+    turned = []
+    for part in parts:
+        length = writer.op("Sqrt", [writer.op("ReduceSumSquare", [part, axis], keepdims=1)])
+        turned.append(writer.op("Div", [part, writer.op("Add", [length, writer.constant(_LEAST_LENGTH)])]))
+    return turned[0] if len(turned) == 1 else writer.op("Concat", turned, axis=1)
+
+
+@dataclass(frozen=True)
+class PlaceScale:
+    """Distances in units of what sound parts show at that place, so that borders and busy regions do not shout."""
+
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def fit(cls, sound: Floats) -> "PlaceScale":
+        """From cross-fitted distances of sound parts [n, h, w]; places are smoothed and drawn to the overall values."""
+        own_share = len(sound) / (len(sound) + PRIOR_PARTS)
+        mean = own_share * _smoothed(sound.mean(0)) + (1 - own_share) * sound.mean()
+        spread = np.sqrt(own_share * _smoothed(sound.var(0)) + (1 - own_share) * sound.var())
+        return cls(mean.astype(np.float32), (spread + 1e-6).astype(np.float32))
+
+    def apply(self, distances: Floats) -> Floats:
+        """[n, h, w] → [n, h, w]."""
+        return ((distances - self.mean) / self.spread).astype(np.float32)
+
+    def write(self, writer: GraphWriter, distances: str) -> str:
+        """The same in the graph."""
+        centred = writer.op("Sub", [distances, writer.constant(self.mean)])
+        return writer.op("Mul", [centred, writer.constant((1 / self.spread).astype(np.float32))])
+
+
+def _smoothed(plane: NDArray[np.floating]) -> Floats:
+    """Mean over 3 × 3 with repeated borders."""
+    padded = np.pad(plane, 1, mode="edge")
+    height, width = plane.shape
+    shifted = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return np.asarray(np.mean(shifted, axis=0), np.float32)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distance of each cell to the nearest remembered sound cell: the bank of the memory-bank detector.
+
+PatchCore's way (Roth et al., Towards Total Recall in Industrial Anomaly Detection, 2022): greedy k-centre banks, here
+one for each fold of the sound parts, so that a sound part is measured by the other folds' banks only (a part in the
+bank would score 0); the finished detector uses them all. Stays in float: INT8 distances cost more than they save.
+Called by `memory_bank` only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import Features, Floats
+from models.graphs.writer import GraphWriter
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class MemoryBankSettings:
+    """Sizes of the bank. Time at the station grows with `cells`, time to fit with `candidates`."""
+
+    cells: int = 1000
+    candidates: int = 30_000
+
+
+@dataclass(frozen=True)
+class NearestCells:
+    """`bank` [k, d] of remembered cells."""
+
+    bank: Floats
+
+    @classmethod
+    def fit(
+        cls,
+        cells: Features,
+        fold_of: NDArray[np.int64],
+        rng: np.random.Generator,
+        settings: MemoryBankSettings,
+        check: Callable[[float], None],
+    ) -> "tuple[NearestCells, Floats]":
+        """From cells [n, d, h, w] and each row's fold, −1 for a row not to learn from.
+
+        Returns the bank and each row's distances [n, h, w], without what its own fold remembers.
+        """
+        count = int(fold_of.max()) + 1
+        banks = []
+        for fold in range(count):
+            mine = _rows(cells[fold_of == fold])
+            pick = rng.permutation(len(mine))[: max(1, settings.candidates // count)]
+            banks.append(greedy_centres(mine[pick], max(1, settings.cells // count)))
+            check((fold + 1) / count)
+        nearest = np.stack([_distances(cells, bank) for bank in banks])
+        distances = np.stack(
+            [nearest[[fold for fold in range(count) if fold != own], row].min(0) for row, own in enumerate(fold_of)]
+        )
+        return cls(np.concatenate(banks)), distances
+
+    def distances(self, cells: Features) -> Floats:
+        """[n, d, h, w] → [n, h, w]."""
+        return _distances(cells, self.bank)
+
+    def write(self, writer: GraphWriter, cells: str, height: int, width: int) -> str:
+        """The same in the graph: a matrix product and a minimum."""
+        flat = writer.op("Reshape", [cells, writer.constant([-1, self.bank.shape[1], height * width])])
+        rows = writer.op("Transpose", [flat], perm=[0, 2, 1])
+        product = writer.op("MatMul", [rows, writer.constant((-2 * self.bank.T).astype(np.float32))])
+        squares = writer.constant((self.bank * self.bank).sum(1).astype(np.float32))
+        smallest = writer.op("ReduceMin", [writer.op("Add", [product, squares]), writer.constant([2])], keepdims=0)
+        length = writer.op("ReduceSumSquare", [rows, writer.constant([2])], keepdims=0)
+        squared = writer.op("Max", [writer.op("Add", [smallest, length]), writer.constant(0.0)])
+        return writer.op("Reshape", [writer.op("Sqrt", [squared]), writer.constant([-1, height, width])])
+
+
+def _rows(cells: Features) -> Floats:
+    """[n, d, h, w] → [n h w, d], float32."""
+    moved = cells.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(moved.reshape(-1, moved.shape[-1]), np.float32)
+
+
+def _distances(cells: Features, bank: Floats) -> Floats:
+    squares = (bank * bank).sum(1)
+    chunks = []
+    for start in range(0, len(cells), _CHUNK):
+        block = cells[start : start + _CHUNK]
+        query = _rows(block)
+        squared = (query * query).sum(1) + (squares - 2 * (query @ bank.T)).min(1)
+        chunks.append(np.sqrt(np.maximum(squared, 0)).reshape(len(block), *block.shape[2:]))
+    return np.concatenate(chunks).astype(np.float32)
+
+
+def greedy_centres(rows: Floats, count: int) -> Floats:
+    """Greedy k-centre: each next centre is the row farthest from those chosen. Rows in random order expected."""
+    if len(rows) <= count:
+        return rows.copy()
+    squares = (rows * rows).sum(1)
+    chosen = [0]
+    distance = squares + squares[0] - 2 * (rows @ rows[0])
+    for _ in range(count - 1):
+        farthest = int(distance.argmax())
+        chosen.append(farthest)
+        np.minimum(distance, squares + squares[farthest] - 2 * (rows @ rows[farthest]), out=distance)
+    return rows[chosen].copy()

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distance from what sound parts show, in units of how sound parts vary: of each cell, and of the part as a whole.
+
+Of a cell, after PaDiM (Defard et al., 2021), with one covariance for all places, because a few hundred parts cannot
+give one to each. Of the part, over mean and spread of each channel (Rippel et al., Modeling the Distribution of Normal
+Data, 2021): it sees what is weak everywhere and strong nowhere. Called by `memory_bank` only.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.base import Features, Floats
+from models.detectors.whitening import Whitening
+from models.graphs.writer import GraphWriter
+
+_CHUNK: Final = 32
+# Added to each direction's variance, as a share of the mean one: directions without variance must not shout.
+_RIDGE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class WhiteCells:
+    """Length of each cell's white residual."""
+
+    whitening: Whitening
+
+    @classmethod
+    def fit(cls, cells: Features, fold_of: NDArray[np.int64]) -> "tuple[WhiteCells, Floats]":
+        """From cells [n, d, h, w] and each row's fold, −1 for a row not to learn from.
+
+        Returns the finished measure and each row's distances [n, h, w] by one that had not seen its fold.
+        """
+        finished = cls(Whitening.fit(cells[fold_of >= 0]))
+        distances = np.empty((len(cells), *cells.shape[2:]), np.float32)
+        distances[fold_of < 0] = finished.distances(cells[fold_of < 0])
+        for fold in range(int(fold_of.max()) + 1):
+            seen = (fold_of >= 0) & (fold_of != fold)
+            distances[fold_of == fold] = cls(Whitening.fit(cells[seen])).distances(cells[fold_of == fold])
+        return finished, distances
+
+    def distances(self, cells: Features) -> Floats:
+        """[n, d, h, w] → [n, h, w]."""
+        found = np.empty((len(cells), *cells.shape[2:]), np.float32)
+        for start in range(0, len(cells), _CHUNK):
+            white = self.whitening.apply(cells[start : start + _CHUNK])
+            found[start : start + _CHUNK] = np.sqrt((white * white).sum(1))
+        return found
+
+    def write(self, writer: GraphWriter, cells: str) -> str:
+        """The same in the graph."""
+        white = self.whitening.write(writer, cells)
+        squared = writer.op("ReduceSumSquare", [white, writer.constant([1])], keepdims=0)
+        return writer.op("Sqrt", [squared])
+
+
+@dataclass(frozen=True)
+class WholePart:
+    """Length of the white residual of `[mean, standard deviation]` of each channel over the cells."""
+
+    centre: Floats
+    matrix: Floats
+
+    @classmethod
+    def fit(cls, cells: Features, fold_of: NDArray[np.int64]) -> "tuple[WholePart, Floats]":
+        """As `WhiteCells.fit`; distances [n]."""
+        looks = _looks(cells)
+        finished = cls._of(looks[fold_of >= 0])
+        distances = finished.lengths(looks)
+        for fold in range(int(fold_of.max()) + 1):
+            seen = (fold_of >= 0) & (fold_of != fold)
+            distances[fold_of == fold] = cls._of(looks[seen]).lengths(looks[fold_of == fold])
+        return finished, distances
+
+    @classmethod
+    def _of(cls, looks: Floats) -> "WholePart":
+        centre = looks.mean(0, dtype=np.float64)
+        # Means and spreads, and channels among each other, have their own units: standardised before they are mixed.
+        unit = looks.std(0, dtype=np.float64) + 1e-3 * np.abs(centre) + 1e-6
+        standard = (looks - centre) / unit
+        covariance = standard.T @ standard / max(1, len(looks) - 1)
+        variances, directions = np.linalg.eigh(covariance)
+        variances = np.maximum(variances, 0) + _RIDGE * max(float(variances.mean()), 1e-12)
+        matrix = (directions / np.sqrt(variances)).T / unit
+        return cls(centre.astype(np.float32), matrix.astype(np.float32))
+
+    def distances(self, cells: Features) -> Floats:
+        """[n, d, h, w] → [n]."""
+        return self.lengths(_looks(cells))
+
+    def lengths(self, looks: Floats) -> Floats:
+        """Of looks [n, 2 d]."""
+        white = (looks - self.centre) @ self.matrix.T
+        lengths: Floats = np.sqrt((white * white).sum(1)).astype(np.float32)
+        return lengths
+
+    def write(self, writer: GraphWriter, cells: str) -> str:
+        """The same in the graph: [n, d, h, w] → [n]."""
+        axes = writer.constant([2, 3])
+        mean = writer.op("ReduceMean", [cells, axes], keepdims=1)
+        # Squares of the differences, not the difference of squares: float32 would cancel.
+        off = writer.op("Sub", [cells, mean])
+        variance = writer.op("ReduceMean", [writer.op("Mul", [off, off]), axes], keepdims=1)
+        joined = writer.op("Concat", [mean, writer.op("Sqrt", [variance])], axis=1)
+        flat = writer.op("Reshape", [joined, writer.constant([-1, len(self.centre)])])
+        residual = writer.op("Sub", [flat, writer.constant(self.centre)])
+        white = writer.op("MatMul", [residual, writer.constant(np.ascontiguousarray(self.matrix.T))])
+        return writer.op("Sqrt", [writer.op("ReduceSumSquare", [white, writer.constant([1])], keepdims=0)])
+
+
+def _looks(cells: Features) -> Floats:
+    """Mean and standard deviation of each channel: [n, d, h, w] → [n, 2 d]."""
+    found = np.empty((len(cells), 2 * cells.shape[1]), np.float32)
+    for start in range(0, len(cells), _CHUNK):
+        block = cells[start : start + _CHUNK].astype(np.float32)
+        found[start : start + _CHUNK] = np.concatenate([block.mean((2, 3)), block.std((2, 3))], axis=1)
+    return found

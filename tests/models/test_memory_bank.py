@@ -47,6 +47,7 @@ def test_light_that_scales_a_cell_is_no_defect_but_another_mixture_is() -> None:
     lit[:, :, 2:4, 2:4] *= np.float16(1.6)
     mixed[:, ::2, 2:4, 2:4] *= np.float16(2)
     plain, of_light, of_mixture = (bank.score(each)[1][:, 1, 1] for each in (sound, lit, mixed))
+    assert np.median(plain) < 1
     assert np.median(of_light) < np.median(plain) + 1
     assert (of_mixture > plain.max()).mean() > 0.9
 

@@ -25,7 +25,7 @@ from contracts.jobs import LimitsPolicy
 from models.data.parts import read_picture
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
-from models.graphs.features import FeatureExtractor, build_front
+from models.graphs.features import FeatureExtractor, build_front, stage_channels
 from models.graphs.trunks import resolve
 from models.limits.placing import place_limits
 from models.limits.promises import by_part
@@ -46,6 +46,7 @@ class Tiles:
     features: Features
     is_defective: NDArray[np.bool_]
     groups: NDArray[np.str_]
+    stages: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,24 @@ def read_tiles(folder: Path) -> Tiles:
     sound = [*told["train_good"], *told["test_good"]]
     names = [*sound, *(name for kind in told["test_defect"].values() for name in kind)]
     settings = Settings(is_offline=True)
-    front = build_front(resolve(settings, "compact", None, []), size_px=_SIZE_PX, grid=_GRID)
+    trunk = resolve(settings, "compact", None, [])
+    front = build_front(trunk, size_px=_SIZE_PX, grid=_GRID)
     pictures = (read_picture(folder / name, settings) for name in names)
     return Tiles(
         features=FeatureExtractor(front, threads=1).extract(pictures, len(names)),
         is_defective=np.arange(len(names)) >= len(sound),
         groups=np.array([str(told["group"][name]) for name in names]),
+        stages=stage_channels(trunk),
     )
 
 
 def _fit(bank: MemoryBank, tiles: Tiles, rows: NDArray[np.bool_]) -> Floats:
     """Cross-fitted scores of some of the pictures."""
     training = TrainingSet(
-        features=tiles.features[rows], is_defective=tiles.is_defective[rows], groups=tiles.groups[rows].tolist()
+        features=tiles.features[rows],
+        is_defective=tiles.is_defective[rows],
+        groups=tiles.groups[rows].tolist(),
+        stages=tiles.stages,
     )
     return bank.fit(training, seed=0, check=lambda _share: None).cross_fitted_scores
 

@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
     )
     train.add_argument(
+        "--resume", action="store_true", help="keep the steps that are done until the end, and go on from those kept"
+    )
+    train.add_argument(
         "--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json, report.html"
     )
     train.set_defaults(command=_train)

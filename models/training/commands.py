@@ -23,7 +23,7 @@ from contracts.vocabulary import DetectorKind
 from models.clock import SystemClock
 from models.data.labels import read_labels
 from models.data.layouts import read_folder
-from models.errors import InputError, was_asked_to_stop
+from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import as_unwritable, write_whole
 from models.packages.reading import open_package
 from models.reporting.console import told_left_out
@@ -58,7 +58,12 @@ def train(arguments: argparse.Namespace) -> None:
             job, settings, clock, left_out=found.left_out, watch=bar,
             before_last=lambda told: _write_reports(job, told, out, settings), beside=(REPORT_NAME, REPORT_PAGE),
             budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
+            is_resumable=arguments.resume,
         )  # fmt: skip
+    except CancelledError:
+        if arguments.resume:
+            _log.warning("the steps that were done are kept in %s; the same command goes on from there", out)
+        raise
     finally:
         bar.close()
     _print_report(report, out)

@@ -17,6 +17,7 @@ import onnx
 
 from contracts.jobs import EvaluationReport, TrainingJob
 from contracts.vocabulary import DetectorKind, PartUse, Variant
+from models import __version__
 from models.clock import Clock
 from models.data.looks import draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, dataset_digest, read_gallery, read_mask
@@ -32,6 +33,7 @@ from models.limits.placing import place_limits
 from models.packages.reading import score_pictures
 from models.settings import Settings
 from models.training.budget import plan_within
+from models.training.checkpoints import Checkpoints, digest_of
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.progress import Progress, Watch
 from models.training.results import leave_results
@@ -65,6 +67,7 @@ class _Work:
     kind: DetectorKind
     progress: Progress
     stages: tuple[int, ...]
+    steps: Checkpoints
     has_looks: bool = True
 
 
@@ -78,6 +81,7 @@ def run_job(
     before_last: Callable[[EvaluationReport], None] | None = None,
     beside: Sequence[str] = (),
     budget_s: float | None = None,
+    is_resumable: bool = False,
 ) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder, in place of earlier ones.
 
@@ -92,6 +96,8 @@ def run_job(
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
         beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
+        is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
+            run of this very training; see `checkpoints`.
 
     Raises:
         InputError: the job cannot be done with what it names, or another training writes into its output folder;
@@ -103,7 +109,14 @@ def run_job(
         job.training_id,
         clock,
         lambda progress, make_room: _run(
-            job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room
+            job,
+            settings,
+            clock,
+            progress,
+            left_out=left_out,
+            budget_s=budget_s,
+            make_room=make_room,
+            is_resumable=is_resumable,
         ),
         watch=watch,
         before_last=before_last,
@@ -120,6 +133,7 @@ def _run(
     left_out: Sequence[str],
     budget_s: float | None,
     make_room: Callable[[], None],
+    is_resumable: bool,
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
@@ -145,7 +159,10 @@ def _run(
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )
-    work = _Work(job, gallery, parts, kind, progress, stage_channels(trunk))
+    steps = Checkpoints(
+        Path(job.output_dir) if is_resumable else None, _digest_of_training(job, trunk, dataset_digest(parts)), notes
+    )
+    work = _Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
     fronts = _fronts(work, front, notes)
     if budget_s is not None:
@@ -160,7 +177,16 @@ def _run(
             anew.refused, anew.notes = measured.refused, [*measured.notes, told, *anew.notes]
             done, measured = again, anew
     done.notes.extend(measured.notes)
-    return package_and_report(done, measured, clock, progress, make_room)
+    report = package_and_report(done, measured, clock, progress, make_room)
+    steps.sweep()
+    return report
+
+
+def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> str:
+    """Of all that quantized fronts and features rest on."""
+    elsewhere = {"images", "output_dir", "training_id", "reason", "champion_dir", "champion_package_id"}
+    settings = job.model_dump_json(exclude=elsewhere)
+    return digest_of([__version__, settings, trunk.name, trunk.weights_sha256, dataset_sha256])
 
 
 def _fit(
@@ -206,7 +232,8 @@ def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Fron
     pictures = [work.gallery.pixels(part) for part in work.parts[::step][:CALIBRATION_PICTURES]]
     exact = _Front(Variant.FP32, front)
     try:
-        return [_Front(Variant.INT8_U8S8, quantize(front, pictures)), exact]
+        content = work.steps.content("int8-u8s8.front.onnx", lambda: quantize(front, pictures).SerializeToString())
+        return [_Front(Variant.INT8_U8S8, onnx.load_from_string(content)), exact]
     except QuantizationError as error:
         notes.append(f"int8-u8s8: left out, {error}")
         _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", work.job.training_id, error)
@@ -248,11 +275,10 @@ def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[V
 
 def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
     job = work.job
-    extractor = FeatureExtractor(front, threads=job.threads)
     work.progress.enter("extracting features", 0.4)
     is_mixed = work.kind is DetectorKind.MIXED
     detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
-    training = _training_set(work, extractor, has_looks=is_mixed and work.has_looks)
+    training = _training_set(work, front, has_looks=is_mixed and work.has_looks)
     work.progress.enter("fitting", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]
@@ -265,8 +291,9 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
     return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
 
 
-def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) -> TrainingSet:
+def _training_set(work: _Work, front: onnx.ModelProto, *, has_looks: bool) -> TrainingSet:
     gallery, parts, grid = work.gallery, work.parts, grid_of(work.job.size_px)
+    extractor = FeatureExtractor(front, threads=work.job.threads)
     rng = np.random.default_rng([work.job.seed, 1])
     rows = _rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
     looks = [draw_look(rng) for _ in rows]
@@ -278,7 +305,11 @@ def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) 
         for row, look in zip(rows, looks, strict=True):
             yield look.apply(gallery.pixels(parts[row]))
 
-    features = extractor.extract(pictures(), total, lambda count: work.progress.within(count / total))
+    made_from = [front.SerializeToString(deterministic=True), *(part.image.sha256 for part in parts), rows.tolist()]
+    features = work.steps.array(
+        f"features-{digest_of(made_from)[:16]}.npy",
+        lambda: extractor.extract(pictures(), total, lambda count: work.progress.within(count / total)),
+    )
     masks: dict[int, Floats] = {}
     extra_masks: dict[int, Floats] = {}
     for row, part in enumerate(parts):

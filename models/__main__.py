@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
     train.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
     train.add_argument(
+        "--variants", default="int8-u8s8,fp32", metavar="V,…",
+        help="forms of the graph: int8-u8s8, int8-s8s8, fp16, or all; fp32 is always made (default int8-u8s8,fp32)",
+    )  # fmt: skip
+    train.add_argument(
         "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
     )
     train.add_argument(

@@ -24,16 +24,18 @@ from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
 from models.errors import InputError, QuantizationError
-from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front
-from models.graphs.quantization import CALIBRATION_PICTURES, quantize
+from models.graphs.half import halved
+from models.graphs.quantization import CALIBRATION_PICTURES, evenly, quantize
 from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
-from models.packages.reading import score_pictures
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
+from models.training.joining import Joiner
+from models.training.judging_variants import Candidate
 from models.training.progress import Progress, Watch
+from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
 
 _log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ _TIMED_PICTURES: Final = 4
 _MOST_LOGGED: Final = 20
 # Fraction of a training until the front is quantized.
 _QUANTIZED: Final = 0.15
+# And until its harmful nodes were searched for, before the last fit or beside it.
+_SEARCHED: Final = 0.3
+_SAVED_BESIDE: Final = 0.93
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class _Work:
     kind: DetectorKind
     progress: Progress
     has_looks: bool = True
+
+    @property
+    def calibration(self) -> list[Picture]:
+        """Training pictures only, sound and defective, evenly picked: the same every time."""
+        rows = evenly(len(self.parts), CALIBRATION_PICTURES)
+        return [self.gallery.pixels(self.parts[row]) for row in rows]
 
 
 def run_job(
@@ -150,14 +161,22 @@ def _run(
     if budget_s is not None:
         work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
     done, measured = _fit(work, fronts, trunk, notes, started_s)
-    if measured.chosen.variant != fronts[0].variant:
+    if measured.lost is not None:
         # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
+        began_s = clock.monotonic_s()
         progress.go_back(_QUANTIZED)
-        again, anew = _fit(work, fronts[-1:], trunk, notes, started_s)
+        again, anew = _fit(work, fronts[1:], trunk, notes, started_s)
         if not measured.takes_back(anew):
-            told = f"limits and figures of {anew.chosen.variant} are of a fit of its own, made after that"
-            anew.refused, anew.notes = measured.refused, [*measured.notes, told, *anew.notes]
+            anew.follows(measured)
             done, measured = again, anew
+            now_s = clock.monotonic_s()
+            if budget_s is None or (now_s - started_s) + 2 * (now_s - began_s) <= budget_s:
+                done, measured = _with_nodes_in_float(
+                    work, fronts, trunk, done, measured, notes=notes, started_s=started_s
+                )
+            else:
+                measured.notes.append("budget: no search for the nodes that harm int8-u8s8")
+    _save_beside(work, fronts, done, measured)
     done.notes.extend(measured.notes)
     return package_and_report(done, measured, clock, progress, make_room)
 
@@ -198,18 +217,20 @@ def grid_of(size_px: int) -> int:
 
 
 def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
-    """INT8 first where it comes about: it is what stations run, so the detector is fitted on it."""
+    """INT8 for CPUs first where it comes about: it is what stations run, so the detector is fitted on it. Then fp32."""
     work.progress.enter("quantizing", _QUANTIZED)
-    step = max(1, len(work.parts) // CALIBRATION_PICTURES)
-    # Training pictures only, sound and defective, evenly picked: the same every time.
-    pictures = [work.gallery.pixels(part) for part in work.parts[::step][:CALIBRATION_PICTURES]]
-    exact = _Front(Variant.FP32, front)
-    try:
-        return [_Front(Variant.INT8_U8S8, quantize(front, pictures)), exact]
-    except QuantizationError as error:
-        notes.append(f"int8-u8s8: left out, {error}")
-        _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", work.job.training_id, error)
-        return [exact]
+    fronts = [_Front(Variant.FP32, front)]
+    for variant in dict.fromkeys(work.job.variants):
+        if variant is Variant.FP32:
+            continue
+        try:
+            made = halved(front) if variant is Variant.FP16 else quantize(front, work.calibration, variant)
+        except QuantizationError as error:
+            notes.append(f"{variant}: left out, {error}")
+            _log.warning("training_id=%s variant=%s left_out=%s", work.job.training_id, variant, error)
+            continue
+        fronts.insert(0 if variant is Variant.INT8_U8S8 else len(fronts), _Front(variant, made))
+    return fronts
 
 
 def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Clock, notes: list[str]) -> _Work:
@@ -229,20 +250,69 @@ def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Cloc
     return replace(work, parts=plan.parts, has_looks=plan.has_looks)
 
 
-def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
-    """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
-    channels = learned.training.features.shape[1]
-    graphs: list[tuple[Variant, bytes]] = []
+def _joiner(work: _Work, learned: Learned) -> Joiner:
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
-    for front in fronts:
-        graph = build_graph(front.model, learned.detector, channels=channels).SerializeToString()
-        if graphs:
-            first, mine = (score_pictures(each, pictures, work.job.threads).scores for each in (graphs[0][1], graph))
-            shift = float(np.median(first - mine))
-            graph = build_graph(front.model, learned.detector, channels=channels, shift=shift).SerializeToString()
-        graphs.append((front.variant, graph))
-    return graphs
+    channels = learned.training.features.shape[1]
+    return Joiner(learned.detector, channels=channels, pictures=pictures, threads=work.job.threads)
+
+
+def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
+    """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
+    joiner = _joiner(work, learned)
+    first = joiner.bare(fronts[0].model)
+    return [(fronts[0].variant, first), *((each.variant, joiner.whole(each.model, first)) for each in fronts[1:])]
+
+
+def _search(work: _Work, fronts: list[_Front], done: Finish, measured: Measured, lost: Candidate) -> Rescue:
+    """Search for a form of a refused variant that passes on this fit."""
+    exact = next(each.model for each in fronts if each.variant is Variant.FP32)
+    joiner, first = _joiner(work, done.learned), done.variants[0][1]
+    found = rescue(
+        lost.variant, exact, work.calibration, bare=joiner.bare, whole=lambda front: joiner.whole(front, first),
+        bench=measured.bench, exact=measured.exact, refused=lost.note, check=work.progress.within,
+    )  # fmt: skip
+    measured.searched += found.steps
+    return found
+
+
+def _with_nodes_in_float(
+    work: _Work,
+    fronts: list[_Front],
+    trunk: Trunk,
+    done: Finish,
+    measured: Measured,
+    *,
+    notes: list[str],
+    started_s: float,
+) -> tuple[Finish, Measured]:
+    """Learn once more, on an INT8 front with its harmful nodes in float, where there is one that passes."""
+    lost = next(each for each in measured.refused if each.variant is fronts[0].variant)
+    work.progress.go_back(_QUANTIZED)
+    work.progress.enter("searching for harmful nodes", _SEARCHED)
+    found = _search(work, fronts, done, measured, lost)
+    if found.found is not None and found.graph is not None:
+        saved = [_Front(lost.variant, found.graph), *fronts[1:]]
+        again, anew = _fit(work, saved, trunk, notes, started_s)
+        if anew.lost is None:
+            anew.takes_over(found)
+            return again, anew
+        found.withdraw(anew.lost.note)
+        measured.searched[-1] = found.steps[-1]
+    measured.notes.append(found.note)
+    return done, measured
+
+
+def _save_beside(work: _Work, fronts: list[_Front], done: Finish, measured: Measured) -> None:
+    """Search for refused INT8 variants that nothing was fitted on; limits and scale stay."""
+    beside = [each for each in measured.refused if each.variant is Variant.INT8_S8S8]
+    for lost in beside:
+        work.progress.enter("searching for harmful nodes", _SAVED_BESIDE)
+        found = _search(work, fronts, done, measured, lost)
+        measured.notes.append(found.note)
+        if found.found is not None:
+            measured.candidates.append(found.found)
+            measured.refused.remove(lost)
 
 
 def _learn(work: _Work, front: onnx.ModelProto) -> Learned:

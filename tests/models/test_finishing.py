@@ -9,7 +9,7 @@ import pytest
 
 from contracts.jobs import TrainingImage
 from contracts.manifest import Limits
-from contracts.vocabulary import Judgement, LabelSource, PartUse
+from contracts.vocabulary import Judgement, LabelSource, PartUse, Variant
 from models.clock import SystemClock
 from models.data.parts import Part
 from models.limits.promises import promise_overkill
@@ -17,7 +17,13 @@ from models.packages.reading import Scored, score_pictures
 from models.settings import Settings
 from models.training.finishing import broken_promises
 from models.training.job import run_job
+from models.training.rescue import Rescue
 from tests.models.conftest import make_job, write_parts
+
+
+def found_nothing(*_arguments: object, **asked: Any) -> Rescue:
+    """Stands in for the search for harmful nodes."""
+    return Rescue(Variant.INT8_U8S8, asked["refused"], why="nobody looked")
 
 
 def _parts(folder: Path, good: int) -> list[TrainingImage]:
@@ -39,7 +45,8 @@ def test_a_variant_refused_for_its_auroc_is_taken_back_when_learning_anew_is_no_
         is_blind = len(calls) == 1 or (blind_anew and len(calls) == 3)
         return Scored(np.zeros(16, np.float32), found.infer_p50_ms) if is_blind else found
 
-    monkeypatch.setattr("models.training.finishing.score_pictures", scored)
+    monkeypatch.setattr("models.training.judging_variants.score_pictures", scored)
+    monkeypatch.setattr("models.training.job.rescue", found_nothing)
     images = _parts(tmp_path, 12)
     for is_defective in (False, True):
         rng = np.random.default_rng(1)

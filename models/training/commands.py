@@ -61,7 +61,7 @@ def train(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
     finally:
         bar.close()
-    _print_report(report, out)
+    print_report(report, out)
 
 
 def _write_reports(job: TrainingJob, report: EvaluationReport, out: Path, settings: Settings) -> None:
@@ -113,7 +113,8 @@ def wanted_variants(text: str) -> list[Variant]:
     return [Variant(name) for name in names]
 
 
-def _print_report(report: EvaluationReport, out: Path) -> None:
+def print_report(report: EvaluationReport, out: Path) -> None:
+    """What came of a training or of `quantize`, for a person."""
     lines = [
         f"package {report.package_id}",
         f"detector {report.detector}, backbone {report.backbone} ({report.backbone_weights_source})",

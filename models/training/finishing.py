@@ -36,6 +36,8 @@ from models.training.rescue import Rescue
 _log = logging.getLogger(__name__)
 GOLDEN_TOLERANCE: Final = 0.05
 _GOLDEN_IMAGES: Final = 8
+# Of them, where there are as many; the sound ones stand first.
+GOLDEN_DEFECTIVE: Final = _GOLDEN_IMAGES // 2
 _UNCHECKED: Final = (
     "{} held out, so no AUROC is known, and int8 was taken for agreeing with fp32 on a few pictures alone"
 )
@@ -160,10 +162,9 @@ def measure(done: Finish, progress: Progress) -> Measured:
         scale=done.learned.scale, centre=done.learned.limits.ok_limit, threads=done.job.threads,
     )  # fmt: skip
     measured = Measured(bench, done.variants[0][0])
-    is_defective, held_out = bench.is_defective, bench.held_out
-    if len(done.variants) > 1 and (is_defective.all() or not is_defective.any()):
-        lacking = "sound " if is_defective.any() else "defective " if held_out else ""
-        measured.notes.append(_UNCHECKED.format(f"no {lacking}pictures are"))
+    held_out = bench.held_out
+    if len(done.variants) > 1:
+        measured.notes += unchecked(bench)
     progress.enter("measuring", 0.9)
     seen = 0
 
@@ -187,10 +188,19 @@ def measure(done: Finish, progress: Progress) -> Measured:
     return measured
 
 
+def unchecked(bench: Bench) -> list[str]:
+    """Says where no AUROC can refuse a variant."""
+    is_defective = bench.is_defective
+    if is_defective.any() and not is_defective.all():
+        return []
+    lacking = "sound " if is_defective.any() else "defective " if bench.held_out else ""
+    return [_UNCHECKED.format(f"no {lacking}pictures are")]
+
+
 def _golden_images(done: Finish) -> tuple[NDArray[np.uint8], int]:
     """A few training pictures at the model's size, sound ones first, half defective where there are any."""
     sound = done.gallery.select(PartUse.TRAIN, is_defective=False)
-    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[: _GOLDEN_IMAGES // 2]
+    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[:GOLDEN_DEFECTIVE]
     sound = sound[: _GOLDEN_IMAGES - len(defective)]
     side = done.job.size_px
     sized = [

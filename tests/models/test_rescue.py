@@ -30,7 +30,7 @@ def _images(folder: Path) -> list[TrainingImage]:
     return images
 
 
-def _spoil(monkeypatch: pytest.MonkeyPatch, *, all_of_them: bool = False) -> list[str]:
+def spoil(monkeypatch: pytest.MonkeyPatch, *, all_of_them: bool = False) -> list[str]:
     """Whenever it is quantized, the scales of a convolution's weights are thirty times too large.
 
     Of the trunk's second one, or of them all; returns their names, once they are known.
@@ -58,7 +58,7 @@ def _spoil(monkeypatch: pytest.MonkeyPatch, *, all_of_them: bool = False) -> lis
 def test_a_ruined_node_goes_back_to_float_and_the_variant_is_saved(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoilt = _spoil(monkeypatch)
+    spoilt = spoil(monkeypatch)
     job = make_job(tmp_path, _images(tmp_path))
     report = run_job(job, settings, SystemClock())
     assert report.candidate_variant is Variant.INT8_U8S8
@@ -86,7 +86,7 @@ def test_a_ruined_node_goes_back_to_float_and_the_variant_is_saved(
 def test_a_quantization_ruined_throughout_is_refused_and_the_report_says_that_no_search_saved_it(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _spoil(monkeypatch, all_of_them=True)
+    spoil(monkeypatch, all_of_them=True)
     job = make_job(tmp_path, _images(tmp_path))
     report = run_job(job, settings, SystemClock())
     assert report.candidate_variant is Variant.FP32
@@ -107,7 +107,7 @@ def test_a_quantization_ruined_throughout_is_refused_and_the_report_says_that_no
 def test_a_stop_during_the_search_leaves_no_package(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _spoil(monkeypatch)
+    spoil(monkeypatch)
     job = make_job(tmp_path, _images(tmp_path))
 
     def watch(stage: str, _fraction: float) -> None:
@@ -122,7 +122,7 @@ def test_a_stop_during_the_search_leaves_no_package(
 def test_a_search_for_which_no_time_is_left_is_given_up_and_said_to_be(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _spoil(monkeypatch)
+    spoil(monkeypatch)
     report = run_job(make_job(tmp_path, _images(tmp_path)), settings, SystemClock(), budget_s=0.01)
     assert report.candidate_variant is Variant.FP32
     assert report.searched == []
@@ -147,7 +147,7 @@ def test_every_form_that_a_job_asks_for_is_measured_by_the_same_rules(tmp_path: 
 def test_int8_for_npus_is_saved_without_another_fit_and_cpus_keep_theirs(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _spoil(monkeypatch)
+    spoil(monkeypatch)
     job = make_job(tmp_path, _images(tmp_path), variants=[Variant.INT8_S8S8])
     report = run_job(job, settings, SystemClock())
     assert report.candidate_variant is Variant.FP32, "no CPU station prefers s8s8"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -299,7 +299,11 @@ def _package(
     files = {f"{each.variant}.onnx": (FileRole.MODEL, each.model) for each in measured.candidates}
     golden = golden_bytes(measured.golden, {each.variant: each.golden for each in measured.candidates})
     files[GOLDEN_FILE] = (FileRole.GOLDEN, golden)
-    told = {"notes": done.notes, "left_out": done.gallery.left_out, "limits": learned.limits.model_dump()}
+    told: dict[str, Any] = {
+        "notes": done.notes,
+        "left_out": done.gallery.left_out,
+        "limits": learned.limits.model_dump(),
+    }
     if measured.searched:
         told["searched"] = [step.model_dump(mode="json") for step in measured.searched]
     files[REPORT_FILE] = (FileRole.REPORT, json.dumps(told, indent=1).encode())

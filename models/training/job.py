@@ -176,7 +176,8 @@ def _run(
                 )
             else:
                 measured.notes.append("budget: no search for the nodes that harm int8-u8s8")
-    _save_beside(work, fronts, done, measured)
+    if budget_s is None or clock.monotonic_s() - started_s <= budget_s:
+        _save_beside(work, fronts, done, measured)
     done.notes.extend(measured.notes)
     return package_and_report(done, measured, clock, progress, make_room)
 

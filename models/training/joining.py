@@ -35,12 +35,12 @@ class Joiner:
 
     def bare(self, front: onnx.ModelProto) -> bytes:
         """The whole graph of a front, its scores as they come."""
-        return build_graph(front, self._detector, channels=self._channels).SerializeToString()
+        return bytes(build_graph(front, self._detector, channels=self._channels).SerializeToString())
 
     def whole(self, front: onnx.ModelProto, first: bytes) -> bytes:
         """The whole graph of a front on the scale of `first`, which must be the same one at every call."""
         shift = self._shift(self.bare(front), first)
-        return build_graph(front, self._detector, channels=self._channels, shift=shift).SerializeToString()
+        return bytes(build_graph(front, self._detector, channels=self._channels, shift=shift).SerializeToString())
 
     def _shift(self, graph: bytes, first: bytes) -> float:
         if self._first is None:

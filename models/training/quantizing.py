@@ -25,7 +25,7 @@ from contracts.jobs import (
     TrainingImage,
     VariantMeasured,
 )
-from contracts.manifest import FileRole, GoldenSet, PackageVariant
+from contracts.manifest import FileRole, GoldenSet, Lineage, PackageVariant
 from contracts.vocabulary import PartUse, Variant
 from models.clock import Clock
 from models.data.parts import Gallery, Part, dataset_digest, read_gallery
@@ -38,6 +38,7 @@ from models.packages.reading import OpenPackage, score_pictures, verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.settings import Settings
 from models.training.finishing import GOLDEN_DEFECTIVE, GOLDEN_TOLERANCE, broken_promises, unchecked
+from models.training.import_package import made_of
 from models.training.judging_variants import Bench, Candidate
 from models.training.progress import Progress, Watch
 from models.training.rescue import rescue
@@ -140,7 +141,7 @@ def _run(
     progress.enter("measuring fp32", 0.25)
     first = bench.score(Variant.FP32, asked.package.model(Variant.FP32), _counted(progress, bench))
     made = _Made(asked, bench, first)
-    if dataset_digest(parts) != asked.package.manifest.lineage.dataset_sha256:
+    if not _is_learnt_from(asked.package.manifest.lineage, dataset_digest(parts)):
         made.notes.append(_OTHER_PICTURES)
     made.notes += unchecked(bench)
     pixels = [gallery.pixels(parts[row]) for row in evenly(len(parts), CALIBRATION_PICTURES)]
@@ -154,6 +155,12 @@ def _run(
         raise InputError(f"quantize: none of {', '.join(wanted)} could be made, nothing is written: {told}")
     progress.enter("packaging", 0.99)
     return _report(made, clock, started_s, make_room)
+
+
+def _is_learnt_from(lineage: Lineage, digest: str) -> bool:
+    """Whether the lineage names these pictures, alone or, as of an imported graph, with its file."""
+    with_file = made_of(lineage.backbone_weights_sha256, digest)
+    return lineage.dataset_sha256 in {digest, with_file}
 
 
 def _counted(progress: Progress, bench: Bench) -> Callable[[int], None]:
@@ -187,7 +194,7 @@ class _Shift:
     def whole(self, model: onnx.ModelProto) -> bytes:
         """The graph, shifted."""
         mine = score_pictures(model, self._pictures, self._threads).scores
-        return shifted(model, float(np.median(self._exact - mine))).SerializeToString()
+        return bytes(shifted(model, float(np.median(self._exact - mine))).SerializeToString())
 
 
 def _make(

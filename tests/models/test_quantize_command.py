@@ -11,7 +11,10 @@ import pytest
 
 from contracts.codec import decode
 from contracts.jobs import EvaluationReport
-from contracts.vocabulary import Variant
+from contracts.vocabulary import DetectorKind, Variant
+from edge_agent.clock import SystemClock
+from edge_agent.packages.activation import Runtime, prepare
+from edge_agent.packages.store import StoredPackage
 from models.__main__ import main
 from models.graphs.features import INPUT_NAME, open_session
 from models.packages.reading import OpenPackage, open_package
@@ -89,6 +92,38 @@ def test_all_forms_come_into_a_new_package_and_the_old_one_stays(learnt: Path, t
     assert len(report.holdout) == 12
     assert sum("another verdict than from fp32; limits are unchanged" in note for note in report.notes) == 3
     assert not any(note.startswith("pictures: the training side") for note in report.notes)
+
+
+def test_every_form_passes_a_stations_self_test_and_a_cpu_takes_the_one_made_for_it(tmp_path: Path, run: Run) -> None:
+    assert run("--variants", "all") == 0
+    package = open_package(tmp_path / "out/package")
+    stored = StoredPackage(package.package_id, package.manifest, package.folder)
+    for variant in Variant:
+        ready = prepare(stored, Runtime("CPUExecutionProvider", variant=variant), SystemClock(), lambda: False)
+        assert ready is not None
+        assert ready[1].worst_error <= package.manifest.golden.tolerance
+    chosen = Runtime("CPUExecutionProvider").choose(package.manifest)
+    assert chosen == [Variant.INT8_U8S8, Variant.FP32], "never s8s8 or fp16, which are slower there"
+
+
+def test_a_graph_that_was_learnt_elsewhere_is_quantized_too(
+    real_images: Path, tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SqueezeNet, one of its thousand classes as the score: no judge, but a graph."""
+    tiles = sorted((real_images / "magnetic_tile/MT_Free/Imgs").glob("*.jpg"))[:20]
+    (tmp_path / "tiles/good").mkdir(parents=True)
+    for tile in tiles:
+        (tmp_path / "tiles/good" / tile.name).write_bytes(tile.read_bytes())
+    pictures = ["--images", str(tmp_path / "tiles"), "--layout", "folder"]
+    options = ["--product", "tile", "--size", "96", "--score", "logits:7", "--threads", "1"]
+    graph, imported = real_images / "weights/squeezenet1_1.onnx", tmp_path / "imported"
+    assert main(["--quiet", "import-onnx", str(graph), *pictures, *options, "--out", str(imported)]) == 0
+    assert run("--package", str(imported / "package"), *pictures, "--variants", "fp16,int8-u8s8") == 0
+    assert "the training side of this folder" not in capsys.readouterr().out
+    package = open_package(tmp_path / "out/package")
+    assert package.manifest.detector is DetectorKind.FOREIGN
+    assert [entry.variant for entry in package.manifest.variants] == [Variant.INT8_U8S8, Variant.FP32, Variant.FP16]
+    _golden_agrees(package)
 
 
 def test_what_the_rules_refuse_and_no_search_saves_ends_in_2_and_leaves_nothing(

@@ -3,7 +3,7 @@
 
 Nodes are ranked on training pictures, by the harm each does alone (`graphs.accuracy_control`); steps are judged by the
 rules that refused the variant, the cheap one on golden images first. Bounded: each unit is run over a few pictures, and
-there are four steps at most. Does not learn: whoever fits on a front fits anew on what is found here. Called by `job`
+there are five steps at most. Does not learn: whoever fits on a front fits anew on what is found here. Called by `job`
 and `quantizing`.
 """
 

@@ -69,7 +69,7 @@ def test_steps_grow_and_leave_at_least_half_of_the_units_quantized() -> None:
         assert sizes == sorted(set(sizes))
         assert len(sizes) <= len(SHARES)
         assert all(1 <= size <= count / 2 for size in sizes)
-    assert [len(step) for step in steps_of([Unit((str(row),)) for row in range(36)])] == [3, 5, 9, 18]
+    assert [len(step) for step in steps_of([Unit((str(row),)) for row in range(36)])] == [1, 3, 5, 9, 18]
 
 
 def test_a_common_shift_of_all_scores_is_no_damage_and_no_number_is_the_worst(

@@ -95,6 +95,9 @@ def test_a_quantization_ruined_throughout_is_refused_and_the_report_says_that_no
     assert report.searched
     assert not any(step.is_accepted for step in report.searched)
     assert all(step.float_nodes <= step.of_nodes / 2 + 1 for step in report.searched)
+    stray = [step for step in report.searched if step.note.startswith("parity error")]
+    assert stray
+    assert all(step.image_auroc is None for step in stray), "what golden images refuse is not run further"
     told = [note for note in report.notes if note.startswith("int8-u8s8: ")]
     assert len(told) == 2
     assert told[0] == f"int8-u8s8: left out, {left_out.note}"

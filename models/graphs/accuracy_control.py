@@ -104,8 +104,10 @@ def rank(units: Sequence[Unit], damage_of: Callable[[Sequence[str]], float], che
 
 
 def steps_of(ranked: Sequence[Unit]) -> list[list[Unit]]:
-    """Units that stay in float at each step of the search, the worst first, ever more; never more than half."""
-    counts = [min(math.ceil(share * len(ranked)), len(ranked) // 2) for share in SHARES]
+    """Units that stay in float at each step of the search, the worst first, ever more; never over half of the nodes."""
+    nodes = np.cumsum([len(unit.names) for unit in ranked])
+    most = int((2 * nodes <= nodes[-1]).sum()) if len(ranked) else 0
+    counts = [min(math.ceil(share * len(ranked)), most) for share in SHARES]
     return [list(ranked[:count]) for count in dict.fromkeys(counts) if count]
 
 

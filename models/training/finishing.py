@@ -116,6 +116,16 @@ class Measured:
         wanted = {each.variant: each for each in reversed(self.candidates)}
         return wanted.get(Variant.INT8_U8S8) or wanted[Variant.FP32]
 
+    def told_slow(self) -> list[str]:
+        """Says of what was saved where it gains no time: a station prefers INT8 all the same."""
+        exact_ms = self.exact.held_out.infer_p50_ms
+        return [
+            f"speed: {each.variant} with {each.float_nodes} nodes in float took {each.held_out.infer_p50_ms:.1f} ms "
+            f"here, fp32 {exact_ms:.1f} ms: it may gain nothing at a station"
+            for each in self.candidates
+            if each.float_nodes and each.held_out.infer_p50_ms >= exact_ms > 0
+        ]
+
     def takes_back(self, anew: "Measured") -> bool:
         """Take back what was refused for its AUROC or AU-PRO when learning anew was no better, and say so.
 
@@ -177,7 +187,7 @@ def measure(done: Finish, progress: Progress) -> Measured:
     exact = measured.exact
     for candidate in measured.candidates:
         if candidate is not exact:
-            bench.judge(candidate, exact)
+            bench.judge(candidate, exact, is_fitted_on=candidate.variant is measured.learnt_on)
         if candidate.note:
             measured.notes.append(f"{candidate.variant}: left out, {candidate.note}")
             _log.warning(

@@ -178,7 +178,7 @@ def _run(
                 measured.notes.append("budget: no search for the nodes that harm int8-u8s8")
     if budget_s is None or clock.monotonic_s() - started_s <= budget_s:
         _save_beside(work, fronts, done, measured)
-    done.notes.extend(measured.notes)
+    done.notes.extend(measured.notes + measured.told_slow())
     return package_and_report(done, measured, clock, progress, make_room)
 
 
@@ -287,7 +287,7 @@ def _with_nodes_in_float(
     notes: list[str],
     started_s: float,
 ) -> tuple[Finish, Measured]:
-    """Learn once more, on an INT8 front with its harmful nodes in float, where there is one that passes."""
+    """Where an INT8 front with its harmful nodes in float passes: learn once more, on that, or take it as it is."""
     lost = next(each for each in measured.refused if each.variant is fronts[0].variant)
     work.progress.go_back(_QUANTIZED)
     work.progress.enter("searching for harmful nodes", _SEARCHED)
@@ -298,9 +298,9 @@ def _with_nodes_in_float(
         if anew.lost is None:
             anew.takes_over(found)
             return again, anew
-        found.withdraw(anew.lost.note)
-        measured.searched[-1] = found.steps[-1]
-    measured.notes.append(found.note)
+        # Fitted on it, bank and fp32 may part; on the fit at hand the rules let it pass.
+        found.why = f"limits are of a fit on fp32, because with one of its own: {anew.lost.note}"
+    _take_in(found, lost, measured)
     return done, measured
 
 
@@ -309,11 +309,16 @@ def _save_beside(work: _Work, fronts: list[_Front], done: Finish, measured: Meas
     beside = [each for each in measured.refused if each.variant is Variant.INT8_S8S8]
     for lost in beside:
         work.progress.enter("searching for harmful nodes", _SAVED_BESIDE)
-        found = _search(work, fronts, done, measured, lost)
-        measured.notes.append(found.note)
-        if found.found is not None:
-            measured.candidates.append(found.found)
-            measured.refused.remove(lost)
+        _take_in(_search(work, fronts, done, measured, lost), lost, measured)
+
+
+def _take_in(found: Rescue, lost: Candidate, measured: Measured) -> None:
+    """Put what a search found beside the variants of a fit, in place of the refused one; say what came of it."""
+    if found.found is not None:
+        measured.candidates.append(found.found)
+        measured.refused.remove(lost)
+        measured.notes = [note for note in measured.notes if not note.startswith(f"{lost.variant}: ")]
+    measured.notes.append(found.note)
 
 
 def _learn(work: _Work, front: onnx.ModelProto) -> Learned:

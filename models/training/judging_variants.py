@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rules by which a variant is let into a package: every numeric form against fp32, on the same pictures.
 
-Refused is a variant that gets no number, that strays on sound golden images, or that loses image AUROC or AU-PRO on
+Refused is a variant that gets no number, that strays on sound golden images (or, where nothing was fitted on it, on any
+of more sound training pictures: limits do not know its noise), or that loses image AUROC or AU-PRO on
 held-out pictures by more than is allowed and beyond chance. The same rules for a training and for `quantize`. Learns
 nothing, makes no variant and writes nothing. Called by `finishing`, `rescue` and `quantizing`.
 """
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.jobs import QuantizationStep, VariantMeasured
-from contracts.vocabulary import Variant
-from models.data.parts import Gallery, Part
+from contracts.vocabulary import PartUse, Variant
+from models.data.parts import Gallery, Part, Picture
+from models.graphs.quantization import evenly
 from models.measuring.figures import average_precision, image_auroc, is_auroc_lost, recall_at_overkill
 from models.measuring.region_figures import Places, RegionAreas, is_au_pro_lost, region_areas
 from models.packages.reading import Scored, score_pictures
@@ -27,6 +29,7 @@ MOST_AUROC_LOST: Final = 0.005
 MOST_AU_PRO_LOST: Final = 0.005
 # Share of the distance from a typical sound score to ng_limit, on sound golden images.
 MOST_PARITY_ERROR: Final = 1.0
+SOUND_PICTURES: Final = 48
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Candidate:
     note: str = ""
     # The figure of its held-out pictures for which it was refused; empty: another rule, or none.
     outdone_in: Literal["", "AUROC", "AU-PRO"] = ""
+    # Of the bench's sound training pictures, once they were asked for.
+    sound: Floats | None = None
     float_nodes: int = 0
     of_nodes: int = 0
 
@@ -126,12 +131,39 @@ class Bench:
         # The areas are kept, the heatmaps of thousands of pictures need not be.
         return Candidate(variant, model, golden, replace(scored, heatmaps=()), regions)
 
-    def judge(self, candidate: Candidate, exact: Candidate) -> None:
-        """Compare with fp32; what breaks a rule is left out and its `note` says why."""
+    @cached_property
+    def sound(self) -> list[Picture]:
+        """Sound training pictures, evenly picked."""
+        parts = self.gallery.select(PartUse.TRAIN, is_defective=False)
+        return [self.gallery.pixels(parts[row]) for row in evenly(len(parts), SOUND_PICTURES)]
+
+    def sound_fault(self, candidate: Candidate, exact: Candidate) -> str:
+        """What sound training pictures say against a form that nothing was fitted on; empty: nothing."""
+        for each in (candidate, exact):
+            if each.sound is None:
+                each.sound = score_pictures(each.model, self.sound, self.threads).scores
+        if candidate.sound is None or exact.sound is None or len(exact.sound) == 0:
+            return ""
+        error = float(np.abs(candidate.sound - exact.sound).max()) / self.scale
+        # Not `error > …`: a NaN compares false with everything.
+        if error <= MOST_PARITY_ERROR:
+            return ""
+        return (
+            f"parity error {error:.2f} on {len(exact.sound)} sound training pictures, at most {MOST_PARITY_ERROR} "
+            "allowed where limits were placed on another form"
+        )
+
+    def judge(self, candidate: Candidate, exact: Candidate, *, is_fitted_on: bool) -> None:
+        """Compare with fp32; what breaks a rule is left out and its `note` says why.
+
+        `is_fitted_on`: limits and detector know this form's noise. Else a few golden images are too few to trust it.
+        """
         apart = np.abs(candidate.golden - exact.golden)
         candidate.parity_error = finite(float(apart.max()) / self.scale)
         before, after = exact.held_out.scores, candidate.held_out.scores
-        if fault := self.golden_fault(candidate.golden, exact.golden, after):
+        if (fault := self.golden_fault(candidate.golden, exact.golden, after)) or (
+            not is_fitted_on and (fault := self.sound_fault(candidate, exact))
+        ):
             candidate.note = fault
         elif is_auroc_lost(before, after, self.is_defective, self.groups, allowed=MOST_AUROC_LOST):
             told_before, told_after = (image_auroc(each, self.is_defective) or 0.0 for each in (before, after))

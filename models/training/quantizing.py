@@ -214,7 +214,7 @@ def _make(
         made.notes.append(f"{variant}: left out, {error}")
         return
     candidate = bench.score(variant, shift.whole(model), _counted(progress, bench))
-    bench.judge(candidate, made.exact)
+    bench.judge(candidate, made.exact, is_fitted_on=False)
     if candidate.is_included:
         made.taken.append(candidate)
         return

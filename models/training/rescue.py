@@ -31,7 +31,7 @@ Share = Callable[[float], None]
 
 @dataclass
 class Rescue:
-    """What came of a search. `found` None: no step passed; then `why` says so."""
+    """What came of a search. `found` None: no step passed; `why` says more of that, or of what was found."""
 
     variant: Variant
     refused: str
@@ -40,11 +40,6 @@ class Rescue:
     # The quantized graph as the quantizer gave it, before `whole` made a package graph of it.
     graph: onnx.ModelProto | None = None
     why: str = ""
-
-    def withdraw(self, note: str) -> None:
-        """What was found does not stand the rules once the detector was fitted on it."""
-        self.steps[-1] = self.steps[-1].model_copy(update={"is_accepted": False, "note": note})
-        self.found, self.why = None, f"found in step {len(self.steps)}, but refused once learnt on: {note}"
 
     @property
     def note(self) -> str:
@@ -55,7 +50,7 @@ class Rescue:
         return (
             f"{self.variant}: {self.found.float_nodes} of {self.found.of_nodes} nodes that could be quantized stay in "
             f"float (step {len(self.steps)} of the search; the worst: {worst}); with all of them in INT8: "
-            f"{self.refused}"
+            f"{self.refused}{f'; {self.why}' if self.why else ''}"
         )
 
 
@@ -137,5 +132,5 @@ def _attempt(variant: Variant, model: bytes, bench: Bench, exact: Candidate) -> 
             note=fault,
         )  # fmt: skip
     candidate = bench.score(variant, model)
-    bench.judge(candidate, exact)
+    bench.judge(candidate, exact, is_fitted_on=False)
     return candidate

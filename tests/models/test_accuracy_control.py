@@ -62,7 +62,7 @@ def test_the_worst_come_first_and_equal_ones_in_the_graphs_order() -> None:
     assert shares == [1 / 3, 2 / 3, 1.0]
 
 
-def test_steps_grow_and_leave_at_least_half_of_the_units_quantized() -> None:
+def test_steps_grow_and_leave_at_least_half_of_the_nodes_quantized() -> None:
     for count in (1, 2, 3, 7, 36, 47):
         steps = steps_of([Unit((str(row),)) for row in range(count)])
         sizes = [len(step) for step in steps]
@@ -70,6 +70,8 @@ def test_steps_grow_and_leave_at_least_half_of_the_units_quantized() -> None:
         assert len(sizes) <= len(SHARES)
         assert all(1 <= size <= count / 2 for size in sizes)
     assert [len(step) for step in steps_of([Unit((str(row),)) for row in range(36)])] == [1, 3, 5, 9, 18]
+    paired = [Unit(("a", "b")), Unit(("c",)), Unit(("d", "e")), Unit(("f",))]
+    assert [names_of(step) for step in steps_of(paired)] == [["a", "b"], ["a", "b", "c"]], "at most 3 of 6 nodes"
 
 
 def test_a_common_shift_of_all_scores_is_no_damage_and_no_number_is_the_worst(

@@ -18,7 +18,9 @@ from models.graphs import quantization
 from models.packages.reading import open_package
 from models.reporting.page import render_page
 from models.settings import Settings
+from models.training.finishing import Finish, Measured, measure
 from models.training.job import run_job
+from models.training.progress import Progress
 from tests.models.conftest import make_job, write_parts
 
 
@@ -94,7 +96,7 @@ def test_a_quantization_ruined_throughout_is_refused_and_the_report_says_that_no
     assert left_out.variant is Variant.INT8_U8S8
     assert report.searched
     assert not any(step.is_accepted for step in report.searched)
-    assert all(step.float_nodes <= step.of_nodes / 2 + 1 for step in report.searched)
+    assert all(step.float_nodes <= step.of_nodes / 2 for step in report.searched)
     stray = [step for step in report.searched if step.note.startswith("parity error")]
     assert stray
     assert all(step.image_auroc is None for step in stray), "what golden images refuse is not run further"
@@ -158,3 +160,32 @@ def test_int8_for_npus_is_saved_without_another_fit_and_cpus_keep_theirs(
     assert saved.is_included
     assert saved.float_nodes > 0
     assert report.searched[-1].variant is Variant.INT8_S8S8
+
+
+def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bank and fp32 may part when the detector is fitted on a form that passed on fp32's own fit."""
+    spoil(monkeypatch)
+    fits: list[Finish] = []
+
+    def strict(done: Finish, progress: Progress) -> Measured:
+        fits.append(done)
+        measured = measure(done, progress)
+        if len(fits) == 3:
+            lost = measured.candidates.pop(0)
+            lost.is_included, lost.note = False, "it is the third"
+            measured.refused.append(lost)
+        return measured
+
+    monkeypatch.setattr("models.training.job.measure", strict)
+    job = make_job(tmp_path, _images(tmp_path))
+    report = run_job(job, settings, SystemClock())
+    assert [done.variants[0][0] for done in fits] == [Variant.INT8_U8S8, Variant.FP32, Variant.INT8_U8S8]
+    assert report.candidate_variant is Variant.INT8_U8S8
+    package = open_package(Path(job.output_dir) / "package")
+    assert package.manifest.limits == fits[1].learned.limits
+    assert {entry.variant for entry in package.manifest.variants} == {Variant.INT8_U8S8, Variant.FP32}
+    assert [each.is_included for each in report.variants] == [True, True]
+    (note,) = [note for note in report.notes if note.startswith("int8-u8s8: ")]
+    assert "limits are of a fit on fp32, because with one of its own: it is the third" in note

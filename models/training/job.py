@@ -271,7 +271,8 @@ def _search(work: _Work, fronts: list[_Front], done: Finish, measured: Measured,
     joiner, first = _joiner(work, done.learned), done.variants[0][1]
     found = rescue(
         lost.variant, exact, work.calibration, bare=joiner.bare, whole=lambda front: joiner.whole(front, first),
-        bench=measured.bench, exact=measured.exact, refused=lost.note, check=work.progress.within,
+        bench=measured.bench, exact=measured.exact, refused=lost.note,
+        is_fitted_on=lost.variant is Variant.INT8_U8S8, check=work.progress.within,
     )  # fmt: skip
     measured.searched += found.steps
     return found
@@ -298,8 +299,9 @@ def _with_nodes_in_float(
         if anew.lost is None:
             anew.takes_over(found)
             return again, anew
-        # Fitted on it, bank and fp32 may part; on the fit at hand the rules let it pass.
-        found.why = f"limits are of a fit on fp32, because with one of its own: {anew.lost.note}"
+        # Fitted on it, bank and fp32 may part; on the fit at hand it may stay if it does not stray anywhere.
+        found.stay_beside(measured.bench.sound_fault(found.found, measured.exact), of_its_own=anew.lost.note)
+        measured.searched[-1] = found.steps[-1]
     _take_in(found, lost, measured)
     return done, measured
 

@@ -224,7 +224,8 @@ def _make(
         return
     found = rescue(
         variant, exact, pictures, bare=onnx.ModelProto.SerializeToString, whole=shift.whole, bench=bench,
-        exact=made.exact, refused=candidate.note, check=progress.within,
+        exact=made.exact, refused=candidate.note,
+        is_fitted_on=False, check=progress.within,
     )  # fmt: skip
     made.searched += found.steps
     if found.found is not None:

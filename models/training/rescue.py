@@ -41,6 +41,14 @@ class Rescue:
     graph: onnx.ModelProto | None = None
     why: str = ""
 
+    def stay_beside(self, fault: str, *, of_its_own: str) -> None:
+        """A fit of its own was refused: keep what was found on the fit of fp32, unless that has a fault too."""
+        self.why = f"limits are of a fit on fp32, because with one of its own: {of_its_own}"
+        if fault:
+            self.steps[-1] = self.steps[-1].model_copy(update={"is_accepted": False, "note": fault})
+            self.why = f"step {len(self.steps)} passed, but with a fit of its own: {of_its_own}; and without: {fault}"
+            self.found = None
+
     @property
     def note(self) -> str:
         """One line for the report."""
@@ -64,6 +72,7 @@ def rescue(
     bench: Bench,
     exact: Candidate,
     refused: str,
+    is_fitted_on: bool,
     check: Share,
 ) -> Rescue:
     """Search for a form of a refused variant that passes.
@@ -77,6 +86,7 @@ def rescue(
         bench: the rules and their pictures.
         exact: fp32 on that bench.
         refused: why the variant was refused.
+        is_fitted_on: a fit on what is found will follow, and the rules will be asked again then.
         check: told the share done; may raise to stop.
     """
     done = Rescue(variant, refused)
@@ -89,7 +99,16 @@ def rescue(
                 lambda names: damage.of(bare(quantizer.with_only(names))),
                 lambda share: check(_RANKED * share),
             )
-            _search(done, quantizer, steps_of(units), whole=whole, bench=bench, exact=exact, check=check)
+            _search(
+                done,
+                quantizer,
+                steps_of(units),
+                whole=whole,
+                bench=bench,
+                exact=exact,
+                is_fitted_on=is_fitted_on,
+                check=check,
+            )
     except QuantizationError as error:
         done.why = str(error)
     _log.info("variant=%s search_steps=%d saved=%s", variant, len(done.steps), done.found is not None)
@@ -104,12 +123,13 @@ def _search(
     whole: Callable[[onnx.ModelProto], bytes],
     bench: Bench,
     exact: Candidate,
+    is_fitted_on: bool,
     check: Share,
 ) -> None:
     for number, step in enumerate(steps, start=1):
         names = names_of(step)
         graph = quantizer.quantized(but=names)
-        candidate = _attempt(done.variant, whole(graph), bench, exact)
+        candidate = _attempt(done.variant, whole(graph), bench, exact, is_fitted_on=is_fitted_on)
         candidate.float_nodes, candidate.of_nodes = len(names), len(quantizer.nodes)
         is_scored = len(candidate.held_out.scores) == len(bench.held_out) > 0
         done.steps.append(bench.step_of(candidate, number, names[:_MOST_NAMED], is_scored=is_scored))
@@ -121,7 +141,7 @@ def _search(
     done.why = f"{len(steps)} steps, at most half of the nodes{last}"
 
 
-def _attempt(variant: Variant, model: bytes, bench: Bench, exact: Candidate) -> Candidate:
+def _attempt(variant: Variant, model: bytes, bench: Bench, exact: Candidate, *, is_fitted_on: bool) -> Candidate:
     """Golden images first: what they refuse need not be run over the held-out pictures."""
     golden = bench.golden_scores(model)
     if fault := bench.golden_fault(golden, exact.golden):
@@ -132,5 +152,5 @@ def _attempt(variant: Variant, model: bytes, bench: Bench, exact: Candidate) -> 
             note=fault,
         )  # fmt: skip
     candidate = bench.score(variant, model)
-    bench.judge(candidate, exact, is_fitted_on=False)
+    bench.judge(candidate, exact, is_fitted_on=is_fitted_on)
     return candidate

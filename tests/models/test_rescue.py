@@ -20,6 +20,7 @@ from models.reporting.page import render_page
 from models.settings import Settings
 from models.training.finishing import Finish, Measured, measure
 from models.training.job import run_job
+from models.training.judging_variants import Bench
 from models.training.progress import Progress
 from tests.models.conftest import make_job, write_parts
 
@@ -162,8 +163,9 @@ def test_int8_for_npus_is_saved_without_another_fit_and_cpus_keep_theirs(
     assert report.searched[-1].variant is Variant.INT8_S8S8
 
 
-def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fault", ["", "made up"])
+def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32_where_it_strays_nowhere(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """Bank and fp32 may part when the detector is fitted on a form that passed on fp32's own fit."""
     spoil(monkeypatch)
@@ -179,12 +181,18 @@ def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32(
         return measured
 
     monkeypatch.setattr("models.training.job.measure", strict)
+    monkeypatch.setattr(Bench, "sound_fault", lambda *_told: fault)
     job = make_job(tmp_path, _images(tmp_path))
     report = run_job(job, settings, SystemClock())
     assert [done.variants[0][0] for done in fits] == [Variant.INT8_U8S8, Variant.FP32, Variant.INT8_U8S8]
-    assert report.candidate_variant is Variant.INT8_U8S8
     package = open_package(Path(job.output_dir) / "package")
     assert package.manifest.limits == fits[1].learned.limits
+    assert report.searched[-1].is_accepted is not bool(fault)
+    if fault:
+        assert [entry.variant for entry in package.manifest.variants] == [Variant.FP32]
+        assert any(note.endswith("it is the third; and without: made up") for note in report.notes)
+        return
+    assert report.candidate_variant is Variant.INT8_U8S8
     assert {entry.variant for entry in package.manifest.variants} == {Variant.INT8_U8S8, Variant.FP32}
     assert [each.is_included for each in report.variants] == [True, True]
     (note,) = [note for note in report.notes if note.startswith("int8-u8s8: ")]

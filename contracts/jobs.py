@@ -65,6 +65,8 @@ class TrainingJob(Message):
     backbone: str = "auto"
     weights_path: str | None = None
     limits: LimitsPolicy = LimitsPolicy()
+    # Forms to make beside fp32, which is always made: the others are measured against it and every station runs it.
+    variants: list[Variant] = [Variant.INT8_U8S8, Variant.FP32]
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     output_dir: str
@@ -106,7 +108,31 @@ class VariantMeasured(Shape):
     recall_at_1pct_overkill: float | None = None
     infer_p50_ms: float | None = None
     parity_error: float | None = None
+    # Area under per-region overlap, on held-out pictures with masks; None where there are none.
+    au_pro: float | None = None
+    # Trunk nodes that stay in float, of how many that could be quantized.
+    float_nodes: int = Field(default=0, ge=0)
+    of_nodes: int = Field(default=0, ge=0)
     is_included: bool
+    note: str = ""
+
+
+class QuantizationStep(Shape):
+    """One step of the search for the nodes that harm a quantized variant: the worst go back to float, then more.
+
+    Figures that were not measured, because an earlier rule had refused the step, are None.
+    """
+
+    variant: Variant
+    step: int = Field(ge=1)
+    float_nodes: int = Field(ge=0)
+    of_nodes: int = Field(ge=1)
+    # The worst of them, worst first.
+    worst: list[str] = []
+    parity_error: float | None = None
+    image_auroc: float | None = None
+    au_pro: float | None = None
+    is_accepted: bool
     note: str = ""
 
 
@@ -124,6 +150,7 @@ class EvaluationReport(Message):
     train_defective: int
     holdout: list[HoldoutVerdict]
     variants: list[VariantMeasured]
+    searched: list[QuantizationStep] = []
     champion_image_auroc: float | None = None
     backbone: str
     backbone_weights_source: str

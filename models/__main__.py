@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-models`: run-job, train, import-onnx, evaluate, compare, inspect, distil.
+"""`sightline-models`: run-job, train, import-onnx, quantize, export, evaluate, compare, inspect, distil.
 
 Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
 Heavy imports happen in the commands, so that `--help` is quick.
@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
     train.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
     train.add_argument(
+        "--variants", default="int8-u8s8,fp32", metavar="V,…",
+        help="forms of the graph: int8-u8s8, int8-s8s8, fp16, or all; fp32 is always made (default int8-u8s8,fp32)",
+    )  # fmt: skip
+    train.add_argument(
         "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
     )
     train.add_argument(
@@ -95,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(command=_train)
 
     _add_import(commands.add_parser("import-onnx", help="make a package of an ONNX file that was learnt elsewhere"))
+
+    _add_quantize(commands.add_parser("quantize", help="further variants of a package, by the rules of a training"))
+    _add_export(commands.add_parser("export", help="one variant of a package as a bare ONNX file, for use elsewhere"))
 
     evaluate = commands.add_parser("evaluate", help="measure a package on the held-out pictures of a folder")
     evaluate.add_argument("--package", type=Path, required=True, help="folder of the package")
@@ -184,6 +191,30 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_import_onnx)
 
 
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--package", type=Path, required=True, help="folder of the package; it stays as it is")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder that it learnt from: calibrates by what trains, then judges"
+    )
+    parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
+    parser.add_argument("--half", type=int, choices=_HALVES, help="magnetic-tile: the defective tiles that trained")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    parser.add_argument("--seed", type=_seed, help="of the split by name (default: that of the package's training)")
+    parser.add_argument(
+        "--variants", default="int8-u8s8", metavar="V,…", help="int8-u8s8 (default), int8-s8s8, fp16, or all"
+    )
+    parser.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json and report.json")
+    parser.set_defaults(command=_quantize)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--package", type=Path, required=True, help="folder of the package")
+    parser.add_argument("--variant", required=True, help="one that the package has, such as fp32")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".onnx to write, a .json beside it")
+    parser.set_defaults(command=_export)
+
+
 def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
     from contracts.jobs import TrainingJob  # noqa: PLC0415
@@ -211,6 +242,18 @@ def _import_onnx(arguments: argparse.Namespace) -> None:
     from models.training.import_command import import_onnx  # noqa: PLC0415 -- each command imports what it needs
 
     import_onnx(arguments)
+
+
+def _quantize(arguments: argparse.Namespace) -> None:
+    from models.training.quantize_command import quantize  # noqa: PLC0415 -- each command imports what it needs
+
+    quantize(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from models.packages.exporting import export  # noqa: PLC0415 -- each command imports what it needs
+
+    export(arguments.package, arguments.variant, arguments.out)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,9 @@ Joins a front (float or INT8), the detector and the embedding. Does not quantize
 
 from typing import Final
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from contracts.manifest import GraphSignature
 from models.detectors.base import Detector
@@ -41,3 +43,21 @@ def signature_of(detector: Detector, *, size_px: int, channels: int) -> GraphSig
         model_height_px=size_px, model_width_px=size_px, heatmap_height_px=height, heatmap_width_px=width,
         embedding_length=channels,
     )  # fmt: skip
+
+
+def shifted(model: onnx.ModelProto, shift: float) -> onnx.ModelProto:
+    """A package graph with `shift` added to score and heatmap; class scores stay, which are on a scale of their own."""
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    name = "shift/amount"
+    twin.graph.initializer.append(numpy_helper.from_array(np.array(shift, np.float32), name))
+    for output in OUTPUTS[:2]:
+        node = next(node for node in twin.graph.node if output in node.output)
+        before = f"shift/{output}"
+        node.output[:] = [before if each == output else each for each in node.output]
+        # Somebody inside may read the score as well; what is read there was not shifted.
+        for reader in twin.graph.node:
+            reader.input[:] = [before if each == output else each for each in reader.input]
+        twin.graph.node.append(onnx.helper.make_node("Add", [before, name], [output], name=f"shift/{output}/add"))
+    onnx.checker.check_model(twin)
+    return twin

@@ -103,6 +103,18 @@ class PixelTally:
         both.regions = self.regions + other.regions
         return both
 
+    def beyond(self, values: Floats) -> NDArray[np.float64]:
+        """Share of the sound pixels that lie as high as each value or higher, of the shape of `values`.
+
+        Raises:
+            ValueError: no sound pixel was counted; the caller has a fault.
+        """
+        sound = float(self._sound.sum())
+        if sound == 0:
+            msg = "pixels: expected sound pixels, got none"
+            raise ValueError(msg)
+        return np.asarray((np.cumsum(self._sound[::-1])[::-1] / sound)[self._keys(values)], np.float64)
+
     def auroc(self) -> float | None:
         """P(a defective pixel's value lies above a sound one's), ties half; None where one kind is missing."""
         sound, defective = float(self._sound.sum()), float(self._defective.sum())

@@ -35,10 +35,14 @@ def verdict_of(score: float, limits: Limits) -> Verdict:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of pictures in order, and how long one took (median), bare session, one at a time."""
+    """Scores of pictures in order, and how long one took (median), bare session, one at a time.
+
+    `heatmaps`: float32 [h, w] of each picture, where they were asked for.
+    """
 
     scores: Floats
     infer_p50_ms: float
+    heatmaps: tuple[Floats, ...] = ()
 
 
 def score_pictures(
@@ -46,18 +50,23 @@ def score_pictures(
     pictures: Iterable[Picture],
     threads: int,
     check: Callable[[int], None] | None = None,
+    has_heatmaps: bool = False,
 ) -> Scored:
     """Run a package's graph over pictures of any size."""
     session = open_session(model, threads)
-    scores, times_ms = [], []
+    outputs = ["score", "heatmap"] if has_heatmaps else ["score"]
+    scores, times_ms, heatmaps = [], [], []
     for index, picture in enumerate(pictures):
         started = time.perf_counter()
-        score = session.run(["score"], {INPUT_NAME: picture[None]})[0]
+        score, *more = session.run(outputs, {INPUT_NAME: picture[None]})
         times_ms.append((time.perf_counter() - started) * 1e3)
         scores.append(float(score[0]))
+        heatmaps += [np.asarray(heatmap[0], np.float32) for heatmap in more]
         if check is not None:
             check(index + 1)
-    return Scored(np.array(scores, np.float32), float(np.median(times_ms)) if times_ms else 0.0)
+    return Scored(
+        np.array(scores, np.float32), float(np.median(times_ms)) if times_ms else 0.0, heatmaps=tuple(heatmaps)
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
+from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob, VariantMeasured
 from contracts.vocabulary import Judgement, PartUse, Verdict
 from models.measuring.figures import rate_of
 from models.packages.reading import OpenPackage
@@ -73,6 +73,7 @@ def render_page(job: TrainingJob, report: EvaluationReport, package: OpenPackage
         _pictures(job, report, package, settings),
         _classes(report),
         _variants(report),
+        _search(report),
         _material(job, report),
         _list_section("Notes", report.notes, "Nothing to note."),
         _list_section("Left out", report.left_out, "Nothing was left out."),
@@ -275,17 +276,46 @@ def _variants(report: EvaluationReport) -> str:
     rows = [
         [
             each.variant, _number(each.image_auroc), _number(each.average_precision),
-            _number(each.recall_at_1pct_overkill), _number(each.infer_p50_ms, 1), _number(each.parity_error, 2),
-            "in the package" if each.is_included else f"left out: {each.note}",
+            _number(each.recall_at_1pct_overkill), _number(each.au_pro), _number(each.infer_p50_ms, 1),
+            _number(each.parity_error, 2), _included(each),
         ]
         for each in report.variants
     ]  # fmt: skip
-    heads = ["variant", "AUROC", "average precision", "recall at 1 % overkill", "median ms", "parity error", ""]
+    heads = [
+        "variant", "AUROC", "average precision", "recall at 1 % overkill", "AU-PRO", "median ms", "parity error", "",
+    ]  # fmt: skip
     return (
         f"<h2>Variants</h2>{_table(heads, rows)}"
         '<p class="muted">AUROC: chance that a defective picture scores above a sound one. Median ms: bare session on '
         "the machine that trained. Parity error: largest difference to fp32 on golden images, in distances from a "
         "typical sound score to the NG limit.</p>"
+    )
+
+
+def _included(variant: VariantMeasured) -> str:
+    if not variant.is_included:
+        return f"left out: {variant.note}"
+    told = f", {variant.float_nodes} of {variant.of_nodes} nodes in float" if variant.float_nodes else ""
+    return f"in the package{told}"
+
+
+def _search(report: EvaluationReport) -> str:
+    """The steps by which harmful nodes went back to float; nothing where no variant was refused."""
+    if not report.searched:
+        return ""
+    rows = [
+        [
+            each.variant, each.step, f"{each.float_nodes} of {each.of_nodes}", _number(each.parity_error, 2),
+            _number(each.image_auroc), _number(each.au_pro), "taken" if each.is_accepted else f"refused: {each.note}",
+        ]
+        for each in report.searched
+    ]  # fmt: skip
+    heads = ["variant", "step", "nodes in float", "parity error", "AUROC", "AU-PRO", ""]
+    return (
+        f"<h2>Search for the nodes that harm INT8</h2>{_table(heads, rows)}"
+        '<p class="muted">Nodes are ranked on training pictures by the harm that each does alone; the worst go back '
+        "to float, more at each step, until the rules let the variant pass. What the golden images refuse is not run "
+        "over the held-out pictures.</p>"
     )
 
 

@@ -19,7 +19,7 @@ from contracts.jobs import (
     TrainingImage,
     TrainingJob,
 )
-from contracts.vocabulary import DetectorKind
+from contracts.vocabulary import DetectorKind, Variant
 from models.clock import SystemClock
 from models.data.labels import read_labels
 from models.data.layouts import read_folder
@@ -66,7 +66,7 @@ def train(arguments: argparse.Namespace) -> None:
         raise
     finally:
         bar.close()
-    _print_report(report, out)
+    print_report(report, out)
 
 
 def _write_reports(job: TrainingJob, report: EvaluationReport, out: Path, settings: Settings) -> None:
@@ -95,7 +95,8 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
             detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
             images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=arguments.weights,
-            seed=arguments.seed, threads=arguments.threads, output_dir=str(out),
+            seed=arguments.seed, threads=arguments.threads, variants=wanted_variants(arguments.variants),
+            output_dir=str(out),
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -103,7 +104,22 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
         raise InputError(f"{_OPTIONS.get(name, name)}: {first['msg']}, got {first['input']!r:.80}") from error
 
 
-def _print_report(report: EvaluationReport, out: Path) -> None:
+def wanted_variants(text: str) -> list[Variant]:
+    """`all`, or names with commas between.
+
+    Raises:
+        InputError: a name that is none.
+    """
+    names = [each.strip() for each in text.split(",")]
+    if names == ["all"]:
+        return list(Variant)
+    if not all(name in list(Variant) for name in names):
+        raise InputError(f"--variants: expected all, or some of {', '.join(Variant)} with commas between, got {text!r}")
+    return [Variant(name) for name in names]
+
+
+def print_report(report: EvaluationReport, out: Path) -> None:
+    """What came of a training or of `quantize`, for a person."""
     lines = [
         f"package {report.package_id}",
         f"detector {report.detector}, backbone {report.backbone} ({report.backbone_weights_source})",
@@ -115,12 +131,14 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
                 ("AUROC", measured.image_auroc),
                 ("AP", measured.average_precision),
                 ("recall at 1 % overkill", measured.recall_at_1pct_overkill),
+                ("AU-PRO", measured.au_pro),
                 ("p50 ms", measured.infer_p50_ms),
                 ("parity error", measured.parity_error),
             )
             if value is not None
         )
-        lines.append(f"{measured.variant}: {figures}{'' if measured.is_included else ' (left out)'}")
+        in_float = f", {measured.float_nodes} of {measured.of_nodes} nodes in float" if measured.float_nodes else ""
+        lines.append(f"{measured.variant}: {figures}{in_float}{'' if measured.is_included else ' (left out)'}")
     lines += [f"note: {note}" for note in report.notes]
     lines += told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}")
     lines.append(f"{report.training_seconds:.1f} s; written to {out}")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a learned detector to a package: measure on held-out pictures, choose variants, write, report.
 
-A quantized variant that loses more than `MOST_AUROC_LOST` beyond chance, or strays too far on golden images, is left
-out and the report says so. Does not learn and does not place limits. Called by `job`.
+A variant that breaks the rules of `judging_variants` is left out and the report says so. Does not learn and does not
+place limits. Called by `job`.
 """
 
 import json
@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, HoldoutVerdict, TrainingJob, VariantMeasured
+from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, HoldoutVerdict, QuantizationStep, TrainingJob
 from contracts.manifest import FileRole, GoldenSet, Limits, Lineage, PackageManifest, PackageVariant
 from contracts.vocabulary import PartUse, Variant, Verdict
 from models import __version__
@@ -26,29 +26,18 @@ from models.detectors.base import Detector, Floats, TrainingSet
 from models.graphs.export import signature_of
 from models.graphs.trunks import Trunk
 from models.limits.promises import at_most
-from models.measuring.figures import (
-    average_precision,
-    exact_interval,
-    image_auroc,
-    is_auroc_lost,
-    recall_at_overkill,
-)
-from models.packages.reading import (
-    OpenPackage,
-    Scored,
-    open_package,
-    score_pictures,
-    verdict_of,
-)
+from models.measuring.figures import exact_interval, image_auroc
+from models.packages.reading import OpenPackage, open_package, score_pictures, verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
+from models.training.judging_variants import Bench, Candidate, finite, scored_rows
 from models.training.progress import Progress
+from models.training.rescue import Rescue
 
 _log = logging.getLogger(__name__)
-MOST_AUROC_LOST: Final = 0.005
-# Share of the distance from a typical sound score to ng_limit, on sound golden images.
-MOST_PARITY_ERROR: Final = 1.0
 GOLDEN_TOLERANCE: Final = 0.05
 _GOLDEN_IMAGES: Final = 8
+# Of them, where there are as many; the sound ones stand first.
+GOLDEN_DEFECTIVE: Final = _GOLDEN_IMAGES // 2
 _UNCHECKED: Final = (
     "{} held out, so no AUROC is known, and int8 was taken for agreeing with fp32 on a few pictures alone"
 )
@@ -82,71 +71,112 @@ class Finish:
     dataset_sha256: str
     started_s: float
     notes: list[str]
-
-
-@dataclass
-class _Candidate:
-    """One variant on its way into the package."""
-
-    variant: Variant
-    model: bytes
-    golden: NDArray[np.float32]
-    held_out: Scored
-    # None: a golden image got no number.
-    parity_error: float | None = 0.0
-    is_included: bool = True
-    note: str = ""
-    # Refused for its AUROC, not for what makes it unusable.
-    is_outdone: bool = False
-
-    def auroc(self, is_defective: NDArray[np.bool_]) -> float | None:
-        """Image AUROC on the held-out pictures that got a number."""
-        return image_auroc(*_scored(self.held_out.scores, is_defective))
+    # What speaks against a variant by its front alone.
+    faults: dict[Variant, str] = field(default_factory=dict)
 
 
 @dataclass
 class Measured:
     """All variants as measured on the held-out pictures, and what a reader should know of that."""
 
-    held_out: list[Part]
-    is_defective: NDArray[np.bool_]
-    golden: NDArray[np.uint8]
-    candidates: list[_Candidate] = field(default_factory=list)
-    refused: list[_Candidate] = field(default_factory=list)
+    bench: Bench
+    # What the detector was fitted on.
+    learnt_on: Variant
+    candidates: list[Candidate] = field(default_factory=list)
+    refused: list[Candidate] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    searched: list[QuantizationStep] = field(default_factory=list)
 
     @property
-    def chosen(self) -> _Candidate:
-        """The first one, in order of preference."""
-        return self.candidates[0]
+    def held_out(self) -> list[Part]:
+        """The pictures that nothing was learnt from."""
+        return self.bench.held_out
+
+    @property
+    def is_defective(self) -> NDArray[np.bool_]:
+        """Of these, [n]."""
+        return self.bench.is_defective
+
+    @property
+    def golden(self) -> NDArray[np.uint8]:
+        """The golden images."""
+        return self.bench.golden
+
+    @property
+    def exact(self) -> Candidate:
+        """fp32, which nothing refuses."""
+        return next(each for each in self.candidates if each.variant is Variant.FP32)
+
+    @property
+    def lost(self) -> Candidate | None:
+        """The variant that was learnt on, where it was refused."""
+        return next((each for each in self.refused if each.variant is self.learnt_on), None)
+
+    @property
+    def chosen(self) -> Candidate:
+        """What a CPU station runs of these."""
+        wanted = {each.variant: each for each in reversed(self.candidates)}
+        return wanted.get(Variant.INT8_U8S8) or wanted[Variant.FP32]
+
+    def told_slow(self) -> list[str]:
+        """Says of what was saved where it gains no time: a station prefers INT8 all the same."""
+        exact_ms = self.exact.held_out.infer_p50_ms
+        return [
+            f"speed: {each.variant} with {each.float_nodes} nodes in float took {each.held_out.infer_p50_ms:.1f} ms "
+            f"here, fp32 {exact_ms:.1f} ms: it may gain nothing at a station"
+            for each in self.candidates
+            if each.float_nodes and each.held_out.infer_p50_ms >= exact_ms > 0
+        ]
 
     def takes_back(self, anew: "Measured") -> bool:
-        """Take back what was refused for its AUROC when learning anew without it came out no better, and say so.
+        """Take back what was refused for its AUROC or AU-PRO when learning anew was no better, and say so.
 
         A refusal compares two variants of one fit; what it leads to is another fit, which may be the worse one.
         """
-        (lost,) = self.refused
-        here, there = lost.auroc(self.is_defective), anew.chosen.auroc(anew.is_defective)
-        if not lost.is_outdone or here is None or (there is not None and there > here + MOST_AUROC_LOST):
+        lost = self.lost
+        if lost is None or not lost.outdone_in or anew.exact.outdoes(lost, self.is_defective):
             return False
+        there = anew.exact.au_pro if lost.outdone_in == "AU-PRO" else anew.exact.auroc(anew.is_defective)
         told = "unknown" if there is None else f"{there:.4f}"
-        why = f"learnt anew without it, {anew.chosen.variant} reaches {told}"
-        self.notes = [f"{lost.variant}: kept, although its {lost.note}: {why}"]
+        why = f"learnt anew without it, {anew.exact.variant} reaches {told}"
+        others = [note for note in self.notes if not note.startswith(f"{lost.variant}: ")]
+        self.notes = [*others, f"{lost.variant}: kept, although its {lost.note}: {why}"]
         lost.is_included, lost.note = True, ""
-        self.candidates, self.refused = [lost, *self.candidates], []
+        self.candidates = [lost, *self.candidates]
+        self.refused = [each for each in self.refused if each is not lost]
         return True
+
+    def follows(self, before: "Measured") -> None:
+        """Carry on what a fit without the refused variant must still say of it."""
+        lost = before.lost
+        if lost is None:
+            return
+        told = f"limits and figures of {self.exact.variant} are of a fit of its own, made after that"
+        others = tuple(f"{each.variant}: " for each in before.refused if each is not lost)
+        kept = [note for note in before.notes if not note.startswith(others)]
+        self.refused.append(lost)
+        self.notes = list(dict.fromkeys([*kept, told, *self.notes]))
+
+    def takes_over(self, found: Rescue) -> None:
+        """Say that the variant learnt on is one with nodes in float, and how it was found."""
+        mine = next(each for each in self.candidates if each.variant is found.variant)
+        if found.found is not None:
+            mine.float_nodes, mine.of_nodes = found.found.float_nodes, found.found.of_nodes
+        self.searched = [*found.steps]
+        self.notes.append(found.note)
 
 
 def measure(done: Finish, progress: Progress) -> Measured:
     """Score golden and held-out pictures with every variant; a bad quantized one moves to `refused`."""
-    held_out = done.gallery.select(PartUse.HOLDOUT)
-    is_defective = np.array([part.is_defective for part in held_out], np.bool_)
-    groups = [part.image.group for part in held_out]
     golden, golden_sound = _golden_images(done)
-    measured = Measured(held_out, is_defective, golden)
-    if len(done.variants) > 1 and (is_defective.all() or not is_defective.any()):
-        lacking = "sound " if is_defective.any() else "defective " if held_out else ""
-        measured.notes.append(_UNCHECKED.format(f"no {lacking}pictures are"))
+    bench = Bench(
+        gallery=done.gallery, held_out=done.gallery.select(PartUse.HOLDOUT), golden=golden, golden_sound=golden_sound,
+        scale=done.learned.scale, centre=done.learned.limits.ok_limit, threads=done.job.threads,
+    )  # fmt: skip
+    measured = Measured(bench, done.variants[0][0])
+    held_out = bench.held_out
+    if len(done.variants) > 1:
+        measured.notes += unchecked(bench)
     progress.enter("measuring", 0.9)
     seen = 0
 
@@ -155,31 +185,14 @@ def measure(done: Finish, progress: Progress) -> Measured:
         seen += 1
         progress.within(seen / (len(held_out) * len(done.variants)))
 
-    for variant, model in done.variants:
-        pixels = (done.gallery.pixels(part) for part in held_out)
-        scored = score_pictures(model, pixels, done.job.threads, count_one)
-        told = score_pictures(model, golden, done.job.threads).scores
-        measured.candidates.append(_Candidate(variant, model, told, scored))
-    exact = measured.candidates[-1]
-    for candidate in measured.candidates[:-1]:
-        apart = np.abs(candidate.golden - exact.golden)
-        candidate.parity_error = _or_none(float(apart.max()) / done.learned.scale)
-        sound_error = float(apart[:golden_sound].max()) / done.learned.scale
-        before, after = exact.held_out.scores, candidate.held_out.scores
-        if unscored := int((~np.isfinite(np.r_[candidate.golden, after])).sum()):
-            candidate.note = f"{unscored} golden or held-out pictures got no number as a score"
-        elif sound_error > MOST_PARITY_ERROR:
-            candidate.note = (
-                f"parity error {sound_error:.2f} on sound golden images, at most {MOST_PARITY_ERROR} allowed"
-            )
-        elif is_auroc_lost(before, after, is_defective, groups, allowed=MOST_AUROC_LOST):
-            told_before, told_after = (image_auroc(each, is_defective) or 0.0 for each in (before, after))
-            candidate.is_outdone = True
-            candidate.note = (
-                f"image AUROC fell from {told_before:.4f} to {told_after:.4f}, at most {MOST_AUROC_LOST} may be lost"
-            )
+    measured.candidates = [bench.score(variant, model, count_one) for variant, model in done.variants]
+    exact = measured.exact
+    for candidate in measured.candidates:
+        if candidate is not exact:
+            is_fitted_on = candidate.variant is measured.learnt_on
+            known = done.faults.get(candidate.variant, "")
+            bench.judge(candidate, exact, is_fitted_on=is_fitted_on, known=known)
         if candidate.note:
-            candidate.is_included = False
             measured.notes.append(f"{candidate.variant}: left out, {candidate.note}")
             _log.warning(
                 "training_id=%s variant=%s left_out=%s", done.job.training_id, candidate.variant, candidate.note
@@ -189,10 +202,19 @@ def measure(done: Finish, progress: Progress) -> Measured:
     return measured
 
 
+def unchecked(bench: Bench) -> list[str]:
+    """Says where no AUROC can refuse a variant."""
+    is_defective = bench.is_defective
+    if is_defective.any() and not is_defective.all():
+        return []
+    lacking = "sound " if is_defective.any() else "defective " if bench.held_out else ""
+    return [_UNCHECKED.format(f"no {lacking}pictures are")]
+
+
 def _golden_images(done: Finish) -> tuple[NDArray[np.uint8], int]:
     """A few training pictures at the model's size, sound ones first, half defective where there are any."""
     sound = done.gallery.select(PartUse.TRAIN, is_defective=False)
-    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[: _GOLDEN_IMAGES // 2]
+    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[:GOLDEN_DEFECTIVE]
     sound = sound[: _GOLDEN_IMAGES - len(defective)]
     side = done.job.size_px
     sized = [
@@ -225,18 +247,20 @@ def package_and_report(
                 sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
                 defect_class=part.image.defect_class, candidate_score=score,
                 candidate_verdict=verdict_of(score, limits),
-                champion_score=None if rival is None else _or_none(rival), champion_verdict=rival_verdict,
+                champion_score=None if rival is None else finite(rival), champion_verdict=rival_verdict,
             )
         )  # fmt: skip
     is_defective = measured.is_defective
     sound, defective = _counts(done)
+    champion_auroc = None if champion_scores is None else image_auroc(*scored_rows(champion_scores, is_defective))
     return EvaluationReport(
         training_id=done.job.training_id, product=done.job.product, detector=done.learned.detector.kind,
         package_id=package_id, candidate_variant=chosen.variant,
         champion_package_id=None if champion is None else champion.package_id, is_simulated=done.job.is_simulated,
         train_good=sound, train_defective=defective, holdout=verdicts,
-        variants=[_variant_measured(each, is_defective) for each in measured.candidates + measured.refused],
-        champion_image_auroc=None if champion_scores is None else image_auroc(*_scored(champion_scores, is_defective)),
+        variants=[each.measured(is_defective) for each in measured.candidates + measured.refused],
+        searched=measured.searched,
+        champion_image_auroc=champion_auroc,
         backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
         left_out=done.gallery.left_out, notes=done.notes,
     )  # fmt: skip
@@ -260,17 +284,6 @@ def broken_promises(held_out: Sequence[Part], scores: Floats, limits: Limits) ->
                 "limits were placed on (later, another lot, another light?), so do not rely on the promise"
             )
     return found
-
-
-def _or_none(value: float) -> float | None:
-    """A number that can be written; None for one that is none."""
-    return value if np.isfinite(value) else None
-
-
-def _scored(scores: Floats, is_defective: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-    """The pictures that got a number: a rank needs one."""
-    rows = np.isfinite(scores)
-    return scores[rows], is_defective[rows]
 
 
 def _counts(done: Finish) -> tuple[int, int]:
@@ -300,7 +313,13 @@ def _package(
     files = {f"{each.variant}.onnx": (FileRole.MODEL, each.model) for each in measured.candidates}
     golden = golden_bytes(measured.golden, {each.variant: each.golden for each in measured.candidates})
     files[GOLDEN_FILE] = (FileRole.GOLDEN, golden)
-    told = {"notes": done.notes, "left_out": done.gallery.left_out, "limits": learned.limits.model_dump()}
+    told: dict[str, Any] = {
+        "notes": done.notes,
+        "left_out": done.gallery.left_out,
+        "limits": learned.limits.model_dump(),
+    }
+    if measured.searched:
+        told["searched"] = [step.model_dump(mode="json") for step in measured.searched]
     files[REPORT_FILE] = (FileRole.REPORT, json.dumps(told, indent=1).encode())
     sound, defective = _counts(done)
     manifest = PackageManifest(
@@ -327,14 +346,3 @@ def _package(
         ),
     )  # fmt: skip
     return write_package(Path(job.output_dir) / PACKAGE_FOLDER, manifest, files, make_room=make_room)
-
-
-def _variant_measured(candidate: _Candidate, is_defective: NDArray[np.bool_]) -> VariantMeasured:
-    scores, is_defective = _scored(candidate.held_out.scores, is_defective)
-    return VariantMeasured(
-        variant=candidate.variant, image_auroc=image_auroc(scores, is_defective),
-        average_precision=average_precision(scores, is_defective),
-        recall_at_1pct_overkill=recall_at_overkill(scores, is_defective, 0.01),
-        infer_p50_ms=candidate.held_out.infer_p50_ms or None, parity_error=candidate.parity_error,
-        is_included=candidate.is_included, note=candidate.note,
-    )  # fmt: skip

@@ -91,7 +91,7 @@ def write_import(done: Scored, runner: Runner, told: Told, now: datetime, make_r
         limits=limits,
         golden=GoldenSet(file=GOLDEN_FILE, images=len(golden), tolerance=tolerance),
         lineage=Lineage(
-            training_id=asked.training_id, dataset_sha256=_made_of(done),
+            training_id=asked.training_id, dataset_sha256=made_of(asked.foreign.sha256, dataset_digest(done.placed)),
             sound_parts=int((~done.is_defective).sum()), defective_parts=int(done.is_defective.sum()), seed=asked.seed,
             backbone=foreign.file_name, backbone_weights_sha256=foreign.sha256, backbone_weights_source=_source(done),
             trainer_version=__version__, training_seconds=told.seconds,
@@ -100,9 +100,9 @@ def write_import(done: Scored, runner: Runner, told: Told, now: datetime, make_r
     return write_package(asked.out / PACKAGE_FOLDER, manifest, files, make_room=make_room)
 
 
-def _made_of(done: Scored) -> str:
+def made_of(file_sha256: str, dataset_sha256: str) -> str:
     """SHA-256 of the file and the pictures: never that of a training, which could be taken for what it learnt from."""
-    return hashlib.sha256(f"{done.asked.foreign.sha256} {dataset_digest(done.placed)}".encode()).hexdigest()
+    return hashlib.sha256(f"{file_sha256} {dataset_sha256}".encode()).hexdigest()
 
 
 def _source(done: Scored) -> str:

@@ -7,7 +7,7 @@ Called by `__main__` (run-job, train).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,34 +19,38 @@ from contracts.jobs import EvaluationReport, TrainingJob
 from contracts.vocabulary import DetectorKind, PartUse, Variant
 from models import __version__
 from models.clock import Clock
-from models.data.looks import draw_look, mask_on_grid
-from models.data.parts import Gallery, Part, Picture, dataset_digest, read_gallery, read_mask
-from models.detectors.base import Detector, Floats, TrainingSet
+from models.data.parts import Part, dataset_digest, read_gallery
+from models.detectors.base import Detector
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
 from models.errors import InputError, QuantizationError
-from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front, stage_channels
-from models.graphs.quantization import CALIBRATION_PICTURES, quantize
+from models.graphs.fidelity import kept_variance
+from models.graphs.half import halved
+from models.graphs.quantization import quantize
 from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
-from models.packages.reading import score_pictures
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.checkpoints import Checkpoints, digest_of
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
+from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
+from models.training.joining import Joiner
+from models.training.judging_variants import Candidate, front_fault
 from models.training.progress import Progress, Watch
+from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
 
 _log = logging.getLogger(__name__)
-# Further looks: enough for a few labels, bounded for many.
-_LOOKS_IN_ALL: Final = 160
-_LOOKS_A_PART: Final = 6
 _SHIFT_PICTURES: Final = 48
 _TIMED_PICTURES: Final = 4
+_COMPARED_PICTURES: Final = 12
 _MOST_LOGGED: Final = 20
 # Fraction of a training until the front is quantized.
 _QUANTIZED: Final = 0.15
+# And until its harmful nodes were searched for, before the last fit or beside it.
+_SEARCHED: Final = 0.3
+_SAVED_BESIDE: Final = 0.93
 
 
 @dataclass(frozen=True)
@@ -55,20 +59,6 @@ class _Front:
 
     variant: Variant
     model: onnx.ModelProto
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What all steps of one training share."""
-
-    job: TrainingJob
-    gallery: Gallery
-    parts: list[Part]
-    kind: DetectorKind
-    progress: Progress
-    stages: tuple[int, ...]
-    steps: Checkpoints
-    has_looks: bool = True
 
 
 def run_job(
@@ -162,21 +152,30 @@ def _run(
     steps = Checkpoints(
         Path(job.output_dir) if is_resumable else None, _digest_of_training(job, trunk, dataset_digest(parts)), notes
     )
-    work = _Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
+    work = Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
     fronts = _fronts(work, front, notes)
     if budget_s is not None:
         work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
     done, measured = _fit(work, fronts, trunk, notes, started_s)
-    if measured.chosen.variant != fronts[0].variant:
+    if measured.lost is not None:
         # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
+        began_s = clock.monotonic_s()
         progress.go_back(_QUANTIZED)
-        again, anew = _fit(work, fronts[-1:], trunk, notes, started_s)
+        again, anew = _fit(work, fronts[1:], trunk, notes, started_s)
         if not measured.takes_back(anew):
-            told = f"limits and figures of {anew.chosen.variant} are of a fit of its own, made after that"
-            anew.refused, anew.notes = measured.refused, [*measured.notes, told, *anew.notes]
+            anew.follows(measured)
             done, measured = again, anew
-    done.notes.extend(measured.notes)
+            now_s = clock.monotonic_s()
+            if budget_s is None or (now_s - started_s) + 2 * (now_s - began_s) <= budget_s:
+                done, measured = _with_nodes_in_float(
+                    work, fronts, trunk, done, measured, notes=notes, started_s=started_s
+                )
+            else:
+                measured.notes.append("budget: no search for the nodes that harm int8-u8s8")
+    if budget_s is None or clock.monotonic_s() - started_s <= budget_s:
+        _save_beside(work, fronts, done, measured)
+    done.notes.extend(measured.notes + measured.told_slow())
     report = package_and_report(done, measured, clock, progress, make_room)
     steps.sweep()
     return report
@@ -189,16 +188,27 @@ def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> 
     return digest_of([__version__, settings, trunk.name, trunk.weights_sha256, dataset_sha256])
 
 
-def _fit(
-    work: _Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float
-) -> tuple[Finish, Measured]:
+def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float) -> tuple[Finish, Measured]:
     """Learn on the first of the fronts and measure them all."""
     learned = _learn(work, fronts[0].model)
     done = Finish(
         job=work.job, gallery=work.gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
         dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
+        faults=_faults(work, fronts),
     )  # fmt: skip
     return done, measure(done, work.progress)
+
+
+def _faults(work: Work, fronts: list[_Front]) -> dict[Variant, str]:
+    """What speaks against fronts by what they keep of the float one, on a few training pictures."""
+    exact = next(front for front in fronts if front.variant is Variant.FP32)
+    pictures = work.calibration[:_COMPARED_PICTURES]
+    found = {}
+    for front in fronts:
+        kept = 1.0 if front is exact else kept_variance(exact.model, front.model, pictures, threads=work.job.threads)
+        if fault := front_fault(kept):
+            found[front.variant] = fault
+    return found
 
 
 def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> DetectorKind:
@@ -219,28 +229,32 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
     return asked
 
 
-def grid_of(size_px: int) -> int:
-    """Cells a side: one for 8 px, an even number, so that the bank can pool 2 × 2."""
-    return max(4, size_px // 16 * 2)
-
-
-def _fronts(work: _Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
-    """INT8 first where it comes about: it is what stations run, so the detector is fitted on it."""
+def _fronts(work: Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
+    """INT8 for CPUs first where it comes about: it is what stations run, so the detector is fitted on it. Then fp32."""
     work.progress.enter("quantizing", _QUANTIZED)
-    step = max(1, len(work.parts) // CALIBRATION_PICTURES)
-    # Training pictures only, sound and defective, evenly picked: the same every time.
-    pictures = [work.gallery.pixels(part) for part in work.parts[::step][:CALIBRATION_PICTURES]]
-    exact = _Front(Variant.FP32, front)
-    try:
-        content = work.steps.content("int8-u8s8.front.onnx", lambda: quantize(front, pictures).SerializeToString())
-        return [_Front(Variant.INT8_U8S8, onnx.load_from_string(content)), exact]
-    except QuantizationError as error:
-        notes.append(f"int8-u8s8: left out, {error}")
-        _log.warning("training_id=%s variant=int8-u8s8 left_out=%s", work.job.training_id, error)
-        return [exact]
+    fronts = [_Front(Variant.FP32, front)]
+    for variant in dict.fromkeys(work.job.variants):
+        if variant is Variant.FP32:
+            continue
+        try:
+            made = halved(front) if variant is Variant.FP16 else _quantized(work, front, variant)
+        except QuantizationError as error:
+            notes.append(f"{variant}: left out, {error}")
+            _log.warning("training_id=%s variant=%s left_out=%s", work.job.training_id, variant, error)
+            continue
+        fronts.insert(0 if variant is Variant.INT8_U8S8 else len(fronts), _Front(variant, made))
+    return fronts
 
 
-def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Clock, notes: list[str]) -> _Work:
+def _quantized(work: Work, front: onnx.ModelProto, variant: Variant) -> onnx.ModelProto:
+    def make() -> bytes:
+        content: bytes = quantize(front, work.calibration, variant).SerializeToString()
+        return content
+
+    return onnx.load_from_string(work.steps.content(f"{variant}.front.onnx", make))
+
+
+def _within_budget(work: Work, fronts: list[_Front], left_s: float, clock: Clock, notes: list[str]) -> Work:
     """The work that fits into the time left, judged by the time that a few pictures take."""
     extractor = FeatureExtractor(fronts[0].model, threads=work.job.threads)
     pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
@@ -250,35 +264,91 @@ def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Cloc
     extractor.extract(pictures, len(pictures))
     picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
     has_looks = work.kind is DetectorKind.MIXED
-    looks = len(_rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
+    looks = len(rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
     judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
     plan = plan_within(left_s, work.parts, looks=looks, judged=judged, picture_s=picture_s)
     notes += plan.notes
     return replace(work, parts=plan.parts, has_looks=plan.has_looks)
 
 
-def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
-    """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
-    channels = learned.training.features.shape[1]
-    graphs: list[tuple[Variant, bytes]] = []
+def _joiner(work: Work, learned: Learned) -> Joiner:
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
-    for front in fronts:
-        graph = build_graph(front.model, learned.detector, channels=channels).SerializeToString()
-        if graphs:
-            first, mine = (score_pictures(each, pictures, work.job.threads).scores for each in (graphs[0][1], graph))
-            shift = float(np.median(first - mine))
-            graph = build_graph(front.model, learned.detector, channels=channels, shift=shift).SerializeToString()
-        graphs.append((front.variant, graph))
-    return graphs
+    channels = learned.training.features.shape[1]
+    return Joiner(learned.detector, channels=channels, pictures=pictures, threads=work.job.threads)
 
 
-def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
+def _graphs(work: Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
+    """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
+    joiner = _joiner(work, learned)
+    first = joiner.bare(fronts[0].model)
+    return [(fronts[0].variant, first), *((each.variant, joiner.whole(each.model, first)) for each in fronts[1:])]
+
+
+def _search(work: Work, fronts: list[_Front], done: Finish, measured: Measured, lost: Candidate) -> Rescue:
+    """Search for a form of a refused variant that passes on this fit."""
+    exact = next(each.model for each in fronts if each.variant is Variant.FP32)
+    joiner, first = _joiner(work, done.learned), done.variants[0][1]
+    found = rescue(
+        lost.variant, exact, work.calibration, bare=joiner.bare, whole=lambda front: joiner.whole(front, first),
+        bench=measured.bench, exact=measured.exact, refused=lost.note,
+        is_fitted_on=lost.variant is Variant.INT8_U8S8, check=work.progress.within,
+    )  # fmt: skip
+    measured.searched += found.steps
+    return found
+
+
+def _with_nodes_in_float(
+    work: Work,
+    fronts: list[_Front],
+    trunk: Trunk,
+    done: Finish,
+    measured: Measured,
+    *,
+    notes: list[str],
+    started_s: float,
+) -> tuple[Finish, Measured]:
+    """Where an INT8 front with its harmful nodes in float passes: learn once more, on that, or take it as it is."""
+    lost = next(each for each in measured.refused if each.variant is fronts[0].variant)
+    work.progress.go_back(_QUANTIZED)
+    work.progress.enter("searching for harmful nodes", _SEARCHED)
+    found = _search(work, fronts, done, measured, lost)
+    if found.found is not None and found.graph is not None:
+        saved = [_Front(lost.variant, found.graph), *fronts[1:]]
+        again, anew = _fit(work, saved, trunk, notes, started_s)
+        if anew.lost is None:
+            anew.takes_over(found)
+            return again, anew
+        # Fitted on it, bank and fp32 may part; on the fit at hand it may stay if it does not stray anywhere.
+        found.stay_beside(measured.bench.sound_fault(found.found, measured.exact), of_its_own=anew.lost.note)
+        measured.searched[-1] = found.steps[-1]
+    _take_in(found, lost, measured)
+    return done, measured
+
+
+def _save_beside(work: Work, fronts: list[_Front], done: Finish, measured: Measured) -> None:
+    """Search for refused INT8 variants that nothing was fitted on; limits and scale stay."""
+    beside = [each for each in measured.refused if each.variant is Variant.INT8_S8S8]
+    for lost in beside:
+        work.progress.enter("searching for harmful nodes", _SAVED_BESIDE)
+        _take_in(_search(work, fronts, done, measured, lost), lost, measured)
+
+
+def _take_in(found: Rescue, lost: Candidate, measured: Measured) -> None:
+    """Put what a search found beside the variants of a fit, in place of the refused one; say what came of it."""
+    if found.found is not None:
+        measured.candidates.append(found.found)
+        measured.refused.remove(lost)
+        measured.notes = [note for note in measured.notes if not note.startswith(f"{lost.variant}: ")]
+    measured.notes.append(found.note)
+
+
+def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     job = work.job
     work.progress.enter("extracting features", 0.4)
     is_mixed = work.kind is DetectorKind.MIXED
     detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
-    training = _training_set(work, front, has_looks=is_mixed and work.has_looks)
+    training = training_set(work, front, has_looks=is_mixed and work.has_looks)
     work.progress.enter("fitting", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]
@@ -289,54 +359,3 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
         sound_groups=groups[~training.is_defective].tolist(), defective_groups=groups[training.is_defective].tolist(),
     )  # fmt: skip
     return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
-
-
-def _training_set(work: _Work, front: onnx.ModelProto, *, has_looks: bool) -> TrainingSet:
-    gallery, parts, grid = work.gallery, work.parts, grid_of(work.job.size_px)
-    extractor = FeatureExtractor(front, threads=work.job.threads)
-    rng = np.random.default_rng([work.job.seed, 1])
-    rows = _rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
-    looks = [draw_look(rng) for _ in rows]
-    total = len(parts) + len(rows)
-
-    def pictures() -> Iterator[Picture]:
-        for part in parts:
-            yield gallery.pixels(part)
-        for row, look in zip(rows, looks, strict=True):
-            yield look.apply(gallery.pixels(parts[row]))
-
-    made_from = [front.SerializeToString(deterministic=True), *(part.image.sha256 for part in parts), rows.tolist()]
-    features = work.steps.array(
-        f"features-{digest_of(made_from)[:16]}.npy",
-        lambda: extractor.extract(pictures(), total, lambda count: work.progress.within(count / total)),
-    )
-    masks: dict[int, Floats] = {}
-    extra_masks: dict[int, Floats] = {}
-    for row, part in enumerate(parts):
-        mask = read_mask(part, gallery) if part.is_defective else None
-        if mask is None:
-            continue
-        masks[row] = mask_on_grid(mask, grid)
-        for place in np.flatnonzero(rows == row):
-            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), grid)
-    return TrainingSet(
-        features=features[: len(parts)],
-        is_defective=np.array([part.is_defective for part in parts]),
-        groups=[part.image.group for part in parts],
-        masks=masks,
-        extra_features=features[len(parts) :] if len(rows) else None,
-        extra_rows=rows,
-        extra_masks=extra_masks,
-        stages=work.stages,
-    )
-
-
-def _rows_to_look_at(rng: np.random.Generator, parts: list[Part]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Each defective part several times, and as many looks at random sound parts."""
-    defective = np.array([row for row, part in enumerate(parts) if part.is_defective], np.int64)
-    sound = np.array([row for row, part in enumerate(parts) if not part.is_defective], np.int64)
-    if len(defective) == 0 or len(sound) == 0:
-        return np.zeros(0, np.int64)
-    times = int(np.clip(_LOOKS_IN_ALL // len(defective), 1, _LOOKS_A_PART))
-    theirs = np.repeat(defective, times)[:_LOOKS_IN_ALL]
-    return np.concatenate([theirs, rng.choice(sound, min(len(theirs), _LOOKS_IN_ALL))])

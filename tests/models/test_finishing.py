@@ -9,15 +9,23 @@ import pytest
 
 from contracts.jobs import TrainingImage
 from contracts.manifest import Limits
-from contracts.vocabulary import Judgement, LabelSource, PartUse
+from contracts.vocabulary import Judgement, LabelSource, PartUse, Variant
 from models.clock import SystemClock
-from models.data.parts import Part
+from models.data.parts import Gallery, Part, read_gallery
 from models.limits.promises import promise_overkill
 from models.packages.reading import Scored, score_pictures
 from models.settings import Settings
-from models.training.finishing import broken_promises
+from models.training.finishing import Measured, broken_promises
 from models.training.job import run_job
+from models.training.judging_variants import Bench, Candidate
+from models.training.rescue import Rescue
 from tests.models.conftest import make_job, write_parts
+from tests.models.made_package import brightness_graph
+
+
+def found_nothing(*_arguments: object, **asked: Any) -> Rescue:
+    """Stands in for the search for harmful nodes."""
+    return Rescue(Variant.INT8_U8S8, asked["refused"], why="nobody looked")
 
 
 def _parts(folder: Path, good: int) -> list[TrainingImage]:
@@ -39,7 +47,8 @@ def test_a_variant_refused_for_its_auroc_is_taken_back_when_learning_anew_is_no_
         is_blind = len(calls) == 1 or (blind_anew and len(calls) == 3)
         return Scored(np.zeros(16, np.float32), found.infer_p50_ms) if is_blind else found
 
-    monkeypatch.setattr("models.training.finishing.score_pictures", scored)
+    monkeypatch.setattr("models.training.judging_variants.score_pictures", scored)
+    monkeypatch.setattr("models.training.job.rescue", found_nothing)
     images = _parts(tmp_path, 12)
     for is_defective in (False, True):
         rng = np.random.default_rng(1)
@@ -78,3 +87,33 @@ def _held_out(group: str) -> Part:
         source=LabelSource.AUDIT,
     )  # fmt: skip
     return Part(image, Path(image.path))
+
+
+@pytest.mark.parametrize(("is_fitted_on", "offset"), [(True, 20), (False, 20), (False, 5)])
+def test_a_form_that_limits_do_not_know_must_agree_on_every_sound_training_picture(
+    tmp_path: Path, settings: Settings, is_fitted_on: bool, offset: float
+) -> None:
+    """Golden images agree; the other sound training pictures are `offset` apart, where 10 is the way to the limit."""
+    gallery = read_gallery(_parts(tmp_path, 12), settings)
+    golden = np.zeros((1, 32, 32, 3), np.uint8)
+    bench = Bench(gallery, [], golden, golden_sound=1, scale=10, centre=1, threads=1)
+    exact, candidate = (
+        Candidate(Variant.INT8_U8S8, graph, np.zeros(1, np.float32), Scored(np.zeros(0, np.float32), 1))
+        for graph in (brightness_graph(), brightness_graph(offset=offset))
+    )
+    bench.judge(candidate, exact, is_fitted_on=is_fitted_on)
+    assert candidate.is_included is (is_fitted_on or offset < 10)
+    if not candidate.is_included:
+        assert candidate.note.startswith("parity error 2.00 on 12 sound training pictures")
+
+
+@pytest.mark.parametrize(("float_nodes", "ms", "is_told"), [(5, 12.0, True), (5, 8.0, False), (0, 12.0, False)])
+def test_what_was_saved_and_gains_no_time_is_said_to(float_nodes: int, ms: float, is_told: bool) -> None:
+    scores = np.zeros(1, np.float32)
+    exact = Candidate(Variant.FP32, b"", scores, Scored(scores, 10.0))
+    saved = Candidate(Variant.INT8_U8S8, b"", scores, Scored(scores, ms), float_nodes=float_nodes, of_nodes=10)
+    bench = Bench(
+        Gallery(Settings()), [], np.zeros((1, 1, 1, 3), np.uint8), golden_sound=1, scale=1, centre=1, threads=1
+    )
+    told = Measured(bench, Variant.FP32, [saved, exact]).told_slow()
+    assert [line.startswith("speed: int8-u8s8 with 5 nodes in float") for line in told] == [True] * is_told

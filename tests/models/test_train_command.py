@@ -265,3 +265,19 @@ def test_ctrl_c_leaves_nothing_half_written(images: Path, tmp_path: Path) -> Non
     assert child.returncode == 143, told
     assert "stopped; nothing half-written is left" in told
     assert {entry.name for entry in out.iterdir()} == {"progress.json"}
+
+
+def test_forms_that_nobody_knows_are_refused_before_anything_is_read(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(images, tmp_path / "out", "--variants", "int8-u8s8,int4") == 2
+    told = capsys.readouterr().err
+    assert "--variants: expected all, or some of int8-u8s8, int8-s8s8, fp16, fp32" in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out/package").exists()
+
+
+def test_a_training_makes_the_forms_it_is_asked_for_and_always_fp32(images: Path, tmp_path: Path) -> None:
+    assert train(images, tmp_path / "out", "--variants", "fp16") == 0
+    manifest = json.loads((tmp_path / "out/package/manifest.json").read_text())
+    assert [each["variant"] for each in manifest["variants"]] == ["fp32", "fp16"]

@@ -29,6 +29,7 @@ from models.settings import Settings
 from models.training.job import run_job
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
+from tests.models.test_finishing import found_nothing
 
 KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
 
@@ -224,7 +225,8 @@ def test_quantized_variant_that_scores_nonsense_is_left_out_and_the_rest_learnt_
         return Scored(scored.scores + np.float32(add), scored.infer_p50_ms) if len(calls) <= 2 else scored
 
     told: list[tuple[str, float]] = []
-    monkeypatch.setattr("models.training.finishing.score_pictures", strange)
+    monkeypatch.setattr("models.training.judging_variants.score_pictures", strange)
+    monkeypatch.setattr("models.training.job.rescue", found_nothing)
     images = parts(tmp_path, 12)
     images += write_parts(tmp_path, np.random.default_rng(1), 3, is_defective=False, use=PartUse.HOLDOUT)
     report = run_job(make_job(tmp_path, images), settings, SystemClock(), watch=lambda *each: told.append(each))
@@ -234,7 +236,9 @@ def test_quantized_variant_that_scores_nonsense_is_left_out_and_the_rest_learnt_
     assert said in left_out.note
     assert (left_out.parity_error is None) == np.isnan(add)
     falls = [after for before, after in pairwise(told) if after[1] < before[1]]
-    assert falls == [("extracting features", 0.15)], "told anew from where it begins again, and never running backwards"
+    assert falls == [("extracting features", 0.15), ("searching for harmful nodes", 0.15)], (
+        "told anew from where it begins again, and never running backwards"
+    )
 
 
 def test_champion_that_gives_no_number_decided_nothing_and_has_no_score(tmp_path: Path, settings: Settings) -> None:

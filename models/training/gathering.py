@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all steps of a training share, and its pictures as features.
+
+Each part once, and defective parts in further looks, beside as many sound ones. Does not learn. Called by `job`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx
+
+from contracts.jobs import TrainingJob
+from contracts.vocabulary import DetectorKind
+from models.data.looks import draw_look, mask_on_grid
+from models.data.parts import Gallery, Part, Picture, read_mask
+from models.detectors.base import Floats, TrainingSet
+from models.graphs.features import FeatureExtractor
+from models.graphs.quantization import CALIBRATION_PICTURES, evenly
+from models.training.checkpoints import Checkpoints, digest_of
+from models.training.progress import Progress
+
+# Further looks: enough for a few labels, bounded for many.
+_LOOKS_IN_ALL: Final = 160
+_LOOKS_A_PART: Final = 6
+
+
+def grid_of(size_px: int) -> int:
+    """Cells a side: one for 8 px, an even number, so that the bank can pool 2 × 2."""
+    return max(4, size_px // 16 * 2)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all steps of one training share."""
+
+    job: TrainingJob
+    gallery: Gallery
+    parts: list[Part]
+    kind: DetectorKind
+    progress: Progress
+    stages: tuple[int, ...]
+    steps: Checkpoints
+    has_looks: bool = True
+
+    @property
+    def calibration(self) -> list[Picture]:
+        """Training pictures only, sound and defective, evenly picked: the same every time."""
+        rows = evenly(len(self.parts), CALIBRATION_PICTURES)
+        return [self.gallery.pixels(self.parts[row]) for row in rows]
+
+
+def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> TrainingSet:
+    """Features of all training pictures by the front, and of further looks at some of them, with masks on the grid."""
+    job, gallery, parts, grid = work.job, work.gallery, work.parts, grid_of(work.job.size_px)
+    extractor = FeatureExtractor(front, threads=job.threads)
+    rng = np.random.default_rng([job.seed, 1])
+    rows = rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
+    looks = [draw_look(rng) for _ in rows]
+    total = len(parts) + len(rows)
+
+    def pictures() -> Iterator[Picture]:
+        for part in parts:
+            yield gallery.pixels(part)
+        for row, look in zip(rows, looks, strict=True):
+            yield look.apply(gallery.pixels(parts[row]))
+
+    made_from = [front.SerializeToString(deterministic=True), *(part.image.sha256 for part in parts), rows.tolist()]
+    features = work.steps.array(
+        f"features-{digest_of(made_from)[:16]}.npy",
+        lambda: extractor.extract(pictures(), total, lambda count: work.progress.within(count / total)),
+    )
+    masks: dict[int, Floats] = {}
+    extra_masks: dict[int, Floats] = {}
+    for row, part in enumerate(parts):
+        mask = read_mask(part, gallery) if part.is_defective else None
+        if mask is None:
+            continue
+        masks[row] = mask_on_grid(mask, grid)
+        for place in np.flatnonzero(rows == row):
+            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), grid)
+    return TrainingSet(
+        features=features[: len(parts)],
+        is_defective=np.array([part.is_defective for part in parts]),
+        groups=[part.image.group for part in parts],
+        masks=masks,
+        extra_features=features[len(parts) :] if len(rows) else None,
+        extra_rows=rows,
+        extra_masks=extra_masks,
+        stages=work.stages,
+    )
+
+
+def rows_to_look_at(rng: np.random.Generator, parts: list[Part]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Each defective part several times, and as many looks at random sound parts."""
+    defective = np.array([row for row, part in enumerate(parts) if part.is_defective], np.int64)
+    sound = np.array([row for row, part in enumerate(parts) if not part.is_defective], np.int64)
+    if len(defective) == 0 or len(sound) == 0:
+        return np.zeros(0, np.int64)
+    times = int(np.clip(_LOOKS_IN_ALL // len(defective), 1, _LOOKS_A_PART))
+    theirs = np.repeat(defective, times)[:_LOOKS_IN_ALL]
+    return np.concatenate([theirs, rng.choice(sound, min(len(theirs), _LOOKS_IN_ALL))])

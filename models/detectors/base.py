@@ -35,6 +35,8 @@ class TrainingSet:
     extra_features: Features | None = None
     extra_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     extra_masks: dict[int, Floats] = field(default_factory=dict)
+    # Defect class of each row, None where it is not known or the part is sound; empty: no row has one.
+    defect_classes: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

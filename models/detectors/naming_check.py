@@ -47,14 +47,19 @@ class NamesChecked:
         classes: the classes that were tried, in the order of the scores.
         mean_right: share named right, each class counted alike and each part within it; a constant answer has 1 / k.
         luck: share of shuffled truths that did as well.
-        too_few: classes that are not named, with their number of parts.
+        labelled: all classes, with the number of their labelled parts.
     """
 
     names: ClassNames | None
     classes: tuple[ClassChecked, ...] = ()
     mean_right: float = 0.0
     luck: float = 1.0
-    too_few: tuple[tuple[str, int], ...] = ()
+    labelled: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def too_few(self) -> list[tuple[str, int]]:
+        """Classes that are not named, with their number of parts."""
+        return [(name, parts) for name, parts in self.labelled if parts < MIN_PARTS]
 
 
 def fit_names(training: TrainingSet, detector: Detector, *, seed: int) -> NamesChecked:
@@ -64,10 +69,10 @@ def fit_names(training: TrainingSet, detector: Detector, *, seed: int) -> NamesC
     for name, group in zip(named, training.groups, strict=False):
         if name:
             parts_of.setdefault(name, set()).add(group)
-    classes = tuple(sorted(name for name, parts in parts_of.items() if len(parts) >= MIN_PARTS))
-    too_few = tuple((name, len(parts)) for name, parts in sorted(parts_of.items()) if len(parts) < MIN_PARTS)
+    labelled = tuple((name, len(parts)) for name, parts in sorted(parts_of.items()))
+    classes = tuple(name for name, parts in labelled if parts >= MIN_PARTS)
     if len(classes) < 2:
-        return NamesChecked(None, too_few=too_few)
+        return NamesChecked(None, labelled=labelled)
     rows = np.array([row for row, name in enumerate(named) if name in classes], np.int64)
     taught = _taught(training, detector, rows, [classes.index(name) for name in named if name in classes])
     folds = _folds(taught.groups, taught.members, seed)
@@ -81,7 +86,7 @@ def fit_names(training: TrainingSet, detector: Detector, *, seed: int) -> NamesC
     if mean_right > 1 / len(classes) and luck <= _MOST_BY_LUCK:
         lines = taught.lines(np.ones(len(rows), np.bool_), len(classes))
         names = ClassNames(classes, taught.gaze, *lines.sharpened(best_sharpness(values, taught.members)))
-    return NamesChecked(names, checked, mean_right, luck, too_few)
+    return NamesChecked(names, checked, mean_right, luck, labelled)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from models import __version__
 from models.clock import Clock
 from models.data.parts import Gallery, Part
 from models.detectors.base import Detector, Floats, TrainingSet
+from models.detectors.class_names import ClassNames
 from models.graphs.export import signature_of
 from models.graphs.trunks import Trunk
 from models.limits.promises import at_most
@@ -36,6 +37,7 @@ from models.measuring.figures import (
 from models.packages.reading import (
     OpenPackage,
     Scored,
+    class_named,
     open_package,
     score_pictures,
     verdict_of,
@@ -56,13 +58,16 @@ _UNCHECKED: Final = (
 
 @dataclass(frozen=True)
 class Learned:
-    """A fitted detector, what it was fitted on, and its limits."""
+    """A fitted detector, what it was fitted on, its limits, and the names that it gives to defects."""
 
     training: TrainingSet
     detector: Detector
     limits: Limits
     typical_sound: float
     notes: list[str]
+    names: ClassNames | None = None
+    # Further entries of the package's report.
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -215,6 +220,7 @@ def package_and_report(
     chosen, limits = measured.chosen, done.learned.limits
     done.notes.extend(broken_promises(measured.held_out, chosen.held_out.scores, limits))
     package_id = _package(done, measured, clock, seconds, make_room)
+    named = [] if done.learned.names is None else done.learned.names.classes
     verdicts = []
     for row, part in enumerate(measured.held_out):
         score = float(chosen.held_out.scores[row])
@@ -225,6 +231,7 @@ def package_and_report(
                 sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
                 defect_class=part.image.defect_class, candidate_score=score,
                 candidate_verdict=verdict_of(score, limits),
+                candidate_class=class_named(verdict_of(score, limits), chosen.held_out.class_scores_of(row), named),
                 champion_score=None if rival is None else _or_none(rival), champion_verdict=rival_verdict,
             )
         )  # fmt: skip
@@ -301,6 +308,7 @@ def _package(
     golden = golden_bytes(measured.golden, {each.variant: each.golden for each in measured.candidates})
     files[GOLDEN_FILE] = (FileRole.GOLDEN, golden)
     told = {"notes": done.notes, "left_out": done.gallery.left_out, "limits": learned.limits.model_dump()}
+    told |= learned.told
     files[REPORT_FILE] = (FileRole.REPORT, json.dumps(told, indent=1).encode())
     sound, defective = _counts(done)
     manifest = PackageManifest(
@@ -319,6 +327,7 @@ def _package(
         files=described(files),
         limits=learned.limits,
         golden=GoldenSet(file=GOLDEN_FILE, images=len(measured.golden), tolerance=GOLDEN_TOLERANCE * learned.scale),
+        defect_classes=[] if learned.names is None else list(learned.names.classes),
         lineage=Lineage(
             training_id=job.training_id, parent_package_id=job.champion_package_id,
             dataset_sha256=done.dataset_sha256, sound_parts=sound, defective_parts=defective, seed=job.seed,

@@ -33,6 +33,7 @@ from models.packages.reading import score_pictures
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
+from models.training.naming import with_names
 from models.training.progress import Progress, Watch
 from models.training.results import leave_results
 
@@ -166,7 +167,7 @@ def _fit(
     work: _Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float
 ) -> tuple[Finish, Measured]:
     """Learn on the first of the fronts and measure them all."""
-    learned = _learn(work, fronts[0].model)
+    learned = with_names(_learn(work, fronts[0].model), work.parts, seed=work.job.seed)
     done = Finish(
         job=work.job, gallery=work.gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
         dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
@@ -236,11 +237,13 @@ def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[V
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
     for front in fronts:
-        graph = build_graph(front.model, learned.detector, channels=channels).SerializeToString()
+        graph = build_graph(front.model, learned.detector, channels=channels, names=learned.names).SerializeToString()
         if graphs:
             first, mine = (score_pictures(each, pictures, work.job.threads).scores for each in (graphs[0][1], graph))
             shift = float(np.median(first - mine))
-            graph = build_graph(front.model, learned.detector, channels=channels, shift=shift).SerializeToString()
+            graph = build_graph(
+                front.model, learned.detector, channels=channels, shift=shift, names=learned.names
+            ).SerializeToString()
         graphs.append((front.variant, graph))
     return graphs
 

@@ -108,7 +108,7 @@ def test_a_class_with_too_few_parts_is_not_named_and_its_number_is_told() -> Non
     training = taught({"crack": 8, "pit": 8, "stain": MIN_PARTS - 1})
     told = checked(training)
     assert names_of(told).classes == ("crack", "pit")
-    assert told.too_few == (("stain", MIN_PARTS - 1),)
+    assert told.too_few == [("stain", MIN_PARTS - 1)]
     # Many pictures of few parts are few.
     stains = [row for row, name in enumerate(training.defect_classes) if name == "stain"]
     twice = np.concatenate([np.arange(len(training.groups)), stains, stains])
@@ -116,7 +116,7 @@ def test_a_class_with_too_few_parts_is_not_named_and_its_number_is_told() -> Non
         training.features[twice], training.is_defective[twice], [training.groups[row] for row in twice],
         defect_classes=[training.defect_classes[row] for row in twice],
     )  # fmt: skip
-    assert checked(more).too_few == (("stain", MIN_PARTS - 1),)
+    assert checked(more).too_few == [("stain", MIN_PARTS - 1)]
 
 
 @pytest.mark.parametrize("counts", [{"crack": 12, "pit": 12}, {"crack": 40, "pit": 6}])
@@ -162,7 +162,7 @@ def test_a_part_is_never_checked_by_what_it_taught_itself() -> None:
 
 def test_one_class_alone_is_not_named() -> None:
     told = checked(taught({"crack": 12}))
-    assert told == NamesChecked(None)
+    assert told == NamesChecked(None, labelled=(("crack", 12),))
 
 
 def test_classes_of_sound_rows_and_rows_without_a_class_teach_nothing() -> None:

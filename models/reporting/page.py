@@ -9,13 +9,14 @@ every address. Called by `training.commands`.
 import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
 from contracts.vocabulary import Judgement, PartUse, Verdict
 from models.measuring.figures import rate_of
+from models.measuring.naming_figures import named_figures
 from models.packages.reading import OpenPackage
 from models.reporting.curves import recall_curve, score_histogram
 from models.reporting.pictures import MOST_SHOWN, Illustrator, Shown, choose_worst
@@ -72,6 +73,7 @@ def render_page(job: TrainingJob, report: EvaluationReport, package: OpenPackage
         _curves(report, package),
         _pictures(job, report, package, settings),
         _classes(report),
+        _names(report, package),
         _variants(report),
         _material(job, report),
         _list_section("Notes", report.notes, "Nothing to note."),
@@ -264,6 +266,39 @@ def _classes(report: EvaluationReport) -> str:
     more = f'<p class="muted">{len(by_class) - len(rows)} more classes.</p>' if len(by_class) > len(rows) else ""
     heads = ["defect", "held out", "escaped", "held for review", "rejected", "escapes, 95 % interval"]
     return f"<h2>By defect</h2>{_table(heads, rows)}{more}"
+
+
+def _names(report: EvaluationReport, package: OpenPackage) -> str:
+    """Truth against name, where the package names defect classes."""
+    classes, holdout = package.manifest.defect_classes, report.holdout
+    told = named_figures(
+        [each.defect_class if each.judgement is Judgement.DEFECTIVE else None for each in holdout],
+        [each.candidate_class for each in holdout], [each.group for each in holdout], classes,
+    )  # fmt: skip
+    if told is None:
+        return ""
+    rows = [
+        [
+            truth if each["is_known"] else f"{truth} (not known)", *each["named"].values(), each["unnamed"],
+            _told_share(each["right"]), _told_share(each["right_by_part"]),
+        ]
+        for truth, each in list(told["by_class"].items())[:_MOST_CLASSES]
+    ]  # fmt: skip
+    constant, right = told["always_the_same"], _told_share(told["right"])
+    same = ""
+    if constant["name"]:
+        same = f", and always saying {_safe(constant['name'])} would be right for {constant['count']}"
+    heads = ["truth, and what it was named", *classes, "no name", "named right, pictures", "named right, parts"]
+    return (
+        f"<h2>Names of defects</h2>{_table(heads, rows)}"
+        f'<p class="muted">Of defective pictures that do not pass; one that passes gets no name. {right} were named '
+        f"right in all{same}. A part is named right when all its pictures are. A defect of a class that is not known "
+        "gets the name of the class that it resembles most.</p>"
+    )
+
+
+def _told_share(rate: dict[str, Any]) -> str:
+    return f"{rate['count']} of {rate['of']} ({_interval(rate['low'], rate['high'])})" if rate["of"] else "–"
 
 
 def _ends(count: int, of: int) -> tuple[float, float]:

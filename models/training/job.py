@@ -20,9 +20,9 @@ from contracts.vocabulary import DetectorKind, PartUse, Variant
 from models.clock import Clock
 from models.data.looks import draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, dataset_digest, read_gallery, read_mask
-from models.detectors.base import Detector, Floats, TrainingSet
-from models.detectors.memory_bank import MemoryBank
-from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
+from models.detectors.base import Floats, TrainingSet
+from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
+from models.detectors.mixed import MIN_DEFECTIVE_PARTS
 from models.errors import InputError, QuantizationError
 from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front
@@ -176,7 +176,7 @@ def _fit(
 
 
 def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> DetectorKind:
-    """The rule of `auto`, see the module. Asking for `classifier` is answered with what there is."""
+    """The rule of `auto`, see the module. It never chooses `classifier`, which asks for labels of every kind."""
     defective = [part for part in parts if part.is_defective]
     is_enough = len(defective) >= MIN_DEFECTIVE_PARTS and len({part.image.group for part in defective}) > 1
     if asked is DetectorKind.AUTO:
@@ -187,9 +187,14 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
         )
         return kind
     if asked is DetectorKind.CLASSIFIER:
-        raise InputError("detector: expected auto, memory-bank or mixed; this version has no classifier")
+        notes.append(
+            "detector: a classifier knows the labelled kinds of defect alone and is blind to kinds that nobody has "
+            "labelled; mixed and memory-bank are not"
+        )
     if asked is DetectorKind.FOREIGN:
-        raise InputError("detector: expected auto, memory-bank or mixed; a foreign graph comes by import-onnx")
+        raise InputError(
+            "detector: expected auto, memory-bank, mixed or classifier; a foreign graph comes by import-onnx"
+        )
     return asked
 
 
@@ -222,7 +227,7 @@ def _within_budget(work: _Work, fronts: list[_Front], left_s: float, clock: Cloc
     started_s = clock.monotonic_s()
     extractor.extract(pictures, len(pictures))
     picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
-    has_looks = work.kind is DetectorKind.MIXED
+    has_looks = work.kind in LEARN_FROM_LABELS
     looks = len(_rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
     judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
     plan = plan_within(left_s, work.parts, looks=looks, judged=judged, picture_s=picture_s)
@@ -252,9 +257,8 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
     job = work.job
     extractor = FeatureExtractor(front, threads=job.threads)
     work.progress.enter("extracting features", 0.4)
-    is_mixed = work.kind is DetectorKind.MIXED
-    detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
-    training = _training_set(work, extractor, has_looks=is_mixed and work.has_looks)
+    detector = make_detector(work.kind, threads=job.threads)
+    training = _training_set(work, extractor, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
     work.progress.enter("fitting", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]

@@ -7,20 +7,18 @@ names and detector stand on the same front.
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Any
 
-from contracts.vocabulary import DetectorKind
 from models.data.parts import Part
+from models.detectors.kinds import LEARN_FROM_LABELS
 from models.detectors.naming_check import MIN_PARTS, ClassChecked, NamesChecked, fit_names
 from models.measuring.figures import exact_interval
 from models.training.finishing import Learned
 
-_NAMING: Final = (DetectorKind.MIXED, DetectorKind.CLASSIFIER)
-
 
 def with_names(learned: Learned, parts: Sequence[Part], *, seed: int) -> Learned:
     """The same with names of defect classes, where they can be learnt; `parts` are the rows of its training set."""
-    if learned.detector.kind not in _NAMING:
+    if learned.detector.kind not in LEARN_FROM_LABELS:
         return learned
     training = replace(learned.training, defect_classes=[part.image.defect_class for part in parts])
     checked = fit_names(training, learned.detector, seed=seed)

@@ -23,7 +23,7 @@ from models.packages.reading import class_named, open_package, score_pictures
 from models.settings import Settings
 from tests.models.conftest import CLASSES, Trained, trained_on
 
-NAMING = [DetectorKind.MIXED]
+NAMING = [DetectorKind.MIXED, DetectorKind.CLASSIFIER]
 
 
 def judge_with(package: Path, variant: Variant) -> Judge:

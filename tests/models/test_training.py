@@ -30,7 +30,7 @@ from models.training.job import run_job
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 
-KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
+KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED, DetectorKind.CLASSIFIER]
 
 
 def parts(folder: Path, good: int, defective: int = 0) -> list[TrainingImage]:

@@ -242,12 +242,15 @@ def _graphs(work: _Work, fronts: list[_Front], learned: Learned) -> list[tuple[V
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
     for front in fronts:
-        graph = build_graph(front.model, learned.detector, channels=channels, names=learned.names).SerializeToString()
+        names = learned.names
+        graph = build_graph(front.model, learned.detector, channels=channels, names=names).SerializeToString()
         if graphs:
-            first, mine = (score_pictures(each, pictures, work.job.threads).scores for each in (graphs[0][1], graph))
-            shift = float(np.median(first - mine))
+            first, mine = (score_pictures(each, pictures, work.job.threads) for each in (graphs[0][1], graph))
+            shift = float(np.median(first.scores - mine.scores))
+            if names is not None and first.class_scores is not None and mine.class_scores is not None:
+                names = names.aligned(first.class_scores, mine.class_scores)
             graph = build_graph(
-                front.model, learned.detector, channels=channels, shift=shift, names=learned.names
+                front.model, learned.detector, channels=channels, shift=shift, names=names
             ).SerializeToString()
         graphs.append((front.variant, graph))
     return graphs

@@ -36,7 +36,9 @@ def told_names(checked: NamesChecked) -> list[str]:
         got = ", ".join(f"{name} {parts}" for name, parts in checked.labelled)
         return [f"defect classes: not named; needs two classes of at least {MIN_PARTS} labelled parts each, got {got}"]
     constant = 1 / len(checked.classes)
-    means = f"{checked.mean_right:.1%} of the parts on average of the classes, always the same name: {constant:.1%}"
+    means = (
+        f"on average of the classes {checked.mean_right:.1%}, where always the same name is right for {constant:.1%}"
+    )
     if checked.names is None:
         return [f"defect classes: not named; on unseen groups names are no better than chance ({means})"]
     each = "; ".join(_told(one) for one in checked.classes)
@@ -50,10 +52,10 @@ def told_names(checked: NamesChecked) -> list[str]:
 
 def _told(one: ClassChecked) -> str:
     low, high = exact_interval(one.parts_right, one.parts)
-    return (
-        f"{one.name} {one.pictures_right} of {one.pictures} pictures, {one.parts_right} of {one.parts} parts in all "
-        f"their pictures ({low:.0%}–{high:.0%})"
-    )
+    parts = f"{one.parts_right} of {one.parts} parts ({low:.0%}–{high:.0%})"
+    if one.pictures == one.parts:
+        return f"{one.name} {parts}"
+    return f"{one.name} {one.pictures_right} of {one.pictures} pictures, all pictures of {parts}"
 
 
 def described(checked: NamesChecked) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from models.detectors.base import TrainingSet
 from models.detectors.class_names import ClassNames, Lines
 from models.detectors.memory_bank import MemoryBank, MemoryBankSettings
-from models.detectors.naming_check import MIN_PARTS, NamesChecked, fit_names
+from models.detectors.naming_check import MIN_PARTS, ClassChecked, NamesChecked, fit_names
 from models.graphs.features import open_session
 from models.graphs.writer import FLOAT, GraphWriter
+from models.training.naming import told_names
 
 CHANNELS, GRID = 12, 8
 # The channels in which a class shows itself.
@@ -86,6 +87,25 @@ def test_graph_gives_the_class_scores_of_the_model() -> None:
     (got,) = open_session(writer.model("t"), 1).run(None, {"features": batch.astype(np.float32)})
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, names_of(told).scores(batch, bank.score(batch)[1]), atol=1e-3)
+
+
+def test_another_front_that_moves_all_features_alike_changes_no_name() -> None:
+    told, bank = three_classes()
+    names, rng = names_of(told), np.random.default_rng(6)
+    # As another front moves them: a constant that sound parts show too, here in favour of the first class.
+    towards = names.weights[:CHANNELS, 0] - names.weights[:CHANNELS, 1]
+    offset = 0.4 * np.sign(towards)[None, :, None, None]
+    sound, defective = draw(rng, [None] * 20), draw(rng, ["crack", "pit", "stain"] * 20)
+
+    def moved(model: ClassNames, features: NDArray[np.float16]) -> NDArray[np.float32]:
+        # Where to look is not what moves here.
+        return model.scores((features + offset).astype(np.float16), bank.score(features)[1])
+
+    wanted, maps = names.scores(sound, bank.score(sound)[1]), bank.score(defective)[1]
+    aligned = names.aligned(wanted, moved(names, sound))
+    before = names.scores(defective, maps)
+    assert (moved(names, defective).argmax(1) == before.argmax(1)).mean() < 0.8
+    np.testing.assert_allclose(moved(aligned, defective), before, atol=0.05)
 
 
 def test_the_same_parts_and_seed_give_the_same_names() -> None:
@@ -171,3 +191,14 @@ def test_classes_of_sound_rows_and_rows_without_a_class_teach_nothing() -> None:
     names[-1] = None
     told = checked(replace(training, defect_classes=names))
     assert [(each.name, each.parts) for each in told.classes] == [("crack", 8), ("pit", 7)]
+
+
+def test_report_counts_pictures_apart_from_parts_where_a_part_has_several() -> None:
+    checked_class = ClassChecked("pit", pictures=30, pictures_right=26, parts=10, parts_right=7)
+    told = NamesChecked(None, (checked_class,), 0.8, 0.001, (("pit", 10), ("stain", 2)))
+    (refused,) = told_names(told)
+    assert "no better than chance" in refused
+    names, _ = three_classes()
+    note, few = told_names(replace(told, names=names.names))
+    assert "pit 26 of 30 pictures, all pictures of 7 of 10 parts (35%–93%)" in note
+    assert few.startswith("defect class stain: not named, 2 of at least 4 labelled parts")

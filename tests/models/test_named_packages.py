@@ -106,6 +106,25 @@ def test_both_variants_carry_class_scores_that_agree(
 
 
 @pytest.mark.parametrize("kind", NAMING)
+def test_the_second_variant_is_brought_to_the_class_scores_of_the_first(
+    kind: DetectorKind, named: Callable[[DetectorKind], Trained], settings: Settings
+) -> None:
+    done = named(kind)
+    package = open_package(done.package)
+    pictures = [
+        read_picture(Path(image.path), settings)
+        for image in done.job.images
+        if image.use is PartUse.TRAIN and image.judgement is Judgement.GOOD
+    ]
+    chances = []
+    for variant in (Variant.INT8_U8S8, Variant.FP32):
+        scores = score_pictures(package.model(variant), pictures, 1).class_scores
+        assert scores is not None
+        chances.append(np.log(scores[:, 0] / scores[:, 1]))
+    assert abs(float(np.median(chances[0] - chances[1]))) < 0.01
+
+
+@pytest.mark.parametrize("kind", NAMING)
 def test_naming_on_unseen_groups_stands_in_the_reports(
     kind: DetectorKind, named: Callable[[DetectorKind], Trained]
 ) -> None:
@@ -116,7 +135,7 @@ def test_naming_on_unseen_groups_stands_in_the_reports(
     for each, count in zip(told["classes"], (7, 9), strict=True):
         assert each["pictures"] == each["parts"] == count
         assert 0 <= each["parts_right_low"] <= each["parts_right"] / count <= each["parts_right_high"] <= 1
-        assert f"{each['name']} {each['pictures_right']} of {count} pictures, {each['parts_right']} of" in note
+        assert f"{each['name']} {each['parts_right']} of {count} parts (" in note
 
 
 def test_one_labelled_class_is_said_not_to_be_named(trained: Callable[[DetectorKind], Trained]) -> None:

@@ -46,7 +46,7 @@ def folds_of_both(
     is_theirs = np.array([group in theirs for group in groups], np.bool_)
     numbers, notes = np.zeros(len(groups), np.int64), []
     for side in (is_theirs, ~is_theirs):
-        rows = np.flatnonzero(side)
+        rows = np.flatnonzero(side).tolist()
         names = [groups[row] for row in rows]
         if len(set(names)) == 1 and not is_theirs[rows[0]]:
             notes.append("all sound parts share one group; pictures were split instead, so the limits flatter")

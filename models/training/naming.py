@@ -35,10 +35,8 @@ def told_names(checked: NamesChecked) -> list[str]:
     if not checked.classes:
         got = ", ".join(f"{name} {parts}" for name, parts in checked.labelled)
         return [f"defect classes: not named; needs two classes of at least {MIN_PARTS} labelled parts each, got {got}"]
-    constant = 1 / len(checked.classes)
-    means = (
-        f"on average of the classes {checked.mean_right:.1%}, where always the same name is right for {constant:.1%}"
-    )
+    same = 1 / len(checked.classes)
+    means = f"on average of the classes {checked.mean_right:.1%}, where always the same name is right for {same:.1%}"
     if checked.names is None:
         return [f"defect classes: not named; on unseen groups names are no better than chance ({means})"]
     each = "; ".join(_told(one) for one in checked.classes)

@@ -86,7 +86,10 @@ class TrainingProgress(Message):
 
 
 class HoldoutVerdict(Shape):
-    """One held-out picture as both packages judge it, each at its own limits. Paired by picture."""
+    """One held-out picture as both packages judge it, each at its own limits. Paired by picture.
+
+    `defect_class` is the truth, `candidate_class` what a station would call it: null where it passes or has no names.
+    """
 
     sha256: Sha256
     group: str
@@ -94,6 +97,7 @@ class HoldoutVerdict(Shape):
     defect_class: str | None = None
     candidate_score: float
     candidate_verdict: Verdict
+    candidate_class: str | None = Field(default=None, max_length=64)
     champion_score: float | None = None
     champion_verdict: Verdict | None = None
 

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
-    train.add_argument("--detector", default="auto", help="auto (default), memory-bank or mixed")
+    train.add_argument("--detector", default="auto", help="auto (default), memory-bank, mixed or classifier")
     train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")

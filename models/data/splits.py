@@ -34,6 +34,28 @@ def group_folds(groups: Sequence[str], folds: int, seed: int) -> NDArray[np.int6
     return np.array([fold_of[group] for group in groups], np.int64)
 
 
+def folds_of_both(
+    groups: Sequence[str], is_defective: NDArray[np.bool_], folds: int, seed: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Fold number of each row, by group, dealt for defective and sound rows apart, so that each fold has both.
+
+    A group with both kinds follows its defective rows. Sound rows of one group alone are split all the same, and a
+    note says that figures from them flatter.
+    """
+    theirs = {group for group, bad in zip(groups, is_defective, strict=True) if bad}
+    is_theirs = np.array([group in theirs for group in groups], np.bool_)
+    numbers, notes = np.zeros(len(groups), np.int64), []
+    for side in (is_theirs, ~is_theirs):
+        rows = np.flatnonzero(side).tolist()
+        names = [groups[row] for row in rows]
+        if len(set(names)) == 1 and not is_theirs[rows[0]]:
+            notes.append("all sound parts share one group; pictures were split instead, so the limits flatter")
+            names = [str(row) for row in rows]
+        if names:
+            numbers[rows] = group_folds(names, folds, seed)
+    return numbers, notes
+
+
 def is_held_out(group: str, share: float, seed: int) -> bool:
     """Whether a group falls on the held-out side; by its name alone, so it never changes sides."""
     return int(_rank(group, seed)[:8], 16) / 2**32 < share

@@ -37,6 +37,8 @@ class TrainingSet:
     extra_masks: dict[int, Floats] = field(default_factory=dict)
     # Channels of each of the trunk's stages, in their order; empty: all are of one.
     stages: tuple[int, ...] = ()
+    # Defect class of each row, None where it is not known or the part is sound; empty: no row has one.
+    defect_classes: list[str | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

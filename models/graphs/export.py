@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One ONNX graph from picture to score, exactly as `contracts.manifest.GraphSignature` says.
 
-Joins a front (float or INT8), the detector and the embedding. Does not quantize and writes no files. Called by
-`training`.
+Joins a front (float or INT8), the detector, the embedding and, where there are any, the names of defect classes. Does
+not quantize and writes no files. Called by `training`.
 """
 
 from typing import Final
@@ -13,18 +13,27 @@ from onnx import numpy_helper
 
 from contracts.manifest import GraphSignature
 from models.detectors.base import Detector
-from models.graphs.features import FEATURES_NAME, INPUT_NAME
+from models.detectors.class_names import ClassNames
+from models.graphs.features import CLASS_OUTPUT, FEATURES_NAME, INPUT_NAME
 from models.graphs.writer import UINT8, GraphWriter
 
 OUTPUTS: Final = ("score", "heatmap", "embedding")
 
 
-def build_graph(front: onnx.ModelProto, detector: Detector, *, channels: int, shift: float = 0.0) -> onnx.ModelProto:
+def build_graph(
+    front: onnx.ModelProto,
+    detector: Detector,
+    *,
+    channels: int,
+    shift: float = 0.0,
+    names: ClassNames | None = None,
+) -> onnx.ModelProto:
     """The whole graph. `channels` is the length of a cell's features; `shift` is added to score and heatmap."""
     writer = GraphWriter()
     image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
     features = writer.inline(front, {INPUT_NAME: image}, "front")[FEATURES_NAME]
     score, heatmap = detector.write(writer, features)
+    class_scores = None if names is None else names.write(writer, features, heatmap, detector.map_shape)
     writer.scope = "ends/"
     if shift:
         score, heatmap = (writer.op("Add", [value, writer.constant(shift)]) for value in (score, heatmap))
@@ -33,6 +42,8 @@ def build_graph(front: onnx.ModelProto, detector: Detector, *, channels: int, sh
     writer.output("score", score, ["n"])
     writer.output("heatmap", heatmap, ["n", "map_h", "map_w"])
     writer.output("embedding", pooled, ["n", channels])
+    if names is not None and class_scores is not None:
+        writer.output(CLASS_OUTPUT, class_scores, ["n", len(names.classes)])
     return writer.model("sightline")
 
 

@@ -22,6 +22,7 @@ Features = NDArray[np.float16]
 
 INPUT_NAME: Final = "image"
 FEATURES_NAME: Final = "features"
+CLASS_OUTPUT: Final = "class_scores"
 TRUNK_SCOPE: Final = "trunk"
 _STAGES: Final = ("stride8", "stride16")
 _MEAN: Final = np.array((0.485, 0.456, 0.406), np.float32).reshape(1, 3, 1, 1) * np.float32(255)

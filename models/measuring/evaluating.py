@@ -38,8 +38,9 @@ from models.measuring.judging import (
     scores_of,
     verdicts_of,
 )
+from models.measuring.naming_figures import named_figures, naming_table
 from models.measuring.pixel_figures import PRO_LIMIT
-from models.packages.reading import OpenPackage
+from models.packages.reading import OpenPackage, class_named
 from models.reporting.console import number, percent, table, told_left_out, told_rate
 
 RESAMPLES: Final = 1000
@@ -159,8 +160,17 @@ def _of_variant(seen: Seen, exact: Floats | None, package: OpenPackage, held_out
         "parity": parity,
         "per_class": {name: told["image_auroc"] for name, told in by_class.items()},
         "classes": by_class,
+        "class_names": _names(seen, verdicts, package, held_out),
         "unknown": _unknown(seen, exact, parity, held_out),
     }  # fmt: skip
+
+
+def _names(seen: Seen, verdicts: list[Verdict], package: OpenPackage, held_out: HeldOut) -> Told | None:
+    """Truth against name; None where the package names nothing, or there is nothing held out to name."""
+    classes = package.manifest.defect_classes
+    named = [class_named(verdict, told, classes) for verdict, told in zip(verdicts, seen.class_scores, strict=True)]
+    truths = [part.image.defect_class if part.is_defective else None for part in held_out.parts]
+    return named_figures(truths, named, held_out.groups, classes)
 
 
 def _ranks(seen: Seen, held_out: HeldOut, defective: NDArray[np.bool_]) -> Told:
@@ -279,6 +289,8 @@ def render(told: Told) -> str:
     for name, each in variants.items():
         if each["classes"]:
             lines += ["", f"{name} by defect class", *_class_table(each["classes"])]
+        if each["class_names"] is not None:
+            lines += ["", f"{name} names of defective pictures that do not pass", *naming_table(each["class_names"])]
     unknown = {f"{key}: {why}" for each in variants.values() for key, why in each["unknown"].items()}
     lines += [""] * bool(unknown or told["notes"] or told["left_out"])
     lines += [f"not known: {line}" for line in sorted(unknown)] + [f"note: {line}" for line in told["notes"]]

@@ -7,9 +7,9 @@ a time. Judges by the package's own limits. Called by `evaluating` and `comparin
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from contracts.manifest import Limits
 from contracts.vocabulary import Variant, Verdict
 from models.errors import InputError, was_asked_to_stop
-from models.graphs.features import open_session
+from models.graphs.features import CLASS_OUTPUT, open_session
 from models.measuring.figures import Floats, rate_of
 from models.measuring.holdout import HeldOut
 from models.measuring.pixel_figures import PixelTally, brought_to
@@ -41,6 +41,7 @@ class Seen:
         by_class: pixels of the defective pictures with a mask, by defect class.
         skipped: pictures whose heatmap held values that are no numbers.
         why_no_pixels: why there are no pixel figures; empty where there are.
+        class_scores: each float32 [k], or None where the graph names no classes, [n].
     """
 
     scores: Floats
@@ -49,12 +50,22 @@ class Seen:
     by_class: dict[str, PixelTally]
     skipped: int = 0
     why_no_pixels: str = ""
+    class_scores: list[Floats | None] = field(default_factory=list)
 
     def pixels(self, defect_class: str | None = None) -> PixelTally | None:
         """Sound pictures and those of one defect class, or of all; None where no mask tells of it."""
         named = self.by_class if defect_class is None else {defect_class: self.by_class.get(defect_class)}
         found = [tally for tally in named.values() if tally is not None]
         return None if self.why_no_pixels or not found else sum(found, self.sound)
+
+
+class Run(NamedTuple):
+    """What a graph said of one picture: score, heatmap [h, w], time in ms, class scores [k]; None: it says no such."""
+
+    score: float
+    heatmap: Floats | None
+    took_ms: float
+    class_scores: Floats | None
 
 
 class Runner:
@@ -82,8 +93,8 @@ class Runner:
         """Whether the graph tells where."""
         return "heatmap" in self._outputs
 
-    def run(self, picture: NDArray[np.uint8]) -> tuple[float, Floats | None, float]:
-        """Score, heatmap [h, w] and time in ms of one picture, uint8 BGR."""
+    def run(self, picture: NDArray[np.uint8]) -> Run:
+        """Judge one picture, uint8 BGR."""
         batch = np.ascontiguousarray(picture)[None]
         started = time.perf_counter()
         try:
@@ -94,8 +105,10 @@ class Runner:
             raise InputError(f"{self._name}: the graph failed on a picture of {picture.shape}: {error}") from error
         took_ms = (time.perf_counter() - started) * 1e3
         told = dict(zip(self._outputs, values, strict=True))
-        heatmap = np.asarray(told["heatmap"][0], np.float32) if self.has_heatmap else None
-        return float(np.asarray(told["score"]).reshape(-1)[0]), heatmap, took_ms
+        heatmap, class_scores = (
+            np.asarray(told[name][0], np.float32) if name in told else None for name in ("heatmap", CLASS_OUTPUT)
+        )
+        return Run(float(np.asarray(told["score"]).reshape(-1)[0]), heatmap, took_ms, class_scores)
 
 
 def judge(package: OpenPackage, variant: Variant, held_out: HeldOut, threads: int, check: Check | None = None) -> Seen:
@@ -106,10 +119,11 @@ def judge(package: OpenPackage, variant: Variant, held_out: HeldOut, threads: in
         runner.run(picture)
     centre = package.manifest.limits.ok_limit
     scores, times_ms = np.zeros(total, np.float32), []
+    class_scores: list[Floats | None] = [None] * total
     sound, by_class, skipped = PixelTally(centre), dict[str, PixelTally](), 0
     has_pixels = runner.has_heatmap and bool(held_out.masked)
     for row, picture in enumerate(held_out.pixels()):
-        scores[row], heatmap, took_ms = runner.run(picture)
+        scores[row], heatmap, took_ms, class_scores[row] = runner.run(picture)
         times_ms.append(took_ms)
         if has_pixels and heatmap is not None and (row in held_out.masked or not held_out.parts[row].is_defective):
             if np.isfinite(heatmap).all():
@@ -120,8 +134,9 @@ def judge(package: OpenPackage, variant: Variant, held_out: HeldOut, threads: in
                 skipped += 1
         if check is not None:
             check(variant.value, row + 1, total)
-    times_ms += [runner.run(picture)[2] for picture in _again(held_out, FEWEST_TIMED_RUNS - total)]
-    return Seen(scores, np.array(times_ms), sound, by_class, skipped, _why_no_pixels(runner, held_out))
+    times_ms += [runner.run(picture).took_ms for picture in _again(held_out, FEWEST_TIMED_RUNS - total)]
+    why_no_pixels = _why_no_pixels(runner, held_out)
+    return Seen(scores, np.array(times_ms), sound, by_class, skipped, why_no_pixels, class_scores)
 
 
 def _again(held_out: HeldOut, times: int) -> Iterator[NDArray[np.uint8]]:
@@ -146,7 +161,7 @@ def scores_of(
     runner = Runner(package, variant, threads)
     scores = np.zeros(len(held_out.parts), np.float32)
     for row, picture in enumerate(held_out.pixels()):
-        scores[row] = runner.run(picture)[0]
+        scores[row] = runner.run(picture).score
         if check is not None:
             check(f"{package.package_id[:8]} {variant}", row + 1, len(scores))
     return scores

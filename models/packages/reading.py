@@ -5,7 +5,7 @@ Computes no figure (`measuring.figures` does). Called by `training`, `measuring`
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from contracts.codec import MAX_MESSAGE_BYTES, CodecError, decode
 from contracts.manifest import MANIFEST_NAME, Limits, PackageFile, PackageManifest
 from contracts.vocabulary import Variant, Verdict
 from models.errors import InputError
-from models.graphs.features import INPUT_NAME, open_session
+from models.graphs.features import CLASS_OUTPUT, INPUT_NAME, open_session
 from models.packages.writing import sha256_of
 
 Floats = NDArray[np.float32]
@@ -33,16 +33,29 @@ def verdict_of(score: float, limits: Limits) -> Verdict:
     return Verdict.OK if score < limits.ok_limit else Verdict.REVIEW
 
 
+def class_named(verdict: Verdict, class_scores: Floats | None, classes: Sequence[str]) -> str | None:
+    """The name that a station gives to a defect, by class scores [k]; None: it passes, or there is no name to give."""
+    if verdict not in (Verdict.NG, Verdict.REVIEW) or class_scores is None or len(class_scores) != len(classes):
+        return None
+    return classes[int(np.argmax(class_scores))] if classes else None
+
+
 @dataclass(frozen=True)
 class Scored:
     """Scores of pictures in order, and how long one took (median), bare session, one at a time.
 
-    `heatmaps`: float32 [h, w] of each picture, where they were asked for.
+    `heatmaps`: float32 [h, w] of each picture, where they were asked for. `class_scores` [n, k] where the graph names
+    defect classes.
     """
 
     scores: Floats
     infer_p50_ms: float
     heatmaps: tuple[Floats, ...] = ()
+    class_scores: Floats | None = None
+
+    def class_scores_of(self, row: int) -> Floats | None:
+        """Those of one picture, [k]."""
+        return None if self.class_scores is None else self.class_scores[row]
 
 
 def score_pictures(
@@ -54,19 +67,29 @@ def score_pictures(
 ) -> Scored:
     """Run a package's graph over pictures of any size."""
     session = open_session(model, threads)
-    outputs = ["score", "heatmap"] if has_heatmaps else ["score"]
-    scores, times_ms, heatmaps = [], [], []
+    offered = {output.name for output in session.get_outputs()}
+    outputs = [
+        name for name in ("score", *(("heatmap",) if has_heatmaps else ()), CLASS_OUTPUT)
+        if name != CLASS_OUTPUT or name in offered
+    ]  # fmt: skip
+    scores, times_ms = [], []
+    heatmaps: list[Floats] = []
+    class_scores: list[Floats] = []
     for index, picture in enumerate(pictures):
         started = time.perf_counter()
-        score, *more = session.run(outputs, {INPUT_NAME: picture[None]})
+        told = dict(zip(outputs, session.run(outputs, {INPUT_NAME: picture[None]}), strict=True))
         times_ms.append((time.perf_counter() - started) * 1e3)
-        scores.append(float(score[0]))
-        heatmaps += [np.asarray(heatmap[0], np.float32) for heatmap in more]
+        scores.append(float(told["score"][0]))
+        if has_heatmaps:
+            heatmaps.append(np.asarray(told["heatmap"][0], np.float32))
+        if CLASS_OUTPUT in told:
+            class_scores.append(np.asarray(told[CLASS_OUTPUT][0], np.float32))
         if check is not None:
             check(index + 1)
     return Scored(
-        np.array(scores, np.float32), float(np.median(times_ms)) if times_ms else 0.0, heatmaps=tuple(heatmaps)
-    )
+        np.array(scores, np.float32), float(np.median(times_ms)) if times_ms else 0.0, heatmaps=tuple(heatmaps),
+        class_scores=np.array(class_scores, np.float32) if class_scores else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

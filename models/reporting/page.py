@@ -6,26 +6,35 @@ heatmaps. Text from outside (names of files, products, defects) is escaped, and 
 every address. Called by `training.commands`.
 """
 
-import html
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob, VariantMeasured
+from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
 from contracts.vocabulary import Judgement, PartUse, Verdict
 from models.measuring.figures import rate_of
 from models.packages.reading import OpenPackage
 from models.reporting.curves import recall_curve, score_histogram
+from models.reporting.page_tables import (
+    HELD,
+    MOST_CLASSES,
+    classes_section,
+    count_of,
+    interval,
+    names_section,
+    of_judgement,
+    safe,
+    search_section,
+    table,
+    variants_section,
+)
 from models.reporting.pictures import MOST_SHOWN, Illustrator, Shown, choose_worst
 from models.settings import Settings
 
 REPORT_PAGE: Final = "report.html"
 _MOST_LINES: Final = 500
-# What a station does not pass and does not reject: a person sees it, or the fail-safe gate.
-_HELD: Final = (Verdict.REVIEW, Verdict.NO_DECISION)
-_MOST_CLASSES: Final = 40
 # Green only when the interval ends below this share.
 _GOOD_UP_TO: Final = 0.05
 _STYLE: Final = """
@@ -71,9 +80,10 @@ def render_page(job: TrainingJob, report: EvaluationReport, package: OpenPackage
         _verdicts(report),
         _curves(report, package),
         _pictures(job, report, package, settings),
-        _classes(report),
-        _variants(report),
-        _search(report),
+        classes_section(report),
+        names_section(report, package),
+        variants_section(report),
+        search_section(report),
         _material(job, report),
         _list_section("Notes", report.notes, "Nothing to note."),
         _list_section("Left out", report.left_out, "Nothing was left out."),
@@ -82,46 +92,30 @@ def render_page(job: TrainingJob, report: EvaluationReport, package: OpenPackage
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width"><title>{_safe(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><title>{safe(title)}</title>'
         f"<style>{_STYLE}</style></head><body>{''.join(sections)}</body></html>\n"
     )
-
-
-def _safe(text: object) -> str:
-    """Text as HTML. What is no printable character is spelt out: it could turn the line around or hide in it."""
-    told = "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in str(text)
-    )
-    return html.escape(told)
 
 
 def _head(report: EvaluationReport, package: OpenPackage, title: str) -> str:
     badge = ' <span class="badge">simulated</span>' if report.is_simulated else ""
     return (
-        f"<h1>{_safe(title)}{badge}</h1>"
-        f'<p class="lead">Package <code>{_safe(package.package_id[:12])}</code>, '
-        f"{package.manifest.created_at:%Y-%m-%d %H:%M} UTC. {_safe(str(report.detector).capitalize())} detector on "
-        f"{_safe(report.backbone)}. All figures are of held-out pictures that nothing was learnt from, judged by "
-        f"variant {_safe(report.candidate_variant)} at the limits that the package carries.</p>"
+        f"<h1>{safe(title)}{badge}</h1>"
+        f'<p class="lead">Package <code>{safe(package.package_id[:12])}</code>, '
+        f"{package.manifest.created_at:%Y-%m-%d %H:%M} UTC. {safe(str(report.detector).capitalize())} detector on "
+        f"{safe(report.backbone)}. All figures are of held-out pictures that nothing was learnt from, judged by "
+        f"variant {safe(report.candidate_variant)} at the limits that the package carries.</p>"
     )
 
 
-def _of(holdout: Iterable[HoldoutVerdict], judgement: Judgement) -> list[HoldoutVerdict]:
-    return [verdict for verdict in holdout if verdict.judgement is judgement]
-
-
-def _count(holdout: Sequence[HoldoutVerdict], *verdicts: Verdict) -> int:
-    return sum(each.candidate_verdict in verdicts for each in holdout)
-
-
 def _verdicts(report: EvaluationReport) -> str:
-    defective, sound = _of(report.holdout, Judgement.DEFECTIVE), _of(report.holdout, Judgement.GOOD)
-    escapes, overkills = _count(defective, Verdict.OK), _count(sound, Verdict.NG)
+    defective, sound = of_judgement(report.holdout, Judgement.DEFECTIVE), of_judgement(report.holdout, Judgement.GOOD)
+    escapes, overkills = count_of(defective, Verdict.OK), count_of(sound, Verdict.NG)
     tiles = [
         _tile("Escapes: defective, judged OK", "defective", defective, (Verdict.OK,), "bad" if escapes else ""),
         _tile("Overkill: sound, judged NG", "sound", sound, (Verdict.NG,), "warn" if overkills else ""),
-        _tile("Held for review, sound", "sound", sound, _HELD, "idle"),
-        _tile("Held for review, defective", "defective", defective, _HELD, "idle"),
+        _tile("Held for review, sound", "sound", sound, HELD, "idle"),
+        _tile("Held for review, defective", "defective", defective, HELD, "idle"),
     ]
     groups = {verdict.group for verdict in report.holdout}
     told = (
@@ -134,7 +128,7 @@ def _verdicts(report: EvaluationReport) -> str:
             f"; those of pictures take them for independent, but {len(report.holdout)} pictures show {len(groups)} "
             "parts or groups: go by those of parts, where a part counts by its worst picture"
         )
-    undecided = _count(report.holdout, Verdict.NO_DECISION)
+    undecided = count_of(report.holdout, Verdict.NO_DECISION)
     told += f". {undecided} pictures got no score.</p>" if undecided else ".</p>"
     return f"<h2>At the package's limits</h2><div class='tiles'>{''.join(tiles)}</div>{told}"
 
@@ -146,25 +140,21 @@ def _tile(label: str, what: str, pictures: Sequence[HoldoutVerdict], verdicts: S
             f'<div class="card idle"><div class="label">{label}</div><div class="value unknown">not known</div>'
             f'<div class="muted">no {what} pictures were held out</div></div>'
         )
-    rate = rate_of(_count(pictures, *verdicts), len(pictures))
+    rate = rate_of(count_of(pictures, *verdicts), len(pictures))
     hit = {each.group for each in pictures if each.candidate_verdict in verdicts}
     parts = rate_of(len(hit), len({each.group for each in pictures}))
     # None of a few is no good news yet, nor is it of many pictures of a few parts.
     edge = edge or ("good" if parts["high"] <= _GOOD_UP_TO else "idle")
     of_parts = ""
     if parts["of"] < rate["of"]:
-        interval = _interval(parts["low"], parts["high"])
-        of_parts = f"<br>{parts['count']} of {parts['of']} parts<br>95 % interval {interval}"
+        told = interval(parts["low"], parts["high"])
+        of_parts = f"<br>{parts['count']} of {parts['of']} parts<br>95 % interval {told}"
     return (
         f'<div class="card {edge}"><div class="label">{label}</div>'
         f'<div class="value">{100 * rate["rate"]:.1f} %</div>'
         f'<div class="muted">{rate["count"]} of {rate["of"]} {what} pictures<br>'
-        f"95 % interval {_interval(rate['low'], rate['high'])}{of_parts}</div></div>"
+        f"95 % interval {interval(rate['low'], rate['high'])}{of_parts}</div></div>"
     )
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{100 * low:.1f} – {100 * high:.1f} %"
 
 
 def _curves(report: EvaluationReport, package: OpenPackage) -> str:
@@ -189,19 +179,22 @@ def _curves(report: EvaluationReport, package: OpenPackage) -> str:
             "stretched at the left.</p></div>"
         )
     promises = [each for each in (limits.overkill, limits.escapes) if each is not None]
-    parts += [f'<p class="card">Promise: {_safe(promise.statement)}</p>' for promise in promises]
+    parts += [f'<p class="card">Promise: {safe(promise.statement)}</p>' for promise in promises]
     return "".join(parts)
 
 
 def _pictures(job: TrainingJob, report: EvaluationReport, package: OpenPackage, settings: Settings) -> str:
     worst = choose_worst(report.holdout)
-    sound = [each.candidate_score for each in _of(report.holdout, Judgement.GOOD)]
+    sound = [each.candidate_score for each in of_judgement(report.holdout, Judgement.GOOD)]
     limits = package.manifest.limits
     typical = float(np.median(sound)) if sound else min(limits.ok_limit, limits.ng_limit - 1e-6)
     artist = Illustrator(package, report.candidate_variant, job.images, settings, typical)
-    defective = _of(report.holdout, Judgement.DEFECTIVE)
+    defective = of_judgement(report.holdout, Judgement.DEFECTIVE)
     parts = ["<h2>Worst escapes</h2>"]
-    escapes, overkills = _count(defective, Verdict.OK), _count(_of(report.holdout, Judgement.GOOD), Verdict.NG)
+    escapes, overkills = (
+        count_of(defective, Verdict.OK),
+        count_of(of_judgement(report.holdout, Judgement.GOOD), Verdict.NG),
+    )
     if worst.escapes:
         parts += [_first_of(escapes, "lowest score first"), _pairs(artist.draw(worst.escapes))]
     elif worst.nearest_escapes:
@@ -238,89 +231,15 @@ def _pairs(shown: Sequence[Shown]) -> str:
         return '<p class="card">The pictures cannot be read any more.</p>'
     figures = []
     for each in shown:
-        name, verdict = _safe(each.name), each.verdict
-        kind = f"{_safe(verdict.defect_class)}, " if verdict.defect_class else ""
+        name, verdict = safe(each.name), each.verdict
+        kind = f"{safe(verdict.defect_class)}, " if verdict.defect_class else ""
         figures.append(
             f'<figure><div><img alt="{name}" src="data:image/jpeg;base64,{each.plain}">'
             f'<img alt="heatmap of {name}" src="data:image/jpeg;base64,{each.heated}"></div>'
             f"<figcaption><b>{name}</b><br>{kind}score {verdict.candidate_score:.3g}, judged "
-            f"{_safe(verdict.candidate_verdict)}</figcaption></figure>"
+            f"{safe(verdict.candidate_verdict)}</figcaption></figure>"
         )
     return f'<div class="pairs">{"".join(figures)}</div>'
-
-
-def _classes(report: EvaluationReport) -> str:
-    by_class: dict[str, list[HoldoutVerdict]] = {}
-    for verdict in _of(report.holdout, Judgement.DEFECTIVE):
-        by_class.setdefault(verdict.defect_class or "unnamed", []).append(verdict)
-    if not by_class:
-        return ""
-    rows = [
-        [
-            name, len(verdicts), _count(verdicts, Verdict.OK), _count(verdicts, *_HELD),
-            _count(verdicts, Verdict.NG), _interval(*_ends(_count(verdicts, Verdict.OK), len(verdicts))),
-        ]
-        for name, verdicts in sorted(by_class.items(), key=lambda item: -len(item[1]))[:_MOST_CLASSES]
-    ]  # fmt: skip
-    more = f'<p class="muted">{len(by_class) - len(rows)} more classes.</p>' if len(by_class) > len(rows) else ""
-    heads = ["defect", "held out", "escaped", "held for review", "rejected", "escapes, 95 % interval"]
-    return f"<h2>By defect</h2>{_table(heads, rows)}{more}"
-
-
-def _ends(count: int, of: int) -> tuple[float, float]:
-    rate = rate_of(count, of)
-    return rate["low"], rate["high"]
-
-
-def _variants(report: EvaluationReport) -> str:
-    rows = [
-        [
-            each.variant, _number(each.image_auroc), _number(each.average_precision),
-            _number(each.recall_at_1pct_overkill), _number(each.au_pro), _number(each.infer_p50_ms, 1),
-            _number(each.parity_error, 2), _included(each),
-        ]
-        for each in report.variants
-    ]  # fmt: skip
-    heads = [
-        "variant", "AUROC", "average precision", "recall at 1 % overkill", "AU-PRO", "median ms", "parity error", "",
-    ]  # fmt: skip
-    return (
-        f"<h2>Variants</h2>{_table(heads, rows)}"
-        '<p class="muted">AUROC: chance that a defective picture scores above a sound one. Median ms: bare session on '
-        "the machine that trained. Parity error: largest difference to fp32 on golden images, in distances from a "
-        "typical sound score to the NG limit.</p>"
-    )
-
-
-def _included(variant: VariantMeasured) -> str:
-    if not variant.is_included:
-        return f"left out: {variant.note}"
-    told = f", {variant.float_nodes} of {variant.of_nodes} nodes in float" if variant.float_nodes else ""
-    return f"in the package{told}"
-
-
-def _search(report: EvaluationReport) -> str:
-    """The steps by which harmful nodes went back to float; nothing where no variant was refused."""
-    if not report.searched:
-        return ""
-    rows = [
-        [
-            each.variant, each.step, f"{each.float_nodes} of {each.of_nodes}", _number(each.parity_error, 2),
-            _number(each.image_auroc), _number(each.au_pro), "taken" if each.is_accepted else f"refused: {each.note}",
-        ]
-        for each in report.searched
-    ]  # fmt: skip
-    heads = ["variant", "step", "nodes in float", "parity error", "AUROC", "AU-PRO", ""]
-    return (
-        f"<h2>Search for the nodes that harm INT8</h2>{_table(heads, rows)}"
-        '<p class="muted">Nodes are ranked on training pictures by the harm that each does alone; the worst go back '
-        "to float, more at each step, until the rules let the variant pass. What the golden images refuse is not run "
-        "over the held-out pictures.</p>"
-    )
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "not known" if value is None else f"{value:.{digits}f}"
 
 
 def _material(job: TrainingJob, report: EvaluationReport) -> str:
@@ -330,17 +249,17 @@ def _material(job: TrainingJob, report: EvaluationReport) -> str:
         ["given to train", *(given[PartUse.TRAIN, each] for each in kinds)],
         ["used to train", report.train_good, report.train_defective],
         ["given to hold out", *(given[PartUse.HOLDOUT, each] for each in kinds)],
-        ["held out and judged", *(len(_of(report.holdout, each)) for each in kinds)],
+        ["held out and judged", *(len(of_judgement(report.holdout, each)) for each in kinds)],
     ]
     named = Counter(
         image.defect_class or "unnamed"
         for image in job.images
         if image.use is PartUse.TRAIN and image.judgement is Judgement.DEFECTIVE
     )
-    classes = ", ".join(f"{_safe(name)} {count}" for name, count in named.most_common(_MOST_CLASSES)) or "none"
+    classes = ", ".join(f"{safe(name)} {count}" for name, count in named.most_common(MOST_CLASSES)) or "none"
     groups = {use: len({image.group for image in job.images if image.use is use}) for use in PartUse}
     return (
-        f"<h2>Trained on</h2>{_table(['pictures', 'sound', 'defective'], rows)}"
+        f"<h2>Trained on</h2>{table(['pictures', 'sound', 'defective'], rows)}"
         f'<p class="muted">Physical parts or groups given: {groups[PartUse.TRAIN]} to train, {groups[PartUse.HOLDOUT]} '
         f"to hold out; none stands on both sides. Defects given to train: {classes}.</p>"
     )
@@ -349,7 +268,7 @@ def _material(job: TrainingJob, report: EvaluationReport) -> str:
 def _list_section(title: str, lines: Sequence[str], empty: str) -> str:
     if not lines:
         return f'<h2>{title}</h2><p class="card">{empty}</p>'
-    items = "".join(f"<li>{_safe(line)}</li>" for line in lines[:_MOST_LINES])
+    items = "".join(f"<li>{safe(line)}</li>" for line in lines[:_MOST_LINES])
     if len(lines) > _MOST_LINES:
         items += f"<li>and {len(lines) - _MOST_LINES} more; all of them are in report.json</li>"
     listed = f"<ul>{items}</ul>"
@@ -374,11 +293,5 @@ def _lineage(report: EvaluationReport, package: OpenPackage) -> str:
         ("rule of the limits", limits.rule),
         ("golden images", f"{manifest.golden.images}, tolerance {manifest.golden.tolerance:.3g}"),
     ]
-    body = "".join(f'<tr><td>{told}</td><td class="text"><code>{_safe(value)}</code></td></tr>' for told, value in rows)
+    body = "".join(f'<tr><td>{told}</td><td class="text"><code>{safe(value)}</code></td></tr>' for told, value in rows)
     return f'<h2>Where it comes from</h2><div class="card scroll"><table>{body}</table></div>'
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{_safe(each)}</th>" for each in heads)
-    body = "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

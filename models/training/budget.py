@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training gives up so as to end in time, and in which order. Pure.
 
-First the further looks at pictures (mixed detector), then sound training pictures, evenly, down to
+First the further looks at pictures (detectors that learn from labels), then sound training pictures, evenly, down to
 `FEWEST_SOUND_PARTS`. Never labelled defects, never held-out pictures: without them nobody knows what the rest is worth.
 The time is an estimate from the time that one picture takes; what is given up is said. Called by `job`.
 """

@@ -89,7 +89,7 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
             f"--product: expected small letters, digits, - and _, at most 63, got {arguments.product!r}"
         ) from error
     if arguments.detector not in list(DetectorKind):
-        raise InputError(f"--detector: expected auto, memory-bank or mixed, got {arguments.detector!r}")
+        raise InputError(f"--detector: expected auto, memory-bank, mixed or classifier, got {arguments.detector!r}")
     try:
         return TrainingJob(
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,

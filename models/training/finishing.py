@@ -23,11 +23,12 @@ from models import __version__
 from models.clock import Clock
 from models.data.parts import Gallery, Part
 from models.detectors.base import Detector, Floats, TrainingSet
+from models.detectors.class_names import ClassNames
 from models.graphs.export import signature_of
 from models.graphs.trunks import Trunk
 from models.limits.promises import at_most
 from models.measuring.figures import exact_interval, image_auroc
-from models.packages.reading import OpenPackage, open_package, score_pictures, verdict_of
+from models.packages.reading import OpenPackage, class_named, open_package, score_pictures, verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.training.judging_variants import Bench, Candidate, finite, scored_rows
 from models.training.progress import Progress
@@ -45,13 +46,16 @@ _UNCHECKED: Final = (
 
 @dataclass(frozen=True)
 class Learned:
-    """A fitted detector, what it was fitted on, and its limits."""
+    """A fitted detector, what it was fitted on, its limits, and the names that it gives to defects."""
 
     training: TrainingSet
     detector: Detector
     limits: Limits
     typical_sound: float
     notes: list[str]
+    names: ClassNames | None = None
+    # Further entries of the package's report.
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -237,6 +241,7 @@ def package_and_report(
     chosen, limits = measured.chosen, done.learned.limits
     done.notes.extend(broken_promises(measured.held_out, chosen.held_out.scores, limits))
     package_id = _package(done, measured, clock, seconds, make_room)
+    named = [] if done.learned.names is None else done.learned.names.classes
     verdicts = []
     for row, part in enumerate(measured.held_out):
         score = float(chosen.held_out.scores[row])
@@ -247,6 +252,7 @@ def package_and_report(
                 sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
                 defect_class=part.image.defect_class, candidate_score=score,
                 candidate_verdict=verdict_of(score, limits),
+                candidate_class=class_named(verdict_of(score, limits), chosen.held_out.class_scores_of(row), named),
                 champion_score=None if rival is None else finite(rival), champion_verdict=rival_verdict,
             )
         )  # fmt: skip
@@ -317,7 +323,7 @@ def _package(
         "notes": done.notes,
         "left_out": done.gallery.left_out,
         "limits": learned.limits.model_dump(),
-    }
+    } | learned.told
     if measured.searched:
         told["searched"] = [step.model_dump(mode="json") for step in measured.searched]
     files[REPORT_FILE] = (FileRole.REPORT, json.dumps(told, indent=1).encode())
@@ -338,6 +344,7 @@ def _package(
         files=described(files),
         limits=learned.limits,
         golden=GoldenSet(file=GOLDEN_FILE, images=len(measured.golden), tolerance=GOLDEN_TOLERANCE * learned.scale),
+        defect_classes=[] if learned.names is None else list(learned.names.classes),
         lineage=Lineage(
             training_id=job.training_id, parent_package_id=job.champion_package_id,
             dataset_sha256=done.dataset_sha256, sound_parts=sound, defective_parts=defective, seed=job.seed,

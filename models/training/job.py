@@ -20,9 +20,8 @@ from contracts.vocabulary import DetectorKind, PartUse, Variant
 from models import __version__
 from models.clock import Clock
 from models.data.parts import Part, dataset_digest, read_gallery
-from models.detectors.base import Detector
-from models.detectors.memory_bank import MemoryBank
-from models.detectors.mixed import MIN_DEFECTIVE_PARTS, Mixed
+from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
+from models.detectors.mixed import MIN_DEFECTIVE_PARTS
 from models.errors import InputError, QuantizationError
 from models.graphs.features import FeatureExtractor, build_front, stage_channels
 from models.graphs.fidelity import kept_variance
@@ -37,6 +36,7 @@ from models.training.finishing import Finish, Learned, Measured, measure, packag
 from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
 from models.training.judging_variants import Candidate, front_fault
+from models.training.naming import with_names
 from models.training.progress import Progress, Watch
 from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
@@ -190,7 +190,7 @@ def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> 
 
 def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float) -> tuple[Finish, Measured]:
     """Learn on the first of the fronts and measure them all."""
-    learned = _learn(work, fronts[0].model)
+    learned = with_names(_learn(work, fronts[0].model), work.parts, seed=work.job.seed)
     done = Finish(
         job=work.job, gallery=work.gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
         dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
@@ -212,7 +212,7 @@ def _faults(work: Work, fronts: list[_Front]) -> dict[Variant, str]:
 
 
 def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> DetectorKind:
-    """The rule of `auto`, see the module. Asking for `classifier` is answered with what there is."""
+    """The rule of `auto`, see the module. It never chooses `classifier`, which asks for labels of every kind."""
     defective = [part for part in parts if part.is_defective]
     is_enough = len(defective) >= MIN_DEFECTIVE_PARTS and len({part.image.group for part in defective}) > 1
     if asked is DetectorKind.AUTO:
@@ -223,9 +223,14 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
         )
         return kind
     if asked is DetectorKind.CLASSIFIER:
-        raise InputError("detector: expected auto, memory-bank or mixed; this version has no classifier")
+        notes.append(
+            "detector: a classifier knows the labelled kinds of defect alone and is blind to kinds that nobody has "
+            "labelled; mixed and memory-bank are not"
+        )
     if asked is DetectorKind.FOREIGN:
-        raise InputError("detector: expected auto, memory-bank or mixed; a foreign graph comes by import-onnx")
+        raise InputError(
+            "detector: expected auto, memory-bank, mixed or classifier; a foreign graph comes by import-onnx"
+        )
     return asked
 
 
@@ -263,7 +268,7 @@ def _within_budget(work: Work, fronts: list[_Front], left_s: float, clock: Clock
     started_s = clock.monotonic_s()
     extractor.extract(pictures, len(pictures))
     picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
-    has_looks = work.kind is DetectorKind.MIXED
+    has_looks = work.kind in LEARN_FROM_LABELS
     looks = len(rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
     judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
     plan = plan_within(left_s, work.parts, looks=looks, judged=judged, picture_s=picture_s)
@@ -275,7 +280,7 @@ def _joiner(work: Work, learned: Learned) -> Joiner:
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
     channels = learned.training.features.shape[1]
-    return Joiner(learned.detector, channels=channels, pictures=pictures, threads=work.job.threads)
+    return Joiner(learned.detector, channels=channels, pictures=pictures, threads=work.job.threads, names=learned.names)
 
 
 def _graphs(work: Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
@@ -346,9 +351,8 @@ def _take_in(found: Rescue, lost: Candidate, measured: Measured) -> None:
 def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     job = work.job
     work.progress.enter("extracting features", 0.4)
-    is_mixed = work.kind is DetectorKind.MIXED
-    detector: Detector = Mixed(threads=job.threads) if is_mixed else MemoryBank()
-    training = training_set(work, front, has_looks=is_mixed and work.has_looks)
+    detector = make_detector(work.kind, threads=job.threads)
+    training = training_set(work, front, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
     work.progress.enter("fitting", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]

@@ -2,7 +2,8 @@
 """Package graphs of several fronts around one learned detector, all on the scale of the one it was fitted on.
 
 A quantized trunk shifts all scores by a little; the median shift on sound training pictures is taken off, so that one
-pair of limits serves all variants. Places no limits. Called by `job` and `quantizing`.
+pair of limits serves all variants. Class scores are brought to those of the first in the same way. Places no limits.
+Called by `job` and `quantizing`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from models.detectors.base import Detector, Floats
+from models.detectors.base import Detector
+from models.detectors.class_names import ClassNames
 from models.graphs.export import build_graph
-from models.packages.reading import score_pictures
+from models.packages.reading import Scored, score_pictures
 
 
 class Joiner:
@@ -24,26 +26,35 @@ class Joiner:
         channels: length of a cell's features.
         pictures: sound training pictures, uint8 BGR.
         threads: of the sessions.
+        names: of defect classes, where there are any.
     """
 
     def __init__(
-        self, detector: Detector, *, channels: int, pictures: Sequence[NDArray[np.uint8]], threads: int
+        self,
+        detector: Detector,
+        *,
+        channels: int,
+        pictures: Sequence[NDArray[np.uint8]],
+        threads: int,
+        names: ClassNames | None = None,
     ) -> None:
-        self._detector, self._channels = detector, channels
+        self._detector, self._channels, self._names = detector, channels, names
         self._pictures, self._threads = pictures, threads
-        self._first: Floats | None = None
+        self._first: Scored | None = None
 
     def bare(self, front: onnx.ModelProto) -> bytes:
         """The whole graph of a front, its scores as they come."""
-        return bytes(build_graph(front, self._detector, channels=self._channels).SerializeToString())
+        return self._built(front, 0.0, self._names)
 
     def whole(self, front: onnx.ModelProto, first: bytes) -> bytes:
         """The whole graph of a front on the scale of `first`, which must be the same one at every call."""
-        shift = self._shift(self.bare(front), first)
-        return bytes(build_graph(front, self._detector, channels=self._channels, shift=shift).SerializeToString())
-
-    def _shift(self, graph: bytes, first: bytes) -> float:
         if self._first is None:
-            self._first = score_pictures(first, self._pictures, self._threads).scores
-        mine = score_pictures(graph, self._pictures, self._threads).scores
-        return float(np.median(self._first - mine))
+            self._first = score_pictures(first, self._pictures, self._threads)
+        mine, names = score_pictures(self.bare(front), self._pictures, self._threads), self._names
+        if names is not None and self._first.class_scores is not None and mine.class_scores is not None:
+            names = names.aligned(self._first.class_scores, mine.class_scores)
+        return self._built(front, float(np.median(self._first.scores - mine.scores)), names)
+
+    def _built(self, front: onnx.ModelProto, shift: float, names: ClassNames | None) -> bytes:
+        graph = build_graph(front, self._detector, channels=self._channels, shift=shift, names=names)
+        return bytes(graph.SerializeToString())

@@ -22,6 +22,8 @@ from models.settings import Settings
 from models.training.job import run_job
 
 SIDE_PX = 96
+# Defects that `draw_defect` draws, in the order of a package that names them.
+CLASSES = ["scratch", "speck"]
 
 
 def draw_part(rng: np.random.Generator, *, is_defective: bool, side_px: int = SIDE_PX) -> NDArray[np.uint8]:
@@ -109,6 +111,59 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[DetectorKind]
             job = make_job(folder, images, detector=kind)
             report = run_job(job, Settings(cache_dir=folder / "cache", is_offline=True), SystemClock())
             done[kind] = Trained(job, report)
+        return done[kind]
+
+    return get
+
+
+def draw_defect(rng: np.random.Generator, name: str) -> NDArray[np.uint8]:
+    """A plate with a bright round speck or a long dark scratch."""
+    plate = draw_part(rng, is_defective=False)
+    x, y = (int(value) for value in rng.integers(SIDE_PX // 8, SIDE_PX // 3, 2))
+    if name == "speck":
+        cv2.circle(plate, (x, y), 6, (225, 225, 225), -1)
+    else:
+        cv2.line(plate, (x, y), (x + SIDE_PX // 2, y + 6), (20, 20, 20), 3)
+    return plate
+
+
+def write_defects(folder: Path, rng: np.random.Generator, counts: dict[str, int], use: PartUse) -> list[TrainingImage]:
+    """Defective parts of these classes, each a part of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = []
+    for name, count in counts.items():
+        for index in range(count):
+            path = folder / f"{use.lower()}-{name}-{index}.png"
+            assert cv2.imwrite(str(path), draw_defect(rng, name))
+            images.append(
+                TrainingImage(
+                    path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                    judgement=Judgement.DEFECTIVE, defect_class=name, group=path.stem, use=use,
+                    source=LabelSource.AUDIT,
+                )
+            )  # fmt: skip
+    return images
+
+
+def trained_on(folder: Path, counts: dict[str, int], kind: DetectorKind) -> Trained:
+    """A training on 24 sound parts and these defects; held out are 6 sound parts and 6 of each class."""
+    rng = np.random.default_rng(3)
+    images = write_parts(folder, rng, 24, is_defective=False, use=PartUse.TRAIN)
+    images += write_defects(folder, rng, counts, PartUse.TRAIN)
+    images += write_parts(folder, rng, 6, is_defective=False, use=PartUse.HOLDOUT)
+    images += write_defects(folder, rng, dict.fromkeys(CLASSES, 6), PartUse.HOLDOUT)
+    job = make_job(folder, images, detector=kind)
+    return Trained(job, run_job(job, Settings(cache_dir=folder / "cache", is_offline=True), SystemClock()))
+
+
+@pytest.fixture(scope="session")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Callable[[DetectorKind], Trained]:
+    """One training on two classes for each detector."""
+    done: dict[DetectorKind, Trained] = {}
+
+    def get(kind: DetectorKind) -> Trained:
+        if kind not in done:
+            done[kind] = trained_on(tmp_path_factory.mktemp(kind), {"scratch": 7, "speck": 9}, kind)
         return done[kind]
 
     return get

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from contracts.vocabulary import DetectorKind
 from models.detectors.base import Detector, TrainingSet
+from models.detectors.classifier import Classifier
 from models.detectors.head import HeadSettings
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import Mixed, separation
@@ -39,10 +40,12 @@ def make_training(sound: int, defective: int, shift: float, seed: int = 0) -> Tr
 
 def make_detector(kind: DetectorKind) -> Detector:
     bank = MemoryBank(MemoryBankSettings(cells=60))
+    if kind is DetectorKind.CLASSIFIER:
+        return Classifier(HeadSettings(steps=60))
     return bank if kind is DetectorKind.MEMORY_BANK else Mixed(bank, HeadSettings(steps=60))
 
 
-KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
+KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED, DetectorKind.CLASSIFIER]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -87,7 +87,7 @@ def test_labels_overrule_and_missing_ones_are_named(images: Path, tmp_path: Path
         (["--budget-minutes", "-1"], "--budget-minutes: expected more than 0, got -1.0"),
         (["--weights", "/nowhere/w.onnx"], "/nowhere/w.onnx"),
         (["--size", "1"], "--size: Input should be greater than or equal to 64, got 1"),
-        (["--detector", "best"], "--detector: expected auto, memory-bank or mixed, got 'best'"),
+        (["--detector", "best"], "--detector: expected auto, memory-bank, mixed or classifier, got 'best'"),
     ],
 )
 def test_wrong_argument_is_one_line_and_leaves_nothing(

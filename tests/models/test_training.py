@@ -31,7 +31,7 @@ from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 from tests.models.test_finishing import found_nothing
 
-KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED]
+KINDS = [DetectorKind.MEMORY_BANK, DetectorKind.MIXED, DetectorKind.CLASSIFIER]
 
 
 def parts(folder: Path, good: int, defective: int = 0) -> list[TrainingImage]:

@@ -78,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
     train.add_argument("--detector", default="auto", help="auto (default), memory-bank or mixed")
-    train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
+    train.add_argument(
+        "--backbone",
+        default="auto",
+        help="auto (default), compact, mobilenet_v2, squeezenet1_1, resnet18, resnet50 or resnet50v2 (ONNX)",
+    )
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")

@@ -35,6 +35,91 @@ def test_onnx_trunk_equals_torch_trunk(name: str) -> None:
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def _resnet_state(blocks: tuple[int, int, int, int], *, is_bottleneck: bool) -> dict[str, torch.Tensor]:
+    """A checkpoint with torchvision's own key names and shapes, classifier and `layer4` with it; random weights."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def norm(name: str, channels: int) -> None:
+        for kind in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{kind}"] = (channels,)
+
+    shapes["conv1.weight"] = (64, 3, 7, 7)
+    norm("bn1", 64)
+    inputs = 64
+    for stage, count in enumerate(blocks):
+        width = 64 * 2**stage
+        kernels = [(1, width), (3, width), (1, 4 * width)] if is_bottleneck else [(3, width), (3, width)]
+        for index in range(count):
+            block, before = f"layer{stage + 1}.{index}", inputs
+            for number, (kernel, outputs) in enumerate(kernels, 1):
+                shapes[f"{block}.conv{number}.weight"] = (outputs, before, kernel, kernel)
+                norm(f"{block}.bn{number}", outputs)
+                before = outputs
+            if index == 0 and (stage > 0 or is_bottleneck):
+                shapes[f"{block}.downsample.0.weight"] = (before, inputs, 1, 1)
+                norm(f"{block}.downsample.1", before)
+            inputs = before
+    shapes["fc.weight"], shapes["fc.bias"] = (1000, inputs), (1000,)
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=generator)
+        # Convolutions that keep the spread, positive variances.
+        state[name] = noise * float(np.prod(shape[1:])) ** -0.5 if len(shape) > 1 else 1 + 0.1 * noise.abs()
+    return state
+
+
+_RESNETS = {"resnet18": ((2, 2, 2, 2), False, (128, 256)), "resnet50": ((3, 4, 6, 3), True, (512, 1024))}
+
+
+@pytest.mark.parametrize("name", sorted(_RESNETS))
+def test_resnet_checkpoint_with_torchvision_keys_gives_maps_at_strides_8_and_16(
+    name: str, tmp_path: Path, settings: Settings
+) -> None:
+    blocks, is_bottleneck, channels = _RESNETS[name]
+    state = _resnet_state(blocks, is_bottleneck=is_bottleneck)
+    path = tmp_path / f"{name}-12345678.pth"
+    torch.save(state, path)
+    trunk = resolve(settings, "auto", str(path), [])
+    assert trunk.name == name
+    image = np.random.default_rng(0).normal(size=(1, 3, 96, 64)).astype(np.float32)
+    told = open_session(trunk.fragment, 1).run(["stride8", "stride16"], {"image": image})
+    assert [each.shape for each in told] == [(1, channels[0], 12, 8), (1, channels[1], 6, 4)]
+    module = MODULES[name]()
+    module.load_state_dict({key: state[key] for key in module.state_dict() if key in state}, strict=False)
+    with torch.inference_mode():
+        for ours, theirs in zip(told, module.eval()(torch.from_numpy(image)), strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_weights_of_a_deeper_resnet_are_refused(tmp_path: Path, settings: Settings) -> None:
+    """Its keys hold all of the shallower one's, in the same shapes: it would load, and be half a network."""
+    torch.save(_resnet_state((3, 4, 6, 3), is_bottleneck=False), tmp_path / "resnet34.pth")
+    with pytest.raises(InputError, match=r"larger network than resnet18.*layer1\.2"):
+        resolve(settings, "resnet18", str(tmp_path / "resnet34.pth"), [])
+
+
+def test_auto_passes_over_a_resnet_and_by_name_it_is_found(tmp_path: Path) -> None:
+    torch.save(_resnet_state((2, 2, 2, 2), is_bottleneck=False), tmp_path / "resnet18-f37072fd.pth")
+    settings = Settings(weights_dir=tmp_path, cache_dir=tmp_path / "cache", is_offline=True)
+    assert resolve(settings, "auto", None, []).name == "compact"
+    assert resolve(settings, "resnet18", None, []).weights_source == "weights folder, resnet18-f37072fd.pth"
+
+
+def test_pre_activation_resnet_comes_as_onnx_only_and_says_so(settings: Settings) -> None:
+    with pytest.raises(InputError, match=r"resnet50v2: not found, and there is no official download; give the file"):
+        resolve(settings, "resnet50v2", None, [])
+
+
+@pytest.mark.parametrize("backbone", ["auto", "resnet50v2"])
+def test_real_trunk_of_a_pre_activation_resnet_is_taken(backbone: str, real_images: Path, settings: Settings) -> None:
+    path = real_images / "weights" / "resnet50v2_trunk.onnx"
+    trunk = resolve(settings, backbone, str(path), [])
+    assert trunk.name == "resnet50v2"
+    told = open_session(trunk.fragment, 1).run(None, {"image": np.zeros((1, 3, 64, 96), np.float32)})
+    assert [each.shape for each in told] == [(1, 512, 8, 12), (1, 1024, 4, 6)]
+
+
 def test_auto_takes_the_shipped_trunk_when_nothing_else_is_there(settings: Settings) -> None:
     notes: list[str] = []
     trunk = resolve(settings, "auto", None, notes)

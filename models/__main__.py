@@ -86,9 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
-    train.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
+    train.add_argument(
+        "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
+    )
     train.add_argument(
         "--budget-minutes", type=float, metavar="M", help="how long it may take; what is given up for it is said"
+    )
+    train.add_argument(
+        "--fit-budget-ms",
+        type=float,
+        metavar="MS",
+        help="the most accurate package whose session takes no longer for one picture here, of the weights at hand",
     )
     train.add_argument(
         "--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json, report.html"

@@ -102,6 +102,12 @@ def resolve(settings: Settings, backbone: str, weights_path: str | None, notes: 
         return load_trunk(SHIPPED_NAME, path, "shipped with sightline", settings)
 
 
+def at_hand(settings: Settings) -> list[str]:
+    """Names of the backbones that `resolve` finds without a download, the shipped one last."""
+    folders = [folder for folder in (settings.weights_dir, settings.cache_dir) if folder is not None]
+    return [*(name for name in KNOWN if any(_in_folder(folder, name) for folder in folders)), SHIPPED_NAME]
+
+
 def _guessed(path: Path) -> str:
     # The longest spelling that fits: resnet50v2 begins with resnet50.
     fitting = [

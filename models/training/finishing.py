@@ -63,6 +63,8 @@ class Learned:
     limits: Limits
     typical_sound: float
     notes: list[str]
+    # Of each training row by a detector that had not seen its group.
+    cross_fitted_scores: Floats
 
     @property
     def scale(self) -> float:

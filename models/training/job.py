@@ -77,6 +77,7 @@ def run_job(
     before_last: Callable[[EvaluationReport], None] | None = None,
     beside: Sequence[str] = (),
     budget_s: float | None = None,
+    learnt: Callable[[Learned], None] | None = None,
 ) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder, in place of earlier ones.
 
@@ -91,6 +92,7 @@ def run_job(
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
         beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
+        learnt: told what was learnt before it is packaged.
 
     Raises:
         InputError: the job cannot be done with what it names, or another training writes into its output folder;
@@ -102,7 +104,7 @@ def run_job(
         job.training_id,
         clock,
         lambda progress, make_room: _run(
-            job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room
+            job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room, learnt=learnt
         ),
         watch=watch,
         before_last=before_last,
@@ -119,6 +121,7 @@ def _run(
     left_out: Sequence[str],
     budget_s: float | None,
     make_room: Callable[[], None],
+    learnt: Callable[[Learned], None] | None,
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
@@ -159,6 +162,8 @@ def _run(
             anew.refused, anew.notes = measured.refused, [*measured.notes, told, *anew.notes]
             done, measured = again, anew
     done.notes.extend(measured.notes)
+    if learnt is not None:
+        learnt(done.learned)
     return package_and_report(done, measured, clock, progress, make_room)
 
 
@@ -261,7 +266,9 @@ def _learn(work: _Work, front: onnx.ModelProto) -> Learned:
         sound, defective, job.limits,
         sound_groups=groups[~training.is_defective].tolist(), defective_groups=groups[training.is_defective].tolist(),
     )  # fmt: skip
-    return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
+    return Learned(
+        training, detector, limits, float(np.median(sound)), fitted.notes + notes, fitted.cross_fitted_scores
+    )
 
 
 def _training_set(work: _Work, extractor: FeatureExtractor, *, has_looks: bool) -> TrainingSet:

@@ -49,7 +49,7 @@ _DOWNLOADS: Final[dict[str, tuple[str, str]]] = {
     "resnet18": ("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd"),
     "resnet50": ("https://download.pytorch.org/models/resnet50-0676ba61.pth", "0676ba61"),
 }
-_STAGES: Final = ("stride8", "stride16")
+STAGES: Final = ("stride8", "stride16")
 # A fragment from outside is inlined into a package that judges parts: only plain operators pass.
 _ALLOWED: Final = frozenset(
     {"Conv", "Clip", "Relu", "Add", "Identity", "BatchNormalization", "MaxPool", "AveragePool", "Concat", "Mul",
@@ -175,9 +175,9 @@ def _from_onnx(path: Path) -> onnx.ModelProto:
     except (DecodeError, OSError, ValueError) as error:
         raise InputError(f"weights {path.name}: not a readable ONNX file ({error})") from error
     outputs = {output.name for output in model.graph.output}
-    if not outputs.issuperset(_STAGES) or [value.name for value in model.graph.input][:1] != ["image"]:
-        raise InputError(f"weights {path.name}: expected input `image` and outputs {_STAGES}, got {sorted(outputs)}")
-    fragment = pruned(model, _STAGES)
+    if not outputs.issuperset(STAGES) or [value.name for value in model.graph.input][:1] != ["image"]:
+        raise InputError(f"weights {path.name}: expected input `image` and outputs {STAGES}, got {sorted(outputs)}")
+    fragment = pruned(model, STAGES)
     if strange := {node.op_type for node in fragment.graph.node} - _ALLOWED:
         raise InputError(f"weights {path.name}: operators {sorted(strange)} are not allowed in a trunk")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in fragment.graph.initializer):
@@ -219,6 +219,6 @@ def fragment_of(module: "object") -> onnx.ModelProto:
     assert isinstance(module, TrunkModule)  # noqa: S101 -- callers build it from MODULES
     writer = GraphWriter()
     image = writer.input("image", FLOAT, ["n", 3, "h", "w"])
-    for name, value in zip(_STAGES, module.lower(writer, image), strict=True):
+    for name, value in zip(STAGES, module.lower(writer, image), strict=True):
         writer.output(name, value, ["n", "c", f"{name}h", f"{name}w"])
     return writer.model("trunk")

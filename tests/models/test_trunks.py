@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 
 from models.data.procedural import draw_pictures
 from models.errors import InputError
-from models.graphs.backbones import MODULES, MobileNetV2
+from models.graphs.backbones import IMAGENET_MEAN, IMAGENET_STD, MODULES, MobileNetV2
 from models.graphs.features import FeatureExtractor, build_front, open_session
-from models.graphs.trunks import fragment_of, load_trunk, resolve
+from models.graphs.trunks import Trunk, fragment_of, load_trunk, resolve
 from models.graphs.writer import FLOAT, GraphWriter
 from models.settings import Settings, read_settings
 
@@ -187,6 +187,37 @@ def test_front_of_the_graph_resizes_as_torch_does(settings: Settings) -> None:
         pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(stage), 3, 1, 1, count_include_pad=False)
         expected.append(torch.nn.functional.interpolate(pooled, (20, 20), mode="bilinear", align_corners=False))
     np.testing.assert_allclose(features, torch.cat(expected, 1).numpy(), atol=0.02)
+
+
+def _wide_fragment(channels: tuple[int, int], rng: np.random.Generator) -> onnx.ModelProto:
+    """A trunk of two convolutions."""
+    writer = GraphWriter()
+    image = writer.input("image", FLOAT, ["n", 3, "h", "w"])
+    for name, count, stride in zip(("stride8", "stride16"), channels, (8, 16), strict=True):
+        weight = rng.normal(size=(count, 3, 1, 1)).astype(np.float32)
+        stage = writer.conv(image, weight, np.zeros(count, np.float32), stride=stride)
+        writer.output(name, stage, ["n", count, f"{name}h", f"{name}w"])
+    return writer.model("wide")
+
+
+@pytest.mark.parametrize(("channels", "factor"), [((401, 800), 3), ((256, 512), 1)])
+def test_features_of_a_wide_trunk_are_means_of_neighbouring_channels(channels: tuple[int, int], factor: int) -> None:
+    rng = np.random.default_rng(0)
+    fragment = _wide_fragment(channels, rng)
+    front = build_front(Trunk("wide", fragment, "0" * 64, "test"), size_px=64, grid=8)
+    picture = draw_pictures(rng, 1, 64)[0]
+    found = FeatureExtractor(front, threads=1).extract([picture], 1)
+    kept = [count // factor for count in channels]
+    assert found.shape == (1, sum(kept), 8, 8)
+    planes = (picture[..., ::-1].transpose(2, 0, 1)[None] / 255).astype(np.float32)
+    mean, std = (np.float32(each).reshape(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    stages = open_session(fragment, 1).run(["stride8", "stride16"], {"image": (planes - mean) / std})
+    expected = []
+    for stage, count in zip(stages, kept, strict=True):
+        means = stage[:, : count * factor].reshape(1, count, factor, *stage.shape[2:]).mean(2)
+        pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(means), 3, 1, 1, count_include_pad=False)
+        expected.append(torch.nn.functional.interpolate(pooled, (8, 8), mode="bilinear", align_corners=False))
+    np.testing.assert_allclose(found, torch.cat(expected, 1).numpy(), rtol=2e-3, atol=0.01)
 
 
 def test_features_of_many_pictures_never_take_their_memory_twice(settings: Settings) -> None:

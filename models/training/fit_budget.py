@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +42,8 @@ MOST_TRAINED: Final = 3
 # Of the size asked for; at 256 px: 256, 224, 192, 160.
 _SHARES: Final = (1.0, 7 / 8, 3 / 4, 5 / 8)
 _LEAST_SIZE_PX: Final = 64
-# Most promising first, by what they separated where all were tried; a trunk of another name stands before the last.
+# Most promising first: the larger trunk, then as `auto` prefers them; one of another name before the shipped one. No
+# measurement: it decides what is trained first, and what is taken where nothing can be compared.
 _ORDER: Final = ("resnet50", "resnet50v2", "resnet18", "mobilenet_v2", "squeezenet1_1")
 _PARTIAL: Final = ".fit-budget.part"
 _MEASURED: Final = 0.1
@@ -189,27 +190,26 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
     if not reports:
         raise _too_slow(asked, candidates)
     known = [each.quality for each, _ in reports if each.quality is not None]
-    # Where one cannot be compared none is: the first of the queue stays.
-    best = reports[0]
-    if len(known) == len(reports):
-        best = max(reports, key=lambda each: each[0].quality or 0.0)
-        rule = f"the best of {len(reports)} by cross-fitted scores of training pictures"
+    best, few = reports[0], f"fewer than {MIN_DEFECTIVE_PARTS} labelled defects"
+    if not has_labels:
+        why = f"with {few} the largest field, then the more promising trunk"
+    elif len(known) < len(reports):
+        why = f"{few} could be used, so the first that was trained"
     else:
-        rule = (
-            f"with fewer than {MIN_DEFECTIVE_PARTS} labelled defects the largest field, then the more promising trunk"
-        )
-    best[0].fate = f"taken: {rule}"
+        best = max(reports, key=lambda each: each[0].quality or 0.0)
+        why = f"the best of {len(reports)} by cross-fitted scores of training pictures"
+    best[0].fate = f"taken: {why}"
     report = best[1]
     report.notes.extend([*notes, *(each.told() for each in candidates)])
     return best
 
 
 def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
-    """Every trunk at hand at every size. A file that cannot be used is told, unless it was asked for."""
+    """Every trunk at hand at every size. A file that was not asked for and cannot be used is told and passed over."""
     job = asked.job
     found: dict[str, tuple[Trunk, str | None]] = {}
     if job.weights_path is not None or job.backbone != "auto":
-        trunk = resolve(replace(asked.settings, is_offline=True), job.backbone, job.weights_path, notes)
+        trunk = resolve(asked.settings, job.backbone, job.weights_path, notes)
         found[trunk.name] = (trunk, job.weights_path)
     for name in at_hand(asked.settings) if job.backbone == "auto" else ():
         if name in found:
@@ -298,16 +298,7 @@ def _train(
         share = (place + 1) / max(place + 1, min(most, len(queue)))
         progress.enter(f"training {candidate.name}", _MEASURED + (0.99 - _MEASURED) * share)
         folder = _folder_of(partial, candidate)
-        told: list[Learned] = []
-        report = run_job(
-            _job_of(asked, candidate, folder), asked.settings, asked.clock, left_out=asked.left_out, budget_s=left_s,
-            watch=lambda _stage, fraction: progress.within(fraction), learnt=told.append,
-        )  # fmt: skip
-        package = open_package(folder / PACKAGE_FOLDER)
-        for entry in package.manifest.variants:
-            ms = asked.measure(package.model(entry.variant), candidate.size_px, asked.job.threads)
-            candidate.trained_ms[entry.variant] = ms
-        candidate.quality = _quality(told[-1])
+        report = _train_one(asked, candidate, folder, progress, left_s)
         longest_s = max(longest_s, asked.clock.monotonic_s() - began_s)
         if min(candidate.trained_ms.values()) > asked.within_ms:
             candidate.fate = "left: over the budget as trained"
@@ -316,6 +307,25 @@ def _train(
             candidate.fate = "left: another separates better"
             reports.append((candidate, report))
     return reports
+
+
+def _train_one(
+    asked: _Asked, candidate: Candidate, folder: Path, progress: Progress, left_s: float | None
+) -> EvaluationReport:
+    """Train into a folder of its own and measure what came of it."""
+    # Only this number is kept: the features that it was learnt from may be gigabytes.
+    qualities: list[float | None] = []
+    report = run_job(
+        _job_of(asked, candidate, folder), asked.settings, asked.clock, left_out=asked.left_out, budget_s=left_s,
+        watch=lambda _stage, fraction: progress.within(fraction),
+        learnt=lambda learned: qualities.append(_quality(learned)),
+    )  # fmt: skip
+    (candidate.quality,) = qualities
+    package = open_package(folder / PACKAGE_FOLDER)
+    for entry in package.manifest.variants:
+        model = package.model(entry.variant)
+        candidate.trained_ms[entry.variant] = asked.measure(model, candidate.size_px, asked.job.threads)
+    return report
 
 
 def _quality(learned: Learned) -> float | None:
@@ -338,7 +348,7 @@ def _too_slow(asked: _Asked, candidates: Sequence[Candidate]) -> InputError:
 
 
 def _folder_of(partial: Path, candidate: Candidate) -> Path:
-    return partial / f"{candidate.trunk.name}-{candidate.size_px}"
+    return partial / f"{candidate.trunk.weights_sha256[:16]}-{candidate.size_px}"
 
 
 def _job_of(asked: _Asked, candidate: Candidate, out: Path) -> TrainingJob:

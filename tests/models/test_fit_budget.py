@@ -110,11 +110,15 @@ def test_training_pictures_choose_and_held_out_ones_do_not(
 def test_nothing_within_the_budget_names_the_fastest_and_leaves_the_earlier_result(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
+    def of_no_package(model: onnx.ModelProto | bytes, size_px: int, threads: int) -> float:
+        assert not isinstance(model, bytes), "what does not fit is not trained"
+        return by_size(model, size_px, threads)
+
     before = fit(make_job(tmp_path, images, size_px=80), settings, within_ms=6.5)
     with pytest.raises(
         InputError, match=r"within 6 ms, got 6\.40 ms from the fastest at hand \(compact at 64 px, .*1 thread\); allow"
     ):
-        fit(make_job(tmp_path, images, size_px=80), settings, within_ms=6.0)
+        fit(make_job(tmp_path, images, size_px=80), settings, within_ms=6.0, measure=of_no_package)
     assert open_package(tmp_path / "out" / "package").package_id == before.package_id
     assert not (tmp_path / "out" / ".fit-budget.part").exists()
 
@@ -194,6 +198,21 @@ def test_stop_amid_a_training_leaves_the_folder_as_it_was(
         )
     assert open_package(tmp_path / "out" / "package").package_id == before.package_id
     assert {each.name for each in (tmp_path / "out").iterdir()} == {"package", "progress.json", EVALUATION_NAME}
+
+
+def test_new_package_takes_the_place_of_the_earlier_one_only_when_all_is_written(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings
+) -> None:
+    def fails(_taken: TrainingJob, _report: EvaluationReport) -> None:
+        raise InputError("no room for the page")
+
+    before = fit(make_job(tmp_path, images, size_px=64), settings, within_ms=6.5)
+    another = make_job(tmp_path, images, size_px=64, seed=1)
+    with pytest.raises(InputError, match="no room for the page"):
+        run_within(another, settings, SystemClock(), within_ms=6.5, measure=by_size, before_last=fails)
+    assert open_package(tmp_path / "out" / "package").package_id == before.package_id
+    after = fit(another, settings, within_ms=6.5)
+    assert open_package(tmp_path / "out" / "package").package_id == after.package_id != before.package_id
 
 
 def test_measured_time_is_that_of_one_picture_of_the_models_size(settings: Settings) -> None:

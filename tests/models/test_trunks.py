@@ -210,7 +210,7 @@ def test_features_of_a_wide_trunk_are_means_of_neighbouring_channels(channels: t
     kept = [count // factor for count in channels]
     assert found.shape == (1, sum(kept), 8, 8)
     planes = (picture[..., ::-1].transpose(2, 0, 1)[None] / 255).astype(np.float32)
-    mean, std = (np.float32(each).reshape(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (np.array(each, np.float32).reshape(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
     stages = open_session(fragment, 1).run(["stride8", "stride16"], {"image": (planes - mean) / std})
     expected = []
     for stage, count in zip(stages, kept, strict=True):

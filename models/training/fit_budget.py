@@ -28,7 +28,7 @@ from models.errors import InputError, QuantizationError
 from models.graphs.export import build_graph
 from models.graphs.features import FeatureExtractor, build_front
 from models.graphs.quantization import quantize
-from models.graphs.timing import bare_session_ms, noise_picture
+from models.graphs.timing import SessionTime, noise_picture, time_session
 from models.graphs.trunks import SHIPPED_NAME, Trunk, at_hand, resolve
 from models.packages.reading import open_package
 from models.settings import Settings
@@ -45,8 +45,14 @@ _LEAST_SIZE_PX: Final = 64
 # Most promising first: the larger trunk, then as `auto` prefers them; one of another name before the shipped one. No
 # measurement: it decides what is trained first, and what is taken where nothing can be compared.
 _ORDER: Final = ("resnet50", "resnet50v2", "resnet18", "mobilenet_v2", "squeezenet1_1")
+# A median so many times the fastest turn is not the graph's alone.
+_UNREST: Final = 1.5
+# How long a graph takes for a side in px and a number of threads.
+Measure = Callable[[onnx.ModelProto | bytes, int, int], SessionTime]
 _PARTIAL: Final = ".fit-budget.part"
+# Fractions of the whole.
 _MEASURED: Final = 0.1
+_TRAINED: Final = 0.99
 
 
 @dataclass
@@ -61,6 +67,7 @@ class Candidate:
         trained_ms: of each variant of the trained package, ms.
         quality: separation of the cross-fitted scores of its training pictures; None: too few labelled defects.
         fate: why it was taken or left.
+        unrest: the most that a median was of its fastest turn.
     """
 
     trunk: Trunk
@@ -70,6 +77,12 @@ class Candidate:
     trained_ms: dict[Variant, float] = field(default_factory=dict)
     quality: float | None = None
     fate: str = ""
+    unrest: float = 1.0
+
+    def taking(self, took: SessionTime) -> float:
+        """The median, ms; keeps how steady it was."""
+        self.unrest = max(self.unrest, took.p50_ms / max(took.fastest_ms, 1e-6))
+        return took.p50_ms
 
     @property
     def name(self) -> str:
@@ -104,7 +117,7 @@ class _Asked:
     left_out: Sequence[str]
     within_ms: float
     until_s: float | None
-    measure: Callable[[onnx.ModelProto | bytes, int, int], float]
+    measure: Measure
 
 
 def run_within(
@@ -118,11 +131,11 @@ def run_within(
     before_last: Callable[[TrainingJob, EvaluationReport], None] | None = None,
     beside: Sequence[str] = (),
     budget_s: float | None = None,
-    measure: Callable[[onnx.ModelProto | bytes, int, int], float] | None = None,
+    measure: Measure | None = None,
 ) -> EvaluationReport:
     """Leave in the job's output folder the best package within `within_ms`; the table of candidates is in the notes.
 
-    What is measured is `timing.bare_session_ms`: one picture of the model's own size, `job.threads` threads, the
+    What is measured is `timing.time_session`: one picture of the model's own size, `job.threads` threads, the
     median; of a package the fastest of its variants counts, which is the one that a station takes. With labelled
     defects (`MIN_DEFECTIVE_PARTS`) of those trained the one stays whose cross-fitted scores separate best; without,
     accuracy cannot be known, and the first by a written rule stays: the largest field, then the more promising trunk.
@@ -138,7 +151,7 @@ def run_within(
         beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long all of it may take, s. The first candidate may use it all; a further one is trained only
             when what is left is as much as the longest training took.
-        measure: of a graph, px and threads, ms.
+        measure: of a graph, px and threads, how long it takes.
 
     Raises:
         InputError: nothing at hand fits; names the fastest. Or as `run_job`.
@@ -146,7 +159,7 @@ def run_within(
     """
     out = Path(job.output_dir)
     until_s = None if budget_s is None else clock.monotonic_s() + budget_s
-    timed = measure or (lambda model, size_px, threads: bare_session_ms(model, size_px, threads, clock))
+    timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock))
     asked = _Asked(job, settings, clock, left_out, within_ms, until_s, timed)
     taken: list[TrainingJob] = []
 
@@ -199,6 +212,11 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
         best = max(reports, key=lambda each: each[0].quality or 0.0)
         why = f"the best of {len(reports)} by cross-fitted scores of training pictures"
     best[0].fate = f"taken: {why}"
+    if (unrest := max(each.unrest for each in candidates)) > _UNREST:
+        notes.append(
+            f"fit-budget: the machine was busy: a median was {unrest:.1f} times the fastest turn, so what fits now may "
+            "be less than on an idle one; run it again with nothing else on it"
+        )
     report = best[1]
     report.notes.extend([*notes, *(each.told() for each in candidates)])
     return best
@@ -235,12 +253,12 @@ def _measure(asked: _Asked, candidate: Candidate) -> None:
     channels = FeatureExtractor(front, threads=job.threads).extract([picture], 1).shape[1]
     bank = _stand_in(channels, grid)
     graph = build_graph(front, bank, channels=channels)
-    candidate.ms[Variant.FP32] = asked.measure(graph, size_px, job.threads)
+    candidate.ms[Variant.FP32] = candidate.taking(asked.measure(graph, size_px, job.threads))
     if candidate.ms[Variant.FP32] > asked.within_ms:
         try:
             # Values do not change how long it takes, so a picture of noise calibrates well enough for the measurement.
             small = build_graph(quantize(front, [picture]), bank, channels=channels)
-            candidate.ms[Variant.INT8_U8S8] = asked.measure(small, size_px, job.threads)
+            candidate.ms[Variant.INT8_U8S8] = candidate.taking(asked.measure(small, size_px, job.threads))
         except QuantizationError as error:
             _log.warning("candidate=%s variant=int8-u8s8 left_out=%s", candidate.name, error)
     _log.info("candidate=%s measured=%s", candidate.name, _told_ms(candidate.ms))
@@ -295,8 +313,10 @@ def _train(
             for each in queue[place:]:
                 each.fate = f"left: {left_s:.0f} s of the time are left, a training took up to {longest_s:.0f} s"
             break
-        share = (place + 1) / max(place + 1, min(most, len(queue)))
-        progress.enter(f"training {candidate.name}", _MEASURED + (0.99 - _MEASURED) * share)
+        # One that came out over the budget moved nothing forward.
+        share = (_TRAINED - _MEASURED) / min(most, len(queue))
+        progress.go_back(_MEASURED + share * len(reports))
+        progress.enter(f"training {candidate.name}", _MEASURED + share * (len(reports) + 1))
         folder = _folder_of(partial, candidate)
         report = _train_one(asked, candidate, folder, progress, left_s)
         longest_s = max(longest_s, asked.clock.monotonic_s() - began_s)
@@ -324,7 +344,8 @@ def _train_one(
     package = open_package(folder / PACKAGE_FOLDER)
     for entry in package.manifest.variants:
         model = package.model(entry.variant)
-        candidate.trained_ms[entry.variant] = asked.measure(model, candidate.size_px, asked.job.threads)
+        took = asked.measure(model, candidate.size_px, asked.job.threads)
+        candidate.trained_ms[entry.variant] = candidate.taking(took)
     return report
 
 

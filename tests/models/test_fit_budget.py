@@ -6,7 +6,6 @@ Milliseconds are told by the tests (so many for each px of the model's side), so
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,20 +25,18 @@ from models.errors import CancelledError, InputError
 from models.graphs.backbones import MobileNetV2
 from models.graphs.export import build_graph
 from models.graphs.features import build_front
-from models.graphs.timing import bare_session_ms
+from models.graphs.timing import SessionTime, time_session
 from models.graphs.trunks import resolve
 from models.packages.reading import open_package
 from models.settings import Settings
 from models.training import fit_budget
-from models.training.fit_budget import Candidate, in_order, run_within
+from models.training.fit_budget import Candidate, Measure, in_order, run_within
 from tests.models.conftest import make_job, write_parts
 
-Measure = Callable[[onnx.ModelProto | bytes, int, int], float]
 
-
-def by_size(_model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> float:
+def by_size(_model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
     """A ms for ten px of the side."""
-    return size_px / 10
+    return SessionTime(size_px / 10, size_px / 10)
 
 
 @pytest.fixture
@@ -76,6 +73,7 @@ def test_every_candidate_is_told_with_its_ms_and_why_it_was_taken_or_left(
 ) -> None:
     report = fit(make_job(tmp_path, images), settings, within_ms=8.5)
     assert "median of the bare session" in told(report, "at most 8.5 ms")
+    assert not any("the machine was busy" in note for note in report.notes)
     assert told(report, "compact at 96 px").endswith("fp32 9.60 ms, int8-u8s8 9.60 ms; left: over the budget")
     assert trained_px(report) == [80, 64]
     (taken,) = (note for note in report.notes if "taken: the best of 2" in note)
@@ -110,7 +108,7 @@ def test_training_pictures_choose_and_held_out_ones_do_not(
 def test_nothing_within_the_budget_names_the_fastest_and_leaves_the_earlier_result(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
-    def of_no_package(model: onnx.ModelProto | bytes, size_px: int, threads: int) -> float:
+    def of_no_package(model: onnx.ModelProto | bytes, size_px: int, threads: int) -> SessionTime:
         assert not isinstance(model, bytes), "what does not fit is not trained"
         return by_size(model, size_px, threads)
 
@@ -126,14 +124,15 @@ def test_nothing_within_the_budget_names_the_fastest_and_leaves_the_earlier_resu
 def test_package_that_is_over_the_budget_as_trained_is_left(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
-    def grows(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> float:
+    def grows(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
         # Packages are measured as bytes, stand-ins as models.
-        return size_px / 10 + (3.0 if isinstance(model, bytes) and size_px == 80 else 0.0)
+        return SessionTime(size_px / 10 + (3.0 if isinstance(model, bytes) and size_px == 80 else 0.0), 5.0)
 
     report = fit(make_job(tmp_path, images, size_px=80), settings, within_ms=8.5, measure=grows)
     assert re.search(r"trained .*fp32 11\.00 ms", told(report, "compact at 80 px"))
     assert told(report, "compact at 80 px").endswith("left: over the budget as trained")
     assert "taken" in told(report, "compact at 64 px")
+    assert "a median was 2.2 times the fastest turn" in told(report, "the machine was busy")
 
 
 def test_without_labels_the_largest_field_that_fits_is_trained_alone(tmp_path: Path, settings: Settings) -> None:
@@ -222,7 +221,7 @@ def test_measured_time_is_that_of_one_picture_of_the_models_size(settings: Setti
     for size_px in (64, 256):
         bank = fit_budget._stand_in(128, size_px // 8)
         graph = build_graph(build_front(trunk, size_px=size_px, grid=size_px // 8), bank, channels=128)
-        found.append(bare_session_ms(graph, size_px, 1, SystemClock()))
+        found.append(time_session(graph, size_px, 1, SystemClock()).fastest_ms)
     assert 0 < found[0] < found[1] / 3
 
 

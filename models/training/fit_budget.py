@@ -301,11 +301,11 @@ def in_order(fitting: Sequence[Candidate], *, has_labels: bool) -> list[Candidat
 def _train(
     asked: _Asked, queue: Sequence[Candidate], partial: Path, progress: Progress, *, most: int
 ) -> list[tuple[Candidate, EvaluationReport]]:
-    """Train in order until `most` are within the budget as trained. Those over it are left."""
+    """Train the first `most`, and where all of them came out over the budget the next ones until one is within it."""
     reports: list[tuple[Candidate, EvaluationReport]] = []
     longest_s = 0.0
     for place, candidate in enumerate(queue):
-        if len(reports) == most:
+        if reports and place >= most:
             break
         began_s = asked.clock.monotonic_s()
         left_s = None if asked.until_s is None else asked.until_s - began_s
@@ -313,10 +313,12 @@ def _train(
             for each in queue[place:]:
                 each.fate = f"left: {left_s:.0f} s of the time are left, a training took up to {longest_s:.0f} s"
             break
-        # One that came out over the budget moved nothing forward.
-        share = (_TRAINED - _MEASURED) / min(most, len(queue))
-        progress.go_back(_MEASURED + share * len(reports))
-        progress.enter(f"training {candidate.name}", _MEASURED + share * (len(reports) + 1))
+        of = min(most, len(queue))
+        share = (_TRAINED - _MEASURED) / of
+        # Those beyond the first ones are trained in place of the last.
+        begun = min(place, of - 1)
+        progress.go_back(_MEASURED + share * begun)
+        progress.enter(f"training {candidate.name}", _MEASURED + share * (begun + 1))
         folder = _folder_of(partial, candidate)
         report = _train_one(asked, candidate, folder, progress, left_s)
         longest_s = max(longest_s, asked.clock.monotonic_s() - began_s)

@@ -121,13 +121,24 @@ def test_nothing_within_the_budget_names_the_fastest_and_leaves_the_earlier_resu
     assert not (tmp_path / "out" / ".fit-budget.part").exists()
 
 
-def test_package_that_is_over_the_budget_as_trained_is_left(
-    tmp_path: Path, images: list[TrainingImage], settings: Settings
-) -> None:
-    def grows(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
-        # Packages are measured as bytes, stand-ins as models.
-        return SessionTime(size_px / 10 + (3.0 if isinstance(model, bytes) and size_px == 80 else 0.0), 5.0)
+def grows(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
+    """A package of 80 px takes longer than its stand-in. Packages are measured as bytes, stand-ins as models."""
+    return SessionTime(size_px / 10 + (3.0 if isinstance(model, bytes) and size_px == 80 else 0.0), 5.0)
 
+
+def test_package_over_the_budget_as_trained_still_counts_as_one_of_those_trained(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_budget, "MOST_TRAINED", 2)
+    report = fit(make_job(tmp_path, images), settings, within_ms=9.8, measure=grows)
+    assert trained_px(report) == [96, 80]
+    assert told(report, "compact at 64 px").endswith("left: within the budget, others promise more")
+
+
+def test_package_that_is_over_the_budget_as_trained_is_left_and_a_further_one_trained(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_budget, "MOST_TRAINED", 1)
     report = fit(make_job(tmp_path, images, size_px=80), settings, within_ms=8.5, measure=grows)
     assert re.search(r"trained .*fp32 11\.00 ms", told(report, "compact at 80 px"))
     assert told(report, "compact at 80 px").endswith("left: over the budget as trained")

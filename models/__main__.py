@@ -78,11 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
     train.add_argument("--detector", default="auto", help="auto (default), memory-bank, mixed or classifier")
-    train.add_argument("--backbone", default="auto", help="auto (default), mobilenet_v2, squeezenet1_1 or compact")
+    train.add_argument(
+        "--backbone",
+        default="auto",
+        help="auto (default), compact, mobilenet_v2, squeezenet1_1, resnet18, resnet50 or resnet50v2 (ONNX)",
+    )
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
-    train.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
+    train.add_argument(
+        "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
+    )
     train.add_argument(
         "--variants", default="int8-u8s8,fp32", metavar="V,…",
         help="forms of the graph: int8-u8s8, int8-s8s8, fp16, or all; fp32 is always made (default int8-u8s8,fp32)",
@@ -92,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--resume", action="store_true", help="keep the steps that are done until the end, and go on from those kept"
+    )
+    train.add_argument(
+        "--fit-budget-ms",
+        type=float,
+        metavar="MS",
+        help="the most accurate package whose session takes no longer for one picture here, of the weights at hand",
     )
     train.add_argument(
         "--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json, report.html"

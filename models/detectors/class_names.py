@@ -21,9 +21,9 @@ from models.detectors.whitening import Whitening
 from models.graphs.writer import GraphWriter
 
 _RIDGE: Final = 1.0
-# Width of the softmax over the heatmap, as a share of how far the cells of sound parts spread. On magnetic tiles the
-# share named right was the same within chance from 0.15 to 1.
-_FOCUS: Final = 0.4
+# Width of the softmax over the heatmap, in spreads of the cells of sound parts. Evidence of a sound cell hardly
+# spreads, so the width is more than one; the share named right depends little on it.
+_FOCUS: Final = 1.5
 _SPREAD_PARTS: Final = 100
 _CHUNK: Final = 16
 _LEAST_SCORE: Final = 1e-30

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trunks as torch modules with torchvision's key names: our compact trunk, MobileNetV2, SqueezeNet 1.1.
+"""Trunks as torch modules with torchvision's key names: compact (ours), MobileNetV2, SqueezeNet 1.1, ResNet-18 and -50.
 
 A trunk turns a normalised RGB picture into feature maps at strides 8 and 16. Modules exist to load checkpoints
 and to be distilled; `lower` writes the same trunk as ONNX, batch norms folded, and that form is what runs
 (`trunks`). Holds no weights and does no I/O. Called by `trunks` and `distil`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -216,9 +217,127 @@ class SqueezeNet(nn.Module):
         return fine, x
 
 
-TrunkModule = CompactTrunk | MobileNetV2 | SqueezeNet
-MODULES: Final[dict[str, type[CompactTrunk] | type[MobileNetV2] | type[SqueezeNet]]] = {
+class _ResidualBlock(nn.Module):
+    """ResNet's block: the convolutions `conv1`, `conv2` (and `conv3`), each with its norm, past a shortcut."""
+
+    def __init__(self, convolutions: list[nn.Conv2d], shortcut: nn.Conv2d | None) -> None:
+        super().__init__()
+        self.depth = len(convolutions)
+        for number, conv in enumerate(convolutions, 1):
+            self.add_module(f"conv{number}", conv)
+            self.add_module(f"bn{number}", nn.BatchNorm2d(conv.out_channels))
+        if shortcut is not None:
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(shortcut.out_channels))
+        self.has_downsample = shortcut is not None
+
+    def _layers(self) -> list[nn.Sequential]:
+        """Each convolution with its norm."""
+        names = range(1, self.depth + 1)
+        return [nn.Sequential(self.get_submodule(f"conv{at}"), self.get_submodule(f"bn{at}")) for at in names]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        *inner, last = self._layers()
+        for layer in inner:
+            y = torch.relu(layer(y))
+        return torch.relu(last(y) + (self.downsample(x) if self.has_downsample else x))
+
+    def lower(self, writer: GraphWriter, x: str) -> str:
+        y = x
+        *inner, last = self._layers()
+        for layer in inner:
+            y = _lower_conv(writer, y, layer, "Relu")
+        past = _lower_conv(writer, x, self.downsample, None) if self.has_downsample else x
+        return writer.op("Relu", [writer.op("Add", [_lower_conv(writer, y, last, None), past])])
+
+
+def _plain(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+def _basic(inputs: int, width: int, stride: int) -> _ResidualBlock:
+    """Two 3 × 3."""
+    shortcut = _plain(inputs, width, 1, stride) if stride != 1 or inputs != width else None
+    return _ResidualBlock([_plain(inputs, width, 3, stride), _plain(width, width, 3)], shortcut)
+
+
+def _bottleneck(inputs: int, width: int, stride: int) -> _ResidualBlock:
+    """1 × 1, 3 × 3, 1 × 1 to four times the width. The 3 × 3 strides, as in torchvision (elsewhere the first does)."""
+    outputs = 4 * width
+    shortcut = _plain(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+    layers = [_plain(inputs, width, 1), _plain(width, width, 3, stride), _plain(width, outputs, 1)]
+    return _ResidualBlock(layers, shortcut)
+
+
+class ResNet(nn.Module):
+    """Trunk of a ResNet (`conv1`, `bn1`, `layer1` … `layer3`; He et al., 2016); the rest is not needed."""
+
+    def __init__(
+        self, block: Callable[[int, int, int], _ResidualBlock], depths: tuple[int, int, int], expansion: int
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        inputs = 64
+        for number, depth in enumerate(depths):
+            width = 64 << number
+            blocks = []
+            for index in range(depth):
+                blocks.append(block(inputs, width, 2 if number and index == 0 else 1))
+                inputs = width * expansion
+            self.add_module(f"layer{number + 1}", nn.Sequential(*blocks))
+
+    def _stage(self, number: int) -> nn.Sequential:
+        stage = self.get_submodule(f"layer{number}")
+        assert isinstance(stage, nn.Sequential)  # noqa: S101 -- built above
+        return stage
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised RGB [n, 3, h, w] → features at stride 8 and at stride 16."""
+        x = self.pool(torch.relu(self.bn1(self.conv1(image))))
+        fine: Tensor = self._stage(2)(self._stage(1)(x))
+        coarse: Tensor = self._stage(3)(fine)
+        return fine, coarse
+
+    def lower(self, writer: GraphWriter, image: str) -> tuple[str, str]:
+        """Write the trunk as ONNX; returns the names of its two feature maps."""
+        x = _lower_conv(writer, image, nn.Sequential(self.conv1, self.bn1), "Relu")
+        x = writer.op("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+        fine = ""
+        for number in (1, 2, 3):
+            for layer in self._stage(number):
+                assert isinstance(layer, _ResidualBlock)  # noqa: S101 -- built above
+                x = layer.lower(writer, x)
+            fine = x if number == 2 else fine
+        return fine, x
+
+
+class ResNet18(ResNet):
+    """128 channels at stride 8 and 256 at 16."""
+
+    channels: Final = (128, 256)
+
+    def __init__(self) -> None:
+        super().__init__(_basic, (2, 2, 2), 1)
+
+
+class ResNet50(ResNet):
+    """512 channels at stride 8 and 1,024 at 16."""
+
+    channels: Final = (512, 1024)
+
+    def __init__(self) -> None:
+        super().__init__(_bottleneck, (3, 4, 6), 4)
+
+
+TrunkModule = CompactTrunk | MobileNetV2 | SqueezeNet | ResNet18 | ResNet50
+MODULES: Final[dict[str, type[TrunkModule]]] = {
     "compact": CompactTrunk,
     "mobilenet_v2": MobileNetV2,
     "squeezenet1_1": SqueezeNet,
+    "resnet18": ResNet18,
+    "resnet50": ResNet50,
 }
+# A ResNet of another depth has the same keys and more of them: within these no further key is passed over.
+WHOLE: Final = dict.fromkeys(("resnet18", "resnet50"), ("conv1.", "bn1.", "layer1.", "layer2.", "layer3."))

@@ -2,8 +2,9 @@
 """Pictures to grid features, by the very operators that a package runs: cast, resize, normalise, trunk, grid.
 
 The front of every graph is written here once and run by ONNX Runtime for training too, so that training and
-station cannot differ. Features are [n, d, g, g]: stride 8 and stride 16 pooled over 3 × 3, side by side. Does not
-judge. Called by `training`, `packages`, `measuring`, `reporting` and `export`.
+station cannot differ. Features are [n, d, g, g]: stride 8 and stride 16 pooled over 3 × 3, side by side; of a wide
+trunk the means of a few neighbouring channels. Does not judge. Called by `training`, `packages`, `measuring`,
+`reporting` and `export`.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.graphs.trunks import Trunk
+from models.graphs.trunks import STAGES, Trunk
 from models.graphs.writer import FLOAT, UINT8, GraphWriter
 
 Picture = NDArray[np.uint8]
@@ -24,7 +25,10 @@ INPUT_NAME: Final = "image"
 FEATURES_NAME: Final = "features"
 CLASS_OUTPUT: Final = "class_scores"
 TRUNK_SCOPE: Final = "trunk"
-_STAGES: Final = ("stride8", "stride16")
+# A trunk of more channels is narrowed to `_NARROW` or fewer: of a ResNet-50's 1,536 the features of 2,000 pictures
+# would be 6.3 GB, of 384 they are 1.6 GB. A bank of 300 parts took a minute to fit with 1,536 and 4 s with 512.
+WIDEST: Final = 768
+_NARROW: Final = 384
 _MEAN: Final = np.array((0.485, 0.456, 0.406), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
 _STD: Final = np.array((0.229, 0.224, 0.225), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
 
@@ -41,9 +45,35 @@ def build_front(trunk: Trunk, *, size_px: int, grid: int) -> onnx.ModelProto:
     normal = writer.op("Mul", [centred, writer.constant((1 / _STD).astype(np.float32))])
     stages = writer.inline(trunk.fragment, {"image": normal}, TRUNK_SCOPE)
     writer.scope = "grid/"
-    joined = writer.op("Concat", [_on_grid(writer, stages[name], grid) for name in _STAGES], axis=1)
+    factor = channels_a_mean(trunk.fragment)
+    narrowed = [_narrowed(writer, stages[name], factor) for name in STAGES]
+    joined = writer.op("Concat", [_on_grid(writer, stage, grid) for stage in narrowed], axis=1)
     writer.output(FEATURES_NAME, joined, ["n", "d", grid, grid])
     return writer.model("front")
+
+
+def channels_a_mean(fragment: onnx.ModelProto) -> int:
+    """How many neighbouring channels of a trunk make one of the features; 1: each stands for itself.
+
+    PatchCore (Roth et al., 2022) pools channels to a set width in the same way. The order of a trunk's channels means
+    nothing, so neighbours are as good as any. On magnetic tiles, sound parts only, FP32, ResNet-50 v2 (1,536 channels):
+    image AUROC .821 with all, .838 with means of three and .846 of four, .827 with a third of the channels, .783 with
+    a random projection to a third.
+    """
+    inferred = onnx.shape_inference.infer_shapes(fragment).graph.output
+    channels = sum(value.type.tensor_type.shape.dim[1].dim_value for value in inferred if value.name in STAGES)
+    return -(-channels // _NARROW) if channels > WIDEST else 1
+
+
+def _narrowed(writer: GraphWriter, stage: str, factor: int) -> str:
+    """Means of `factor` neighbouring channels; up to `factor` − 1 channels at the end are dropped."""
+    if factor == 1:
+        return stage
+    outer = writer.op("Shape", [stage], start=1, end=2)
+    end = writer.op("Mul", [writer.op("Div", [outer, writer.constant([factor])]), writer.constant([factor])])
+    axis, step = writer.constant([1]), writer.constant([factor])
+    every = [writer.op("Slice", [stage, writer.constant([first]), end, axis, step]) for first in range(factor)]
+    return writer.op("Mean", every)
 
 
 def _on_grid(writer: GraphWriter, stage: str, grid: int) -> str:
@@ -56,17 +86,16 @@ def _on_grid(writer: GraphWriter, stage: str, grid: int) -> str:
 
 
 def stage_channels(trunk: Trunk) -> tuple[int, ...]:
-    """How many channels each stage of the trunk has, in the order in which the features hold them."""
+    """How many channels the features have of each stage of the trunk, in their order."""
     writer = GraphWriter()
     image = writer.input(INPUT_NAME, FLOAT, [1, 3, "h", "w"])
     stages = writer.inline(trunk.fragment, {"image": image}, TRUNK_SCOPE)
-    for name in _STAGES:
+    for name in STAGES:
         writer.output(name, stages[name], [1, "d", "sh", "sw"])
     # Asked of the graph itself: a trunk from outside may not say it anywhere.
-    told = open_session(writer.model("stages"), 1).run(
-        list(_STAGES), {INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)}
-    )
-    return tuple(int(stage.shape[1]) for stage in told)
+    told = open_session(writer.model("stages"), 1).run(list(STAGES), {INPUT_NAME: np.zeros((1, 3, 64, 64), np.float32)})
+    factor = channels_a_mean(trunk.fragment)
+    return tuple(int(stage.shape[1]) // factor for stage in told)
 
 
 def open_session(model: onnx.ModelProto | bytes, threads: int) -> ort.InferenceSession:

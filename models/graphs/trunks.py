@@ -27,20 +27,29 @@ _log = logging.getLogger(__name__)
 SHIPPED_NAME: Final = "compact"
 SHIPPED_FILE: Final = "compact.safetensors"
 _SUFFIXES: Final = (".safetensors", ".pt", ".pth", ".onnx")
-# In the order in which `auto` prefers them.
-KNOWN: Final = ("mobilenet_v2", "squeezenet1_1")
+# In the order in which `auto` prefers them. A ResNet costs a station several times as much: only who asks gets one.
+_AUTO: Final = ("mobilenet_v2", "squeezenet1_1")
+KNOWN: Final = (*_AUTO, "resnet18", "resnet50", "resnet50v2")
 # Files of the same weights go by several names.
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "mobilenet_v2": ("mobilenet_v2", "mobilenetv2_tv", "mobilenetv2"),
     "squeezenet1_1": ("squeezenet1_1", "squeezenet1_1_torchvision_names"),
+    "resnet18": ("resnet18",),
+    "resnet50": ("resnet50",),
+    # ONNX only: the pre-activation form (He et al., 2016b), for which torchvision has no keys.
+    "resnet50v2": ("resnet50v2", "resnet50v2_trunk"),
     "compact": ("compact",),
 }
-# torchvision's file names end in the first eight digits of their SHA-256; that is what is checked.
+# torchvision's file names end in the first eight digits of their SHA-256; that is what is checked. Of ResNet-50 its
+# first weights (V1), not the later ones (V2, resnet50-11ad3fa6.pth; as a file they load too): V2 was trained with label
+# smoothing and mixup, which raise ImageNet's accuracy and make frozen features transfer worse (Kornblith et al., 2021).
 _DOWNLOADS: Final[dict[str, tuple[str, str]]] = {
     "mobilenet_v2": ("https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"),
     "squeezenet1_1": ("https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth", "b8a52dc0"),
+    "resnet18": ("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd"),
+    "resnet50": ("https://download.pytorch.org/models/resnet50-0676ba61.pth", "0676ba61"),
 }
-_STAGES: Final = ("stride8", "stride16")
+STAGES: Final = ("stride8", "stride16")
 # A fragment from outside is inlined into a package that judges parts: only plain operators pass.
 _ALLOWED: Final = frozenset(
     {"Conv", "Clip", "Relu", "Add", "Identity", "BatchNormalization", "MaxPool", "AveragePool", "Concat", "Mul",
@@ -73,10 +82,15 @@ def resolve(settings: Settings, backbone: str, weights_path: str | None, notes: 
             raise InputError(f"weights: no file at {weights_path!r}; give a .safetensors, .pt, .pth or .onnx file")
         name = backbone if backbone != "auto" else _guessed(path)
         return load_trunk(name, path, f"file {path.name}", settings)
-    for name in names if backbone == "auto" else (backbone,):
+    for name in (*_AUTO, SHIPPED_NAME) if backbone == "auto" else (backbone,):
         for folder, source in ((settings.weights_dir, "weights folder"), (settings.cache_dir, "cache")):
             if folder is not None and (found := _in_folder(folder, name)):
                 return load_trunk(name, found, f"{source}, {found.name}", settings)
+    if backbone in KNOWN and backbone not in _DOWNLOADS:
+        raise InputError(
+            f"weights of {backbone}: not found, and there is no official download; give the file with --weights, or "
+            f"put {backbone}.onnx into the folder named by SIGHTLINE_WEIGHTS_DIR"
+        )
     if backbone in _DOWNLOADS:
         return load_trunk(backbone, _downloaded(settings, backbone), "official download", settings)
     if backbone == "auto":
@@ -88,17 +102,30 @@ def resolve(settings: Settings, backbone: str, weights_path: str | None, notes: 
         return load_trunk(SHIPPED_NAME, path, "shipped with sightline", settings)
 
 
+def at_hand(settings: Settings) -> list[str]:
+    """Names of the backbones that `resolve` finds without a download, the shipped one last."""
+    folders = [folder for folder in (settings.weights_dir, settings.cache_dir) if folder is not None]
+    return [*(name for name in KNOWN if any(_in_folder(folder, name) for folder in folders)), SHIPPED_NAME]
+
+
 def _guessed(path: Path) -> str:
-    for name, spellings in _ALIASES.items():
-        if any(path.stem.startswith(spelling) for spelling in spellings):
-            return name
+    # The longest spelling that fits: resnet50v2 begins with resnet50.
+    fitting = [
+        (len(spelling), name)
+        for name, spellings in _ALIASES.items()
+        for spelling in spellings
+        if path.stem.startswith(spelling)
+    ]
+    if fitting:
+        return max(fitting)[1]
     if path.suffix == ".onnx":
         return path.stem
     raise InputError(f"weights: cannot tell the backbone of {path.name!r}; add --backbone NAME")
 
 
 def _in_folder(folder: Path, name: str) -> Path | None:
-    for stem in _ALIASES[name]:
+    official = [Path(_DOWNLOADS[name][0]).stem] if name in _DOWNLOADS else []
+    for stem in (*_ALIASES[name], *official):
         for suffix in _SUFFIXES:
             if (path := folder / f"{stem}{suffix}").is_file():
                 return path
@@ -148,9 +175,9 @@ def _from_onnx(path: Path) -> onnx.ModelProto:
     except (DecodeError, OSError, ValueError) as error:
         raise InputError(f"weights {path.name}: not a readable ONNX file ({error})") from error
     outputs = {output.name for output in model.graph.output}
-    if not outputs.issuperset(_STAGES) or [value.name for value in model.graph.input][:1] != ["image"]:
-        raise InputError(f"weights {path.name}: expected input `image` and outputs {_STAGES}, got {sorted(outputs)}")
-    fragment = pruned(model, _STAGES)
+    if not outputs.issuperset(STAGES) or [value.name for value in model.graph.input][:1] != ["image"]:
+        raise InputError(f"weights {path.name}: expected input `image` and outputs {STAGES}, got {sorted(outputs)}")
+    fragment = pruned(model, STAGES)
     if strange := {node.op_type for node in fragment.graph.node} - _ALLOWED:
         raise InputError(f"weights {path.name}: operators {sorted(strange)} are not allowed in a trunk")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in fragment.graph.initializer):
@@ -162,7 +189,7 @@ def _from_checkpoint(name: str, path: Path) -> onnx.ModelProto:
     import torch  # noqa: PLC0415 -- torch costs seconds to import; only checkpoints need it here
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    from models.graphs.backbones import MODULES  # noqa: PLC0415
+    from models.graphs.backbones import MODULES, WHOLE  # noqa: PLC0415
 
     if name not in MODULES:
         raise InputError(f"weights {path.name}: expected one of {', '.join(MODULES)} as backbone, got {name!r}")
@@ -179,17 +206,19 @@ def _from_checkpoint(name: str, path: Path) -> onnx.ModelProto:
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     if missing or any(state[key].shape != value.shape for key, value in wanted.items() if key in state):
         raise InputError(f"weights {path.name}: not those of {name}; missing or misshapen keys, such as {missing[:3]}")
+    if further := [key for key in state if key.startswith(WHOLE.get(name, "\0")) and key not in wanted]:
+        raise InputError(f"weights {path.name}: those of a larger network than {name}, further keys are {further[:3]}")
     module.load_state_dict({key: state[key].float() for key in wanted if key in state}, strict=False)
     return fragment_of(module.eval())
 
 
 def fragment_of(module: "object") -> onnx.ModelProto:
     """The ONNX form of a torch trunk."""
-    from models.graphs.backbones import CompactTrunk, MobileNetV2, SqueezeNet  # noqa: PLC0415 -- see above
+    from models.graphs.backbones import TrunkModule  # noqa: PLC0415 -- see above
 
-    assert isinstance(module, CompactTrunk | MobileNetV2 | SqueezeNet)  # noqa: S101 -- callers build it from MODULES
+    assert isinstance(module, TrunkModule)  # noqa: S101 -- callers build it from MODULES
     writer = GraphWriter()
     image = writer.input("image", FLOAT, ["n", 3, "h", "w"])
-    for name, value in zip(_STAGES, module.lower(writer, image), strict=True):
+    for name, value in zip(STAGES, module.lower(writer, image), strict=True):
         writer.output(name, value, ["n", "c", f"{name}h", f"{name}w"])
     return writer.model("trunk")

@@ -30,6 +30,7 @@ from models.reporting.console import told_left_out
 from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
+from models.training.fit_budget import run_within
 from models.training.job import run_job
 from models.training.results import REPORT_NAME, check_out
 
@@ -43,6 +44,14 @@ def train(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     if arguments.budget_minutes is not None and not 0 < arguments.budget_minutes < float("inf"):
         raise InputError(f"--budget-minutes: expected more than 0, got {arguments.budget_minutes}")
+    within_ms = arguments.fit_budget_ms
+    if within_ms is not None and not 0 < within_ms < float("inf"):
+        raise InputError(f"--fit-budget-ms: expected more than 0, got {within_ms}")
+    if within_ms is not None and arguments.resume:
+        raise InputError("--resume: expected one training, and --fit-budget-ms makes several; leave one of them out")
+    if arguments.threads is None:
+        # A deadline is held on what a station surely has for a camera: one core.
+        arguments.threads = 2 if within_ms is None else 1
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     found = read_folder(
         arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
@@ -54,12 +63,18 @@ def train(arguments: argparse.Namespace) -> None:
         # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        report = run_job(
-            job, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: _write_reports(job, told, out, settings), beside=(REPORT_NAME, REPORT_PAGE),
-            budget_s=None if arguments.budget_minutes is None else 60 * arguments.budget_minutes,
-            is_resumable=arguments.resume,
-        )  # fmt: skip
+        beside = (REPORT_NAME, REPORT_PAGE)
+        budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
+        if within_ms is None:
+            report = run_job(
+                job, settings, clock, left_out=found.left_out, watch=bar, beside=beside, budget_s=budget_s,
+                before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
+            )  # fmt: skip
+        else:
+            report = run_within(
+                job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar, beside=beside,
+                budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
+            )  # fmt: skip
     except CancelledError:
         if arguments.resume:
             _log.warning("the steps that were done are kept in %s; the same command goes on from there", out)

@@ -53,6 +53,8 @@ class Learned:
     limits: Limits
     typical_sound: float
     notes: list[str]
+    # Of each training row by a detector that had not seen its group.
+    cross_fitted_scores: Floats
     names: ClassNames | None = None
     # Further entries of the package's report.
     told: dict[str, Any] = field(default_factory=dict)

@@ -72,6 +72,7 @@ def run_job(
     beside: Sequence[str] = (),
     budget_s: float | None = None,
     is_resumable: bool = False,
+    learnt: Callable[[Learned], None] | None = None,
 ) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder, in place of earlier ones.
 
@@ -88,6 +89,7 @@ def run_job(
         budget_s: how long it may take, s; see `budget` for what is given up first.
         is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
             run of this very training; see `checkpoints`.
+        learnt: told what was learnt before it is packaged.
 
     Raises:
         InputError: the job cannot be done with what it names, or another training writes into its output folder;
@@ -107,6 +109,7 @@ def run_job(
             budget_s=budget_s,
             make_room=make_room,
             is_resumable=is_resumable,
+            learnt=learnt,
         ),
         watch=watch,
         before_last=before_last,
@@ -124,6 +127,7 @@ def _run(
     budget_s: float | None,
     make_room: Callable[[], None],
     is_resumable: bool,
+    learnt: Callable[[Learned], None] | None,
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
@@ -176,6 +180,8 @@ def _run(
     if budget_s is None or clock.monotonic_s() - started_s <= budget_s:
         _save_beside(work, fronts, done, measured)
     done.notes.extend(measured.notes + measured.told_slow())
+    if learnt is not None:
+        learnt(done.learned)
     report = package_and_report(done, measured, clock, progress, make_room)
     steps.sweep()
     return report
@@ -362,4 +368,6 @@ def _learn(work: Work, front: onnx.ModelProto) -> Learned:
         sound, defective, job.limits,
         sound_groups=groups[~training.is_defective].tolist(), defective_groups=groups[training.is_defective].tolist(),
     )  # fmt: skip
-    return Learned(training, detector, limits, float(np.median(sound)), fitted.notes + notes)
+    return Learned(
+        training, detector, limits, float(np.median(sound)), fitted.notes + notes, fitted.cross_fitted_scores
+    )

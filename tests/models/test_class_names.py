@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.detectors.base import TrainingSet
 from models.detectors.class_names import ClassNames, Lines
 from models.detectors.memory_bank import MemoryBank
-from models.detectors.nearest_cells import MemoryBankSettings
 from models.detectors.naming_check import MIN_PARTS, ClassChecked, NamesChecked, fit_names
+from models.detectors.nearest_cells import MemoryBankSettings
 from models.graphs.features import open_session
 from models.graphs.writer import FLOAT, GraphWriter
 from models.training.naming import told_names

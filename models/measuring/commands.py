@@ -23,7 +23,7 @@ _SEED: Final = 0
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Figures of each variant on the held-out side of a folder."""
-    check_target(arguments.json)
+    check_target(arguments.json, arguments.package)
     package = open_package(arguments.package)
     asked = evaluating.Asked(evaluating.wanted_variants(package, arguments.variant), arguments.threads, _SEED)
     with Ticker(SystemClock()) as ticker:
@@ -34,7 +34,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Two packages on the same held-out pictures."""
-    check_target(arguments.json)
+    check_target(arguments.json, arguments.a, arguments.b)
     rivals = comparing.Rivals.named(open_package(arguments.a), open_package(arguments.b), arguments.variant)
     with Ticker(SystemClock()) as ticker:
         held_out = _held_out(arguments, [rivals.a, rivals.b], ticker, has_masks=False)
@@ -44,7 +44,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def inspect(arguments: argparse.Namespace) -> None:
     """What a package is, and whether its files are those that its manifest names."""
-    check_target(arguments.json)
+    check_target(arguments.json, arguments.package)
     told = inspecting.inspect_package(arguments.package)
     write_figures(told, inspecting.render(told), arguments.json)
     if faults := inspecting.faults_of(told):

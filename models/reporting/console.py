@@ -56,16 +56,22 @@ class Ticker:
         self._width = 0
 
 
-def check_target(path: Path | None) -> None:
-    """Refuse a file for the figures that cannot be written, before minutes are spent on them.
+def check_target(path: Path | None, *packages: Path) -> None:
+    """Refuse a file for the figures that cannot or must not be written, before minutes are spent on them.
 
     Raises:
-        InputError: a folder stands there, or its folder cannot be made or takes no file.
+        InputError: it lies in one of the packages, something other than JSON or a folder stands there, or its folder
+            cannot be made or takes no file.
     """
     if path is None or str(path) == STDOUT:
         return
     if path.is_dir():
         raise InputError(f"--json: expected a file to write, got the folder {path}; give {path / 'figures.json'}")
+    for package in packages:
+        if path.resolve().is_relative_to(package.resolve()):
+            raise InputError(f"--json: {path} lies in the package {package}, which must not change; give another file")
+    if path.is_file() and not _may_be_figures(path):
+        raise InputError(f"--json: {path} holds something other than JSON, which would be lost; give another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,6 +83,16 @@ def check_target(path: Path | None) -> None:
         beside.unlink()
     except OSError as error:
         raise InputError(f"--json: {path} cannot be written ({error.strerror}); give another file") from error
+
+
+def _may_be_figures(path: Path) -> bool:
+    """Whether a file that stands there is empty, or JSON by its first character."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip()[:1] in (b"", b"{", b"[")
+    except OSError:
+        # Writing will tell.
+        return True
 
 
 def write_figures(told: dict[str, Any], text: str, path: Path | None) -> None:

@@ -17,11 +17,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import InputError
 from models.files import write_whole
 
 _log = logging.getLogger(__name__)
 RESUME_FOLDER: Final = ".resume"
 _OWNER: Final = "training.sha256"
+_DIGEST: Final = ".digest"
 
 
 def digest_of(parts: Sequence[object]) -> str:
@@ -39,6 +41,9 @@ class Checkpoints:
             folder: of the results.
             training: digest of all that the training rests on.
             notes: told what was found, and what could not be kept.
+
+        Raises:
+            InputError: the folder for the steps is somebody else's.
         """
         self._folder = None if folder is None else folder / RESUME_FOLDER
         self._notes = notes
@@ -46,7 +51,11 @@ class Checkpoints:
             self._begin(training)
             return
         owner = self._folder / _OWNER
-        if owner.is_file() and owner.read_text(encoding="ascii", errors="replace") == training:
+        if not owner.is_file():
+            raise InputError(
+                f"--resume: {self._folder} holds what no training left there; move it away, or give another --out"
+            )
+        if owner.read_text(encoding="ascii", errors="replace") == training:
             return
         notes.append(
             "resume: the steps kept were of another training (pictures, settings or version), so it began anew"
@@ -60,34 +69,51 @@ class Checkpoints:
 
     def content(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The bytes of a step: as kept, or made and kept."""
-        path = None if self._folder is None else self._folder / name
-        if path is not None and path.is_file():
-            self._notes.append(f"resume: {name} taken from the run before")
-            return path.read_bytes()
+        if (kept := self._kept(name)) is not None:
+            return kept
         content = make()
-        self._write(name, content)
+        self._keep(name, content)
         return content
 
     def array(self, name: str, make: Callable[[], NDArray[np.float16]]) -> NDArray[np.float16]:
         """The same for an array."""
-        path = None if self._folder is None else self._folder / name
-        if path is not None and path.is_file():
-            self._notes.append(f"resume: {name} taken from the run before")
-            kept: NDArray[np.float16] = np.load(path, allow_pickle=False)
-            return kept
+        if (kept := self._kept(name)) is not None:
+            array: NDArray[np.float16] = np.load(io.BytesIO(kept), allow_pickle=False)
+            return array
         made = make()
         if self._folder is not None:
             buffer = io.BytesIO()
             np.save(buffer, made, allow_pickle=False)
-            self._write(name, buffer.getbuffer())
+            self._keep(name, buffer.getvalue())
         return made
+
+    def _kept(self, name: str) -> bytes | None:
+        """What was kept, if it is still what was written: a disk may have lost it in a power cut."""
+        if self._folder is None or not (self._folder / name).is_file():
+            return None
+        content = b""
+        try:
+            content = (self._folder / name).read_bytes()
+            digest = (self._folder / f"{name}{_DIGEST}").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            digest = ""
+        if digest != hashlib.sha256(content).hexdigest():
+            self._notes.append(f"resume: {name} is not what was kept, so the step was done again")
+            return None
+        self._notes.append(f"resume: {name} taken from the run before")
+        return content
+
+    def _keep(self, name: str, content: bytes) -> None:
+        # The digest first: what has none, or an older one, is done again.
+        self._write(f"{name}{_DIGEST}", hashlib.sha256(content).hexdigest().encode())
+        self._write(name, content)
 
     def sweep(self) -> None:
         """The training is done, or its steps are of no more use."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _write(self, name: str, content: bytes | memoryview) -> None:
+    def _write(self, name: str, content: bytes) -> None:
         if self._folder is None:
             return
         try:

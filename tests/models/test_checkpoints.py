@@ -11,7 +11,7 @@ import pytest
 
 from models.__main__ import main
 from models.detectors.memory_bank import MemoryBank
-from models.errors import CancelledError
+from models.errors import CancelledError, InputError
 from models.training import checkpoints
 from models.training.checkpoints import RESUME_FOLDER, Checkpoints, digest_of
 from tests.models.conftest import draw_part
@@ -42,10 +42,28 @@ def test_steps_of_another_training_are_swept_and_said(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path, "b" * 64, []).content("front.onnx", _refuse) == b"new"
 
 
-def test_folder_without_an_owner_is_not_trusted(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, "a" * 64, []).content("front.onnx", lambda: b"old")
-    (tmp_path / RESUME_FOLDER / "training.sha256").unlink()
-    assert Checkpoints(tmp_path, "a" * 64, []).content("front.onnx", lambda: b"new") == b"new"
+def test_folder_that_no_training_left_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / RESUME_FOLDER).mkdir()
+    (tmp_path / RESUME_FOLDER / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="no training left there"):
+        Checkpoints(tmp_path, "a" * 64, [])
+    assert (tmp_path / RESUME_FOLDER / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", [b"xx", b""])
+def test_damaged_step_is_done_again_and_said(tmp_path: Path, damage: bytes) -> None:
+    first = Checkpoints(tmp_path, "a" * 64, [])
+    first.content("front.onnx", lambda: b"graph")
+    first.array("features.npy", lambda: np.ones(3, np.float16))
+    for name in ("front.onnx", "features.npy"):
+        (tmp_path / RESUME_FOLDER / name).write_bytes(damage)
+    notes: list[str] = []
+    again = Checkpoints(tmp_path, "a" * 64, notes)
+    assert again.content("front.onnx", lambda: b"anew") == b"anew"
+    np.testing.assert_array_equal(again.array("features.npy", lambda: np.zeros(3, np.float16)), np.zeros(3))
+    assert len([note for note in notes if "is not what was kept" in note]) == 2
+    # And what was made anew is kept.
+    assert Checkpoints(tmp_path, "a" * 64, []).content("front.onnx", _refuse) == b"anew"
 
 
 def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
@@ -105,7 +123,7 @@ def test_stopped_training_goes_on_and_comes_out_as_one_in_a_go(tmp_path: Path, m
     images, out = _images(tmp_path / "set"), tmp_path / "out"
     _stopped_while_fitting(monkeypatch, images, out)
     assert not (out / "package").exists()
-    assert {path.suffix for path in (out / RESUME_FOLDER).iterdir()} == {".onnx", ".npy", ".sha256"}
+    assert {path.suffix for path in (out / RESUME_FOLDER).iterdir()} == {".onnx", ".npy", ".sha256", ".digest"}
     with monkeypatch.context() as context:
         context.setattr("models.training.job.quantize", _refuse)
         assert _train(images, out, "--resume") == 0

@@ -186,3 +186,27 @@ def test_promises_of_the_manifest_are_told_in_full(package: Path, capsys: pytest
     PackageManifest.model_validate_json((package / MANIFEST_NAME).read_bytes())
     assert main(["inspect", str(package)]) == 0
     assert f"promise: {statement}" in capsys.readouterr().out
+
+
+def test_figures_never_replace_what_they_measure_nor_a_picture(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in package.iterdir()}
+    picture = tmp_path / "000.png"
+    picture.write_bytes(b"\x89PNG\r\n")
+    targets = {MANIFEST_NAME: "lies in the package", "new.json": "lies in the package"}
+    for name, said in targets.items():
+        assert main(["inspect", str(package), "--json", str(package / name)]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["inspect", str(package), "--json", str(picture)]) == 2
+    assert "something other than JSON" in capsys.readouterr().err
+    assert picture.read_bytes() == b"\x89PNG\r\n"
+    assert {path.name: path.read_bytes() for path in package.iterdir()} == before
+
+
+def test_earlier_figures_are_replaced(package: Path, tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    for content in ("", '{"old": 1}\n'):
+        target.write_text(content)
+        assert main(["inspect", str(package), "--json", str(target)]) == 0
+        assert "old" not in json.loads(target.read_text())

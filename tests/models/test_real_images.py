@@ -22,8 +22,9 @@ def subset(images: list[TrainingImage]) -> list[TrainingImage]:
 
 
 def train(folder: Path, images: list[TrainingImage], settings: Settings) -> EvaluationReport:
+    # A field below the usual 256 px: a refused form is learnt up to three times, and heads take most of that.
     # One thread: beside other work on two cores, two of torch's wait for each other for most of their time.
-    job = make_job(folder, subset(images), product="tile", size_px=256, is_simulated=False, threads=1)
+    job = make_job(folder, subset(images), product="tile", size_px=160, is_simulated=False, threads=1)
     return run_job(job, settings, SystemClock())
 
 

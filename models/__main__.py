@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
     train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
-    train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same package")
+    train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same graphs")
     train.add_argument(
         "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
     )

@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each opinion of the memory bank is there for, on made-up features, and that none can veto another."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.detectors.base import TrainingSet
+from contracts.vocabulary import PartUse
+from models.clock import SystemClock
+from models.detectors.base import Fitted, TrainingSet
 from models.detectors.cells import PlaceScale, direction, pooled
 from models.detectors.evidence import Scale
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.nearest_cells import MemoryBankSettings, NearestCells
 from models.detectors.white_distance import WhiteCells, WholePart
+from models.settings import Settings
+from models.training.job import run_job
+from tests.models.conftest import make_job, write_parts
 
 STAGES = (4, 8)
 
@@ -107,3 +115,24 @@ def test_places_that_always_stand_out_are_measured_by_their_own() -> None:
 def test_too_early_a_question_says_so() -> None:
     with pytest.raises(RuntimeError, match="before it was fitted"):
         MemoryBank().score(_features(1, 0))
+
+
+def test_training_tells_the_detector_the_stages_of_the_trunk(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, tuple[int, ...]]] = []
+    honest = MemoryBank.fit
+
+    def fit(self: MemoryBank, training: TrainingSet, **more: Any) -> Fitted:
+        told.append((training.features.shape[1], training.stages))
+        return honest(self, training, **more)
+
+    monkeypatch.setattr(MemoryBank, "fit", fit)
+    rng = np.random.default_rng(0)
+    run_job(
+        make_job(tmp_path, write_parts(tmp_path, rng, 12, is_defective=False, use=PartUse.TRAIN)),
+        settings,
+        SystemClock(),
+    )
+    # Two stages of the shipped trunk: one length over both would let the wider one decide alone.
+    assert set(told) == {(128, (32, 96))}

@@ -281,3 +281,11 @@ def test_a_training_makes_the_forms_it_is_asked_for_and_always_fp32(images: Path
     assert train(images, tmp_path / "out", "--variants", "fp16") == 0
     manifest = json.loads((tmp_path / "out/package/manifest.json").read_text())
     assert [each["variant"] for each in manifest["variants"]] == ["fp32", "fp16"]
+
+
+def test_resume_and_several_trainings_are_refused_together(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(images, tmp_path / "out", "--resume", "--fit-budget-ms", "50") == 2
+    assert "--fit-budget-ms makes several" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "package").exists()

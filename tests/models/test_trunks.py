@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from models.data.procedural import draw_pictures
 from models.errors import InputError
 from models.graphs.backbones import IMAGENET_MEAN, IMAGENET_STD, MODULES, MobileNetV2
-from models.graphs.features import FeatureExtractor, build_front, open_session
+from models.graphs.features import FeatureExtractor, build_front, open_session, stage_channels
 from models.graphs.trunks import Trunk, fragment_of, load_trunk, resolve
 from models.graphs.writer import FLOAT, GraphWriter
 from models.settings import Settings, read_settings
@@ -204,7 +204,9 @@ def _wide_fragment(channels: tuple[int, int], rng: np.random.Generator) -> onnx.
 def test_features_of_a_wide_trunk_are_means_of_neighbouring_channels(channels: tuple[int, int], factor: int) -> None:
     rng = np.random.default_rng(0)
     fragment = _wide_fragment(channels, rng)
-    front = build_front(Trunk("wide", fragment, "0" * 64, "test"), size_px=64, grid=8)
+    trunk = Trunk("wide", fragment, "0" * 64, "test")
+    assert stage_channels(trunk) == tuple(each // factor for each in channels)
+    front = build_front(trunk, size_px=64, grid=8)
     picture = draw_pictures(rng, 1, 64)[0]
     found = FeatureExtractor(front, threads=1).extract([picture], 1)
     kept = [count // factor for count in channels]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from models.errors import CancelledError, InputError, was_asked_to_stop
+from models.errors import CancelledError, InputError, ask_to_stop, forget_requests, was_asked_to_stop
 
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
@@ -39,25 +39,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = arguments.command
     try:
         command(arguments)
-    except InputError as error:
-        sys.stderr.write(f"sightline-models: {error}\n")
-        return _EXIT_INPUT
     except (Exception, CancelledError) as error:
         if was_asked_to_stop(error):
             sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
             return _EXIT_STOPPED
+        if isinstance(error, InputError):
+            sys.stderr.write(f"sightline-models: {error}\n")
+            return _EXIT_INPUT
         logging.getLogger(__name__).exception("crash")
         return _EXIT_CRASH
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        forget_requests()
     return 0
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     # Once is enough: a second signal must not interrupt the sweeping.
     signal.signal(number, signal.SIG_IGN)
-    raise CancelledError
+    ask_to_stop()
 
 
 def _parser() -> argparse.ArgumentParser:

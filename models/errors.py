@@ -8,6 +8,12 @@ BaseException
 └── CancelledError     somebody asked us to stop: nothing half-written is left
 """
 
+import threading
+from typing import NoReturn
+
+# Set once somebody asked this process to stop; see `ask_to_stop`.
+_asked = threading.Event()
+
 
 class ModelsError(Exception):
     """Root of this room's errors."""
@@ -25,14 +31,40 @@ class QuantizationError(ModelsError):
     """A quantized variant could not be made. Caught by the training, which notes it."""
 
 
+def ask_to_stop() -> NoReturn:
+    """Remember that somebody asked this process to stop, and raise it where the work is just now.
+
+    Raises:
+        CancelledError: always.
+    """
+    _asked.set()
+    raise CancelledError
+
+
+def raise_if_asked() -> None:
+    """Raise the request again: a native callback or a finalizer in which it came up may have swallowed it.
+
+    Raises:
+        CancelledError: somebody asked this process to stop.
+    """
+    if _asked.is_set():
+        raise CancelledError
+
+
+def forget_requests() -> None:
+    """A new command begins; what was asked of the one before does not concern it."""
+    _asked.clear()
+
+
 def was_asked_to_stop(error: BaseException) -> bool:
     """Whether an error is, or was caused by, a request to stop.
 
-    An extension module that is interrupted between its own steps may wrap the request into a SystemError.
+    An extension module that is interrupted between its own steps may wrap the request into an error of its own, with
+    or without naming the cause; after a request every error counts as its echo.
     """
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, CancelledError):
             return True
         link = link.__cause__ or link.__context__
-    return False
+    return _asked.is_set()

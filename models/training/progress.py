@@ -15,6 +15,7 @@ from contracts.codec import encode
 from contracts.jobs import PROGRESS_NAME, TrainingProgress
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
+from models.errors import raise_if_asked
 from models.files import write_whole
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,10 @@ Watch = Callable[[str, float], None]
 
 
 class Progress:
-    """One training's progress. `enter` starts a stage that ends at `until`; `within` moves inside it."""
+    """One training's progress. `enter` starts a stage that ends at `until`; `within` moves inside it.
+
+    Both raise CancelledError when somebody asked to stop and the request was swallowed on its way.
+    """
 
     def __init__(self, folder: Path, training_id: str, clock: Clock, watch: Watch | None = None) -> None:
         self._folder = folder
@@ -38,6 +42,7 @@ class Progress:
 
     def enter(self, stage: str, until: float) -> None:
         """Begin a stage; the one before is complete."""
+        raise_if_asked()
         self._stage, self._start, self._until = stage, self._until, until
         self._fraction = self._start
         _log.info("training_id=%s stage=%s fraction=%.2f", self._training_id, stage, self._start)
@@ -49,6 +54,7 @@ class Progress:
 
     def within(self, share: float) -> None:
         """Share 0 … 1 of the stage."""
+        raise_if_asked()
         self._fraction = self._start + (self._until - self._start) * min(max(share, 0.0), 1.0)
         if self._clock.monotonic_s() - self._written_s >= _PERIOD_S:
             self._write(TrainingState.RUNNING, None)

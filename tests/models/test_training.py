@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,19 @@ from contracts.vocabulary import DetectorKind, Judgement, PartUse, TrainingState
 from models.__main__ import main
 from models.clock import SystemClock
 from models.data.parts import read_picture
-from models.errors import CancelledError, InputError, QuantizationError, was_asked_to_stop
+from models.errors import (
+    CancelledError,
+    InputError,
+    QuantizationError,
+    ask_to_stop,
+    forget_requests,
+    was_asked_to_stop,
+)
 from models.graphs.features import INPUT_NAME, open_session
 from models.packages.reading import Scored, open_package, score_pictures
 from models.settings import Settings
 from models.training.job import run_job
+from models.training.progress import Progress
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 from tests.models.test_finishing import found_nothing
@@ -270,6 +279,38 @@ def test_stop_wrapped_by_an_extension_module_is_still_a_stop() -> None:
     wrapped.__cause__ = CancelledError()
     assert was_asked_to_stop(wrapped)
     assert not was_asked_to_stop(SystemError("of its own"))
+
+
+def test_stop_that_a_native_callback_swallows_is_raised_again_at_the_next_step(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "train-plate", SystemClock())
+    progress.enter("reading pictures", 0.5)
+    progress.within(0.1)
+    try:
+        with suppress(CancelledError):
+            ask_to_stop()
+        with pytest.raises(CancelledError):
+            progress.within(0.2)
+        with pytest.raises(CancelledError):
+            progress.enter("learning", 1.0)
+    finally:
+        forget_requests()
+
+
+def test_stop_that_comes_out_as_another_error_without_a_cause_is_still_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serialize(*_arguments: object) -> str:
+        with suppress(CancelledError):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("error serializing to JSON: CancelledError")
+
+    monkeypatch.setattr("models.training.job._digest_of_training", serialize)
+    job = make_job(tmp_path, parts(tmp_path, 12))
+    (tmp_path / "job.json").write_bytes(encode(job))
+    assert main(["run-job", str(tmp_path / "job.json")]) == 143
+    assert "stopped; nothing half-written is left" in capsys.readouterr().err
+    assert progress_of(job).state is TrainingState.CANCELLED
+    assert not was_asked_to_stop(ValueError("of the next command"))
 
 
 def test_sigterm_leaves_no_half_package(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Three questions, one JSON line in the end and one on stderr for each case:
   its own;
 - `ways`: made-up plates of 2448 × 2048 px with dents of 12 px (`_large_parts`), memory bank on sound parts alone:
   image AUROC, recall at 5 % overkill, how many of the dents are the highest place of the map, and how far a seam
-  stands out on sound parts (mean distance of the cells on both sides of it ÷ that of cells one away);
+  stands out on sound parts (distance of the cells beside it from the middle of a tile ÷ that of cells 8 further);
 - `products`: `train` and `evaluate` as people type them, with and without tiles, on ball screws of 1130 × 460 px,
   printed boards of 640 × 640 px and the made-up plates.
 
@@ -158,15 +158,17 @@ def _of_way(way: str, tiles: Tiles) -> dict[str, Any]:
 
 
 def _seam(features: NDArray[np.float16], tiles: Tiles) -> float:
-    """How much more neighbouring columns of cells differ across a seam than beside it, sound parts; 1: no seam."""
+    """How far sound parts, on average, lie beside a seam from the middle of a tile; 1: as far as elsewhere."""
     if tiles.columns == 1:
         return 1.0
-    across, beside = [], []
+    # The place alone counts: mean over parts and rows.
+    profile = features.mean((0, 2), dtype=np.float32)
+    beside, elsewhere = [], []
     for seam in range(_GRID, tiles.columns * _GRID, _GRID):
-        columns = [features[..., seam + offset].astype(np.float32) for offset in (-6, -5, -1, 0, 5, 6)]
-        across.append(np.abs(columns[3] - columns[2]).mean())
-        beside += [np.abs(columns[1] - columns[0]).mean(), np.abs(columns[5] - columns[4]).mean()]
-    return float(np.mean(across) / np.mean(beside))
+        middle = profile[:, seam - _GRID // 2 - 4 : seam - _GRID // 2 + 4].mean(1)
+        beside += [float(np.linalg.norm(profile[:, seam + offset] - middle)) for offset in (-1, 0)]
+        elsewhere += [float(np.linalg.norm(profile[:, seam + offset] - middle)) for offset in (-9, 8)]
+    return float(np.mean(beside) / np.mean(elsewhere))
 
 
 def _plates() -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

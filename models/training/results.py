@@ -5,6 +5,7 @@
 nothing of what is learnt. Called by `job`, `importing` and their commands.
 """
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import Replacement, alone_in, as_unwritable, write_whole
 from models.training.progress import Progress, Watch
 
+_log = logging.getLogger(__name__)
 REPORT_NAME: Final = "report.json"
 # Given the progress, and what moves earlier results away: to be called right before the package takes its place.
 Work = Callable[[Progress, Callable[[], None]], EvaluationReport]
@@ -67,7 +69,11 @@ def leave_results(
             write_whole(folder / EVALUATION_NAME, encode(report))
         except BaseException as error:
             shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
-            results.undo()
+            try:
+                results.undo()
+            except OSError as stuck:
+                # They lie aside, whole, and what failed first is what a person must mend.
+                _log.warning("training_id=%s earlier_results=aside path=%s error=%s", training_id, folder, stuck)
             refusal = as_unwritable(error, folder)
             if was_asked_to_stop(error):
                 progress.finish(TrainingState.CANCELLED, "asked to stop")

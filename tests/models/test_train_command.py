@@ -289,3 +289,21 @@ def test_resume_and_several_trainings_are_refused_together(
     assert train(images, tmp_path / "out", "--resume", "--fit-budget-ms", "50") == 2
     assert "--fit-budget-ms makes several" in capsys.readouterr().err
     assert not (tmp_path / "out" / "package").exists()
+
+
+def test_a_package_that_cannot_be_moved_away_costs_nothing_of_the_earlier_training(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, act = tmp_path / "out", os.replace
+    assert train(images, out) == 0
+    before = _contents(out)
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source) == out / "package":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
+        act(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert train(images, out, "--seed", "3") == 2
+    assert f"{out}/package: cannot be replaced (Operation not permitted); allow it" in capsys.readouterr().err
+    assert _contents(out) == before

@@ -57,22 +57,21 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
     )
     job = _job(arguments, found.images, out)
-    check_out(out, (REPORT_NAME, REPORT_PAGE))
+    check_out(out)
     bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
     if sys.stderr.isatty():
         # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        beside = (REPORT_NAME, REPORT_PAGE)
         budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
         if within_ms is None:
             report = run_job(
-                job, settings, clock, left_out=found.left_out, watch=bar, beside=beside, budget_s=budget_s,
+                job, settings, clock, left_out=found.left_out, watch=bar, budget_s=budget_s,
                 before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
             )  # fmt: skip
         else:
             report = run_within(
-                job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar, beside=beside,
+                job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar,
                 budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
             )  # fmt: skip
     except CancelledError:

@@ -131,7 +131,6 @@ def run_within(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[TrainingJob, EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
     budget_s: float | None = None,
     measure: Measure | None = None,
 ) -> EvaluationReport:
@@ -150,7 +149,6 @@ def run_within(
         left_out: what was left out before the job was made.
         watch: told how far it is.
         before_last: called with the job that was taken and its report, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long all of it may take, s. The first candidate may use it all; a further one is trained only
             when what is left is as much as the longest training took.
         measure: of a graph, px and threads, how long it takes.
@@ -179,7 +177,7 @@ def run_within(
         return report
 
     return leave_results(
-        out, job.training_id, clock, work, watch=watch, beside=beside,
+        out, job.training_id, clock, work, watch=watch,
         before_last=None if before_last is None else lambda report: before_last(taken[0], report),
     )  # fmt: skip
 

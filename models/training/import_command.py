@@ -41,7 +41,7 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     _check_product(arguments.product)
     size_hw, prepared = _size(arguments.size), _prepared(arguments)
-    check_out(out, (REPORT_NAME,))
+    check_out(out)
     foreign = open_foreign(arguments.file, most_bytes=min(settings.max_weights_bytes, _MOST_GRAPH_BYTES))
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     found = read_folder(
@@ -59,7 +59,7 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     try:
         report = run_import(
             asked, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)), beside=(REPORT_NAME,),
+            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)),
         )  # fmt: skip
     finally:
         bar.close()

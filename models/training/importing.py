@@ -32,7 +32,6 @@ def run_import(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
 ) -> EvaluationReport:
     """Leave `package/` and `evaluation.json` in the output folder, in place of earlier ones, whole or not at all.
 
@@ -43,7 +42,6 @@ def run_import(
         left_out: what was left out before; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
 
     Raises:
         InputError: the graph or the pictures cannot be used; nothing half-written is left.
@@ -56,7 +54,6 @@ def run_import(
         lambda progress, make_room: _run(asked, settings, clock, progress, left_out=left_out, make_room=make_room),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 

@@ -69,7 +69,6 @@ def run_job(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
     budget_s: float | None = None,
     is_resumable: bool = False,
     learnt: Callable[[Learned], None] | None = None,
@@ -85,7 +84,6 @@ def run_job(
         left_out: what was left out before the job was made; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
         is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
             run of this very training; see `checkpoints`.
@@ -113,7 +111,6 @@ def run_job(
         ),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 

@@ -35,7 +35,7 @@ def quantize(arguments: argparse.Namespace) -> None:
     # Said before the pictures are read.
     package.model(Variant.FP32)
     _check_apart(package, out)
-    check_out(out, (REPORT_NAME,))
+    check_out(out)
     seed = package.manifest.lineage.seed if arguments.seed is None else arguments.seed
     labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
     found = read_folder(arguments.images, arguments.layout, settings, half=arguments.half, seed=seed, labels=labels)
@@ -47,7 +47,7 @@ def quantize(arguments: argparse.Namespace) -> None:
     try:
         report = run_quantization(
             asked, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)), beside=(REPORT_NAME,),
+            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)),
         )  # fmt: skip
     finally:
         bar.close()

@@ -84,7 +84,6 @@ def run_quantization(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
 ) -> EvaluationReport:
     """Leave `package/` and `evaluation.json` in the output folder, in place of earlier ones, whole or not at all.
 
@@ -95,7 +94,6 @@ def run_quantization(
         left_out: what was left out before; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
 
     Raises:
         InputError: the package has no fp32, there are no training pictures, or none of the variants came about.
@@ -108,7 +106,6 @@ def run_quantization(
         lambda progress, make_room: _run(asked, settings, clock, progress, left_out=left_out, make_room=make_room),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 

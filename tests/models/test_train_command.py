@@ -16,10 +16,14 @@ import pytest
 from PIL import Image
 
 from contracts.jobs import EVALUATION_NAME, MOST_THREADS
+from contracts.vocabulary import PartUse
 from models.__main__ import _MOST_THREADS, main
-from models.errors import CancelledError
+from models.clock import SystemClock
+from models.errors import CancelledError, InputError
 from models.files import alone_in, write_whole
-from tests.models.conftest import draw_part
+from models.settings import Settings
+from models.training.job import run_job
+from tests.models.conftest import draw_part, make_job, write_parts
 
 PRODUCT = ["--product", "plate", "--size", "96", "--threads", "1", "--backbone", "compact"]
 
@@ -141,7 +145,7 @@ def test_a_second_training_replaces_the_first_whole(images: Path, tmp_path: Path
         assert second[name] != first[name]
 
 
-@pytest.mark.parametrize("name", ["package/notes.txt", "report.html", "evaluation.json"])
+@pytest.mark.parametrize("name", ["package/notes.txt", "report.html", "evaluation.json", "progress.json"])
 def test_files_that_no_training_left_are_not_replaced(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -307,3 +311,15 @@ def test_a_package_that_cannot_be_moved_away_costs_nothing_of_the_earlier_traini
     assert train(images, out, "--seed", "3") == 2
     assert f"{out}/package: cannot be replaced (Operation not permitted); allow it" in capsys.readouterr().err
     assert _contents(out) == before
+
+
+def test_a_job_replaces_nothing_that_no_training_left(tmp_path: Path, settings: Settings) -> None:
+    pictures = write_parts(tmp_path, np.random.default_rng(0), 12, is_defective=False, use=PartUse.TRAIN)
+    job = make_job(tmp_path, pictures)
+    mine = Path(job.output_dir) / "package/notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match="holds package, which no training or import left there"):
+        run_job(job, settings, SystemClock())
+    assert mine.read_text() == "mine"
+    assert [each.name for each in mine.parent.parent.iterdir()] == ["package"]

@@ -6,7 +6,6 @@ is never written over. Converts nothing. Called by `__main__`.
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from models.errors import InputError
 from models.files import write_whole
 from models.packages.reading import OpenPackage, open_package
 from models.packages.writing import sha256_of
+from models.stdout import say
 
 _MARK: Final = "sightline-export-1"
 _MEANING: Final = {
@@ -58,7 +58,7 @@ def export(folder: Path, variant: str, out: Path) -> None:
             raise
     except OSError as error:
         raise InputError(f"--out: {out} cannot be written ({error.strerror}); give another file") from error
-    sys.stdout.write(f"{out}: {variant} of package {package.package_id}, {len(content)} bytes\n{beside}\n")
+    say(f"{out}: {variant} of package {package.package_id}, {len(content)} bytes\n{beside}\n")
 
 
 def _check_free(out: Path, beside: Path) -> None:

@@ -30,6 +30,7 @@ from models.reporting.console import told_left_out
 from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
+from models.stdout import say
 from models.training.fit_budget import run_within
 from models.training.job import run_job
 from models.training.results import REPORT_NAME, check_out
@@ -104,11 +105,12 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
         ) from error
     if arguments.detector not in list(DetectorKind):
         raise InputError(f"--detector: expected auto, memory-bank, mixed or classifier, got {arguments.detector!r}")
+    weights = None if arguments.weights is None else str(arguments.weights)
     try:
         return TrainingJob(
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
             detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
-            images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=arguments.weights,
+            images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=weights,
             seed=arguments.seed, threads=arguments.threads, variants=wanted_variants(arguments.variants),
             output_dir=str(out),
         )  # fmt: skip
@@ -158,4 +160,4 @@ def print_report(report: EvaluationReport, out: Path) -> None:
     lines.append(f"{report.training_seconds:.1f} s; written to {out}")
     if (out / REPORT_PAGE).is_file():
         lines.append(f"report: {out / REPORT_PAGE}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines) + "\n")

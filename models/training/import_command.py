@@ -28,6 +28,7 @@ from models.graphs.opening import open_foreign
 from models.reporting.console import number, told_left_out
 from models.reporting.progress_bar import ProgressBar
 from models.settings import read_settings
+from models.stdout import say
 from models.training.import_scores import Import
 from models.training.importing import run_import
 from models.training.results import REPORT_NAME, check_out
@@ -120,4 +121,4 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
         *told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}"),
         f"{report.training_seconds:.1f} s; written to {out}",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines) + "\n")

@@ -318,6 +318,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _distil(arguments: argparse.Namespace) -> None:
     from models.graphs.distil import DistilSettings, distil, save_half  # noqa: PLC0415 -- torch
 
+    if not 0 < arguments.minutes < float("inf"):
+        raise InputError(f"--minutes: expected more than 0, got {arguments.minutes}")
     for path in (arguments.teacher, arguments.start_from):
         if path is not None and not path.is_file():
             raise InputError(f"distil: no file at {path}")

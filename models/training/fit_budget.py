@@ -158,7 +158,8 @@ def run_within(
         CancelledError: asked to stop; nothing half-written is left.
     """
     out = Path(job.output_dir)
-    until_s = None if budget_s is None else clock.monotonic_s() + budget_s
+    began_s = clock.monotonic_s()
+    until_s = None if budget_s is None else began_s + budget_s
     timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock))
     asked = _Asked(job, settings, clock, left_out, within_ms, until_s, timed)
     taken: list[TrainingJob] = []
@@ -174,7 +175,8 @@ def run_within(
             (_folder_of(partial, chosen) / PACKAGE_FOLDER).replace(out / PACKAGE_FOLDER)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return report
+        # As `--budget-minutes` counts: what a person waited for, not one candidate of it.
+        return report.model_copy(update={"training_seconds": clock.monotonic_s() - began_s})
 
     return leave_results(
         out, job.training_id, clock, work, watch=watch,
@@ -211,6 +213,8 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
     else:
         best = max(reports, key=lambda each: each[0].quality or 0.0)
         why = f"the best of {len(reports)} by cross-fitted scores of training pictures"
+    for each, _ in reports:
+        each.fate = _left_because(each, best[0])
     best[0].fate = f"taken: {why}"
     if (unrest := max(each.unrest for each in candidates)) > _UNREST:
         notes.append(
@@ -220,6 +224,15 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
     report = best[1]
     report.notes.extend([*notes, *(each.told() for each in candidates)])
     return best
+
+
+def _left_because(candidate: Candidate, taken: Candidate) -> str:
+    """Why one that was trained and fits was not taken."""
+    if candidate.quality is None or taken.quality is None:
+        return "left: trained later than the one taken, and nothing can be compared"
+    if candidate.quality == taken.quality:
+        return "left: separates as well as the one taken, which was trained before"
+    return "left: another separates better"
 
 
 def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
@@ -308,7 +321,7 @@ def _train(
         if reports and place >= most:
             break
         began_s = asked.clock.monotonic_s()
-        left_s = None if asked.until_s is None else asked.until_s - began_s
+        left_s = None if asked.until_s is None else max(0.0, asked.until_s - began_s)
         if reports and left_s is not None and left_s < longest_s:
             for each in queue[place:]:
                 each.fate = f"left: {left_s:.0f} s of the time are left, a training took up to {longest_s:.0f} s"
@@ -326,7 +339,6 @@ def _train(
             candidate.fate = "left: over the budget as trained"
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            candidate.fate = "left: another separates better"
             reports.append((candidate, report))
     return reports
 

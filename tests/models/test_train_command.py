@@ -176,6 +176,15 @@ def test_a_teacher_that_is_no_onnx_is_refused_in_words(tmp_path: Path, capsys: p
     assert "cannot be opened as ONNX" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["-1", "0", "nan", "inf"])
+def test_no_time_or_one_without_an_end_to_distil_in_is_refused(
+    minutes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--teacher", str(tmp_path / "teacher.onnx"), "--out", str(tmp_path / "x.safetensors")]
+    assert main(["--quiet", "distil", *asked, "--minutes", minutes]) == 2
+    assert "--minutes: expected more than 0, got" in capsys.readouterr().err
+
+
 def test_two_trainings_do_not_write_into_one_folder(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

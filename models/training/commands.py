@@ -31,6 +31,7 @@ from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
 from models.stdout import say
+from models.training.enough import check_enough
 from models.training.fit_budget import run_within
 from models.training.job import run_job
 from models.training.results import REPORT_NAME, check_out
@@ -58,6 +59,7 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
     )
     job = _job(arguments, found.images, out)
+    check_enough(job.detector, found.images, found.left_out)
     check_out(out)
     bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
     if sys.stderr.isatty():
@@ -103,7 +105,7 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
         raise InputError(
             f"--product: expected small letters, digits, - and _, at most 63, got {arguments.product!r}"
         ) from error
-    if arguments.detector not in list(DetectorKind):
+    if arguments.detector not in set(DetectorKind) - {DetectorKind.FOREIGN}:
         raise InputError(f"--detector: expected auto, memory-bank, mixed or classifier, got {arguments.detector!r}")
     weights = None if arguments.weights is None else str(arguments.weights)
     try:

@@ -32,6 +32,7 @@ from models.limits.placing import place_limits
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.checkpoints import Checkpoints, digest_of
+from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
@@ -147,6 +148,7 @@ def _run(
             + ("; ".join(gallery.left_out[:3]) or "all are held out")
         )
     kind = choose_kind(job.detector, parts, notes)
+    check_enough(kind, [part.image for part in parts], gallery.left_out)
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )

@@ -176,6 +176,21 @@ def test_a_teacher_that_is_no_onnx_is_refused_in_words(tmp_path: Path, capsys: p
     assert "cannot be opened as ONNX" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--fit-budget-ms", "100"]])
+def test_too_few_pictures_are_told_before_any_is_opened_or_a_trunk_measured(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("it was begun")
+
+    for name in ("run_job", "run_within"):
+        monkeypatch.setattr(f"models.training.commands.{name}", refuse)
+    for path in sorted((images / "train/good").iterdir())[:11]:
+        path.unlink()
+    assert train(images, tmp_path / "out", *more) == 2
+    assert "sound training parts: expected at least 10, got 3; add 7 more" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("minutes", ["-1", "0", "nan", "inf"])
 def test_no_time_or_one_without_an_end_to_distil_in_is_refused(
     minutes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -31,6 +31,7 @@ from models.reporting.page import REPORT_PAGE, render_page
 from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
 from models.stdout import say
+from models.training.checkpoints import sweep_kept
 from models.training.enough import check_enough
 from models.training.fit_budget import run_within
 from models.training.job import run_job
@@ -83,6 +84,8 @@ def train(arguments: argparse.Namespace) -> None:
         raise
     finally:
         bar.close()
+    # Those of an earlier, stopped training: the results that they were kept for are there now.
+    sweep_kept(out)
     print_report(report, out)
 
 

@@ -135,7 +135,8 @@ def _in_folder(folder: Path, name: str) -> Path | None:
 def _downloaded(settings: Settings, name: str) -> Path:
     url, digest_start = _DOWNLOADS[name]
     remedy = (
-        f"put {name}.pth into the folder named by SIGHTLINE_WEIGHTS_DIR, or use --backbone {SHIPPED_NAME} (shipped)"
+        f"put {url.rpartition('/')[2]} into the folder named by SIGHTLINE_WEIGHTS_DIR, or use --backbone "
+        f"{SHIPPED_NAME} (shipped)"
     )
     if settings.is_offline:
         raise InputError(f"weights of {name}: not found and SIGHTLINE_OFFLINE=1 forbids the download; {remedy}")

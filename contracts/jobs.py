@@ -19,6 +19,9 @@ EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
 # More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
 MOST_THREADS: Final = 256
+# Px a side that a model may see.
+LEAST_SIZE_PX: Final = 64
+MOST_SIZE_PX: Final = 2048
 
 
 class TrainingImage(Shape):
@@ -61,7 +64,7 @@ class TrainingJob(Message):
     images: list[TrainingImage] = Field(min_length=1)
     champion_dir: str | None = None
     champion_package_id: PackageId | None = None
-    size_px: int = Field(default=256, ge=64, le=2048)
+    size_px: int = Field(default=256, ge=LEAST_SIZE_PX, le=MOST_SIZE_PX)
     backbone: str = "auto"
     weights_path: str | None = None
     limits: LimitsPolicy = LimitsPolicy()

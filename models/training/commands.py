@@ -15,6 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.codec import encode
 from contracts.ids import Name
 from contracts.jobs import (
+    LEAST_SIZE_PX,
+    MOST_SIZE_PX,
     EvaluationReport,
     TrainingImage,
     TrainingJob,
@@ -39,7 +41,7 @@ from models.training.results import REPORT_NAME, check_out
 
 _log = logging.getLogger(__name__)
 # Names of the job that people know by another one.
-_OPTIONS: Final = {"size_px": "--size", "seed": "--seed", "threads": "--threads", "backbone": "--backbone"}
+_OPTIONS: Final = {"output_dir": "--out", "weights_path": "--weights", "backbone": "--backbone"}
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -47,6 +49,8 @@ def train(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     if arguments.budget_minutes is not None and not 0 < arguments.budget_minutes < float("inf"):
         raise InputError(f"--budget-minutes: expected more than 0, got {arguments.budget_minutes}")
+    if not LEAST_SIZE_PX <= arguments.size <= MOST_SIZE_PX:
+        raise InputError(f"--size: expected {LEAST_SIZE_PX} … {MOST_SIZE_PX} px a side, got {arguments.size}")
     within_ms = arguments.fit_budget_ms
     if within_ms is not None and not 0 < within_ms < float("inf"):
         raise InputError(f"--fit-budget-ms: expected more than 0, got {within_ms}")

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, TrainingJob
+from contracts.jobs import LEAST_SIZE_PX, PACKAGE_FOLDER, EvaluationReport, TrainingJob
 from contracts.vocabulary import Judgement, PartUse, Variant
 from models.clock import Clock
 from models.detectors.base import MIN_SOUND_PARTS, TrainingSet
@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 MOST_TRAINED: Final = 3
 # Of the size asked for; at 256 px: 256, 224, 192, 160.
 _SHARES: Final = (1.0, 7 / 8, 3 / 4, 5 / 8)
-_LEAST_SIZE_PX: Final = 64
 # Most promising first: the larger trunk, then as `auto` prefers them; one of another name before the shipped one. No
 # measurement: it decides what is trained first, and what is taken where nothing can be compared.
 _ORDER: Final = ("resnet50", "resnet50v2", "resnet18", "mobilenet_v2", "squeezenet1_1")
@@ -249,7 +248,7 @@ def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
             found[name] = (resolve(asked.settings, name, None, notes), None)
         except InputError as error:
             notes.append(f"fit-budget: {name}: left: {error}")
-    sizes = sorted({max(_LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
+    sizes = sorted({max(LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
     return [
         Candidate(trunk, path, size_px)
         for trunk, path in found.values()

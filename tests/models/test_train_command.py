@@ -90,7 +90,8 @@ def test_labels_overrule_and_missing_ones_are_named(images: Path, tmp_path: Path
         (["--product", "Plate 7"], "--product: expected small letters, digits, - and _, at most 63, got 'Plate 7'"),
         (["--budget-minutes", "-1"], "--budget-minutes: expected more than 0, got -1.0"),
         (["--weights", "/nowhere/w.onnx"], "/nowhere/w.onnx"),
-        (["--size", "1"], "--size: Input should be greater than or equal to 64, got 1"),
+        (["--size", "1"], "--size: expected 64 … 2048 px a side, got 1"),
+        (["--size", "4096"], "--size: expected 64 … 2048 px a side, got 4096"),
         (["--detector", "best"], "--detector: expected auto, memory-bank, mixed or classifier, got 'best'"),
     ],
 )

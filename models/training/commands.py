@@ -6,7 +6,6 @@ Called by `__main__` only.
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +22,14 @@ from contracts.jobs import (
 )
 from contracts.vocabulary import DetectorKind, Variant
 from models.clock import SystemClock
-from models.data.labels import read_labels
-from models.data.layouts import read_folder
 from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import as_unwritable, write_whole
 from models.packages.reading import open_package
 from models.reporting.console import told_left_out
 from models.reporting.page import REPORT_PAGE, render_page
-from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
 from models.stdout import say
+from models.training.asking import bar_shown, pictures_asked
 from models.training.checkpoints import sweep_kept
 from models.training.enough import check_enough
 from models.training.fit_budget import run_within
@@ -59,35 +56,27 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.threads is None:
         # A deadline is held on what a station surely has for a camera: one core.
         arguments.threads = 2 if within_ms is None else 1
-    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
-    found = read_folder(
-        arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
-    )
+    found = pictures_asked(arguments, settings, arguments.seed)
     job = _job(arguments, found.images, out)
     check_enough(job.detector, found.images, found.left_out)
     check_out(out)
-    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
-    if sys.stderr.isatty():
-        # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
-        logging.getLogger().setLevel(logging.WARNING)
     try:
-        budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
-        if within_ms is None:
-            report = run_job(
-                job, settings, clock, left_out=found.left_out, watch=bar, budget_s=budget_s,
-                before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
-            )  # fmt: skip
-        else:
-            report = run_within(
-                job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar,
-                budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
-            )  # fmt: skip
+        with bar_shown(clock, is_silent=arguments.quiet) as bar:
+            budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
+            if within_ms is None:
+                report = run_job(
+                    job, settings, clock, left_out=found.left_out, watch=bar, budget_s=budget_s,
+                    before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
+                )  # fmt: skip
+            else:
+                report = run_within(
+                    job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar,
+                    budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
+                )  # fmt: skip
     except CancelledError:
         if arguments.resume:
             _log.warning("the steps that were done are kept in %s; the same command goes on from there", out)
         raise
-    finally:
-        bar.close()
     # Those of an earlier, stopped training: the results that they were kept for are there now.
     sweep_kept(out)
     print_report(report, out)

@@ -33,6 +33,7 @@ from models.packages.reading import open_package
 from models.settings import Settings
 from models.training import fit_budget
 from models.training.fit_budget import Candidate, Measure, in_order, run_within
+from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
 
@@ -211,7 +212,7 @@ def test_the_report_counts_the_seconds_of_the_whole_search(
     tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_one: list[float] = []
-    one = fit_budget.run_job
+    one = run_job
 
     def watched(*given: Any, **named: Any) -> EvaluationReport:
         report = one(*given, **named)

@@ -58,8 +58,8 @@ def train(arguments: argparse.Namespace) -> None:
         arguments.threads = 2 if within_ms is None else 1
     found = pictures_asked(arguments, settings, arguments.seed)
     job = _job(arguments, found.images, out)
-    check_enough(job.detector, found.images, found.left_out)
     check_out(out)
+    check_enough(job.detector, found.images, found.left_out)
     try:
         with bar_shown(clock, is_silent=arguments.quiet) as bar:
             budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes

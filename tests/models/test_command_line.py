@@ -214,7 +214,7 @@ def test_a_weights_file_that_is_none_is_told_in_one_line(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     folder = tmp_path / "set/good"
-    write_parts(folder, np.random.default_rng(0), 12, is_defective=False, use=PartUse.TRAIN)
+    write_parts(folder, np.random.default_rng(0), 24, is_defective=False, use=PartUse.TRAIN)
     asked = ["train", "--images", str(folder.parent), "--product", "plate", "--backbone", "mobilenet_v2"]
     assert main(["--quiet", *asked, "--weights", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
     told = capsys.readouterr().err

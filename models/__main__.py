@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto (default), compact, mobilenet_v2, squeezenet1_1, resnet18, resnet50 or resnet50v2 (ONNX)",
     )
     train.add_argument("--weights", type=_path, help="weights file: .safetensors, .pt, .pth or .onnx")
-    train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
+    _add_field(train)
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same graphs")
     train.add_argument(
         "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
@@ -164,6 +164,15 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument("--seed", type=_seed, default=0)
     distil.set_defaults(command=_distil)
     return parser
+
+
+def _add_field(parser: argparse.ArgumentParser) -> None:
+    """What the model sees of a picture."""
+    parser.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
+    parser.add_argument(
+        "--tiles", default="1x1", metavar="RxC",
+        help="rows x columns of such fields over one picture, for small defects on large parts (default 1x1)",
+    )  # fmt: skip
 
 
 def _threads(text: str) -> int:

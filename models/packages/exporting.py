@@ -114,6 +114,7 @@ def _described(package: OpenPackage, entry: PackageVariant, name: str, content: 
         ],
         "outputs": [_end(value) | {"meaning": _MEANING.get(value.name, "")} for value in model.graph.output],
         "model_size_px": {"height": manifest.graph.model_height_px, "width": manifest.graph.model_width_px},
+        "tiles": manifest.graph.tiles.model_dump(),
         "limits": {
             "ok_limit": limits.ok_limit, "ng_limit": limits.ng_limit,
             "rule": "score < ok_limit: OK; score >= ng_limit: NG; in between REVIEW; no number: NO_DECISION",

@@ -35,6 +35,7 @@ from models.training.enough import check_enough
 from models.training.fit_budget import run_within
 from models.training.job import run_job
 from models.training.results import REPORT_NAME, check_out
+from models.training.tiling import read_tiles
 
 _log = logging.getLogger(__name__)
 # Names of the job that people know by another one.
@@ -104,11 +105,12 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
     if arguments.detector not in set(DetectorKind) - {DetectorKind.FOREIGN}:
         raise InputError(f"--detector: expected auto, memory-bank, mixed or classifier, got {arguments.detector!r}")
     weights = None if arguments.weights is None else str(arguments.weights)
+    tiles = read_tiles(arguments.tiles, arguments.size)
     try:
         return TrainingJob(
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
             detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
-            images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=weights,
+            images=images, size_px=arguments.size, tiles=tiles, backbone=arguments.backbone, weights_path=weights,
             seed=arguments.seed, threads=arguments.threads, variants=wanted_variants(arguments.variants),
             output_dir=str(out),
         )  # fmt: skip
@@ -147,6 +149,7 @@ def print_report(report: EvaluationReport, out: Path) -> None:
                 ("recall at 1 % overkill", measured.recall_at_1pct_overkill),
                 ("AU-PRO", measured.au_pro),
                 ("p50 ms", measured.infer_p50_ms),
+                ("p50 ms a tile", measured.tile_p50_ms if report.tiles.count > 1 else None),
                 ("parity error", measured.parity_error),
             )
             if value is not None

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from contracts.jobs import LEAST_SIZE_PX, PACKAGE_FOLDER, EvaluationReport, TrainingJob
+from contracts.tiles import Tiles
 from contracts.vocabulary import Judgement, PartUse, Variant
 from models.clock import Clock
 from models.detectors.base import MIN_SOUND_PARTS, TrainingSet
@@ -63,7 +64,8 @@ class Candidate:
     Attributes:
         trunk: with its weights.
         weights_path: the file, where one was given.
-        size_px: side of the model's field, px.
+        size_px: side of a tile, px.
+        tiles: as asked; no others are tried.
         ms: of each variant measured with a stand-in for the detector, ms.
         trained_ms: of each variant of the trained package, ms.
         quality: separation of the cross-fitted scores of its training pictures; None: too few labelled defects.
@@ -74,6 +76,7 @@ class Candidate:
     trunk: Trunk
     weights_path: str | None
     size_px: int
+    tiles: Tiles = field(default_factory=Tiles)
     ms: dict[Variant, float] = field(default_factory=dict)
     trained_ms: dict[Variant, float] = field(default_factory=dict)
     quality: float | None = None
@@ -88,7 +91,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.trunk.name} at {self.size_px} px"
+        tiles = "" if self.tiles.count == 1 else f", {self.tiles.told} tiles"
+        return f"{self.trunk.name} at {self.size_px} px{tiles}"
 
     def told(self) -> str:
         """One line of the table."""
@@ -159,7 +163,7 @@ def run_within(
     out = Path(job.output_dir)
     began_s = clock.monotonic_s()
     until_s = None if budget_s is None else began_s + budget_s
-    timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock))
+    timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock, job.tiles))
     asked = _Asked(job, settings, clock, left_out, within_ms, until_s, timed)
     taken: list[TrainingJob] = []
 
@@ -250,7 +254,7 @@ def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
             notes.append(f"fit-budget: {name}: left: {error}")
     sizes = sorted({max(LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
     return [
-        Candidate(trunk, path, size_px)
+        Candidate(trunk, path, size_px, job.tiles)
         for trunk, path in found.values()
         for size_px in [job.size_px, *(each for each in reversed(sizes) if each < job.size_px)]
     ]
@@ -260,10 +264,10 @@ def _measure(asked: _Asked, candidate: Candidate) -> None:
     """FP32, and INT8 where FP32 is over the budget, with a memory bank of noise in the detector's place."""
     job, size_px = asked.job, candidate.size_px
     grid = grid_of(size_px)
-    front = build_front(candidate.trunk, size_px=size_px, grid=grid)
-    picture = noise_picture(size_px)
+    front = build_front(candidate.trunk, size_px=size_px, grid=grid, tiles=job.tiles)
+    picture = noise_picture(size_px, job.tiles)
     channels = FeatureExtractor(front, threads=job.threads).extract([picture], 1).shape[1]
-    bank = _stand_in(channels, grid)
+    bank = _stand_in(channels, grid, job.tiles)
     graph = build_graph(front, bank, channels=channels)
     candidate.ms[Variant.FP32] = candidate.taking(asked.measure(graph, size_px, job.threads))
     if candidate.ms[Variant.FP32] > asked.within_ms:
@@ -276,14 +280,15 @@ def _measure(asked: _Asked, candidate: Candidate) -> None:
     _log.info("candidate=%s measured=%s", candidate.name, _told_ms(candidate.ms))
 
 
-def _stand_in(channels: int, grid: int) -> MemoryBank:
+def _stand_in(channels: int, grid: int, tiles: Tiles) -> MemoryBank:
     """A bank as large as a trained one, of noise: a detector of either kind has one.
 
     What learns from labels comes on top and is measured after the training.
     """
-    cells = (grid // 2) ** 2
+    height, width = tiles.rows * grid, tiles.columns * grid
+    cells = height // 2 * (width // 2)
     count = max(MIN_SOUND_PARTS, 2 * math.ceil(MemoryBankSettings().cells / cells))
-    noise = np.random.default_rng(0).standard_normal((count, channels, grid, grid), np.float32).astype(np.float16)
+    noise = np.random.default_rng(0).standard_normal((count, channels, height, width), np.float32).astype(np.float16)
     bank = MemoryBank()
     training = TrainingSet(noise, np.zeros(count, np.bool_), [str(row) for row in range(count)])
     bank.fit(training, seed=0, check=lambda _share: None)
@@ -388,11 +393,5 @@ def _folder_of(partial: Path, candidate: Candidate) -> Path:
 def _job_of(asked: _Asked, candidate: Candidate, out: Path) -> TrainingJob:
     """The job that trains a candidate."""
     backbone = asked.job.backbone if candidate.weights_path is not None else candidate.trunk.name
-    return asked.job.model_copy(
-        update={
-            "backbone": backbone,
-            "weights_path": candidate.weights_path,
-            "size_px": candidate.size_px,
-            "output_dir": str(out),
-        }
-    )
+    changed = {"backbone": backbone, "weights_path": candidate.weights_path, "size_px": candidate.size_px}
+    return asked.job.model_copy(update=changed | {"output_dir": str(out)})

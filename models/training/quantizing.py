@@ -36,13 +36,14 @@ from models.measuring.figures import image_auroc
 from models.packages.reading import OpenPackage, score_pictures, verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.settings import Settings
-from models.training.finishing import GOLDEN_DEFECTIVE, GOLDEN_TOLERANCE, broken_promises, unchecked
+from models.training.finishing import GOLDEN_TOLERANCE, broken_promises, unchecked
 from models.training.import_package import made_of
 from models.training.judging_variants import Bench, Candidate
 from models.training.pictures import read_pictures, sound_ones, verdicts_on
 from models.training.progress import Progress, Watch
 from models.training.rescue import rescue
 from models.training.results import leave_results
+from models.training.tiling import per_tile
 
 _log = logging.getLogger(__name__)
 _SHIFT_PICTURES: Final = 48
@@ -165,7 +166,7 @@ def _bench(asked: Quantization, gallery: Gallery) -> Bench:
     golden = _golden(asked.package)["images"]
     return Bench(
         gallery=gallery, held_out=gallery.select(PartUse.HOLDOUT), golden=golden,
-        golden_sound=max(1, len(golden) - min(GOLDEN_DEFECTIVE, manifest.lineage.defective_parts)),
+        golden_sound=max(1, len(golden) - min(len(golden) // 2, manifest.lineage.defective_parts)),
         # The tolerance is a stated share of it; scores of learnt pictures, which flatter, would give another one.
         scale=manifest.golden.tolerance / GOLDEN_TOLERANCE, centre=manifest.limits.ok_limit, threads=asked.threads,
     )  # fmt: skip
@@ -256,8 +257,9 @@ def _report(made: _Made, clock: Clock, started_s: float, make_room: Callable[[],
         training_id=manifest.lineage.training_id, product=manifest.product, detector=manifest.detector,
         package_id=package_id, candidate_variant=preferred, is_simulated=manifest.is_simulated,
         train_good=manifest.lineage.sound_parts, train_defective=manifest.lineage.defective_parts,
+        tiles=manifest.graph.tiles,
         holdout=verdicts_on(zip(bench.held_out, chosen.held_out.scores, strict=True), manifest.limits),
-        variants=measured, searched=made.searched, backbone=manifest.lineage.backbone,
+        variants=per_tile(measured, manifest.graph.tiles), searched=made.searched, backbone=manifest.lineage.backbone,
         backbone_weights_source=manifest.lineage.backbone_weights_source,
         training_seconds=clock.monotonic_s() - started_s, left_out=gallery.left_out, notes=notes,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage, TrainingJob
+from contracts.tiles import Tiles
 from contracts.vocabulary import PartUse, Variant
 from models.__main__ import main
 from models.clock import SystemClock
@@ -269,7 +270,7 @@ def test_measured_time_is_that_of_one_picture_of_the_models_size(settings: Setti
     trunk = resolve(settings, "compact", None, [])
     found = []
     for size_px in (64, 256):
-        bank = fit_budget._stand_in(128, size_px // 8)
+        bank = fit_budget._stand_in(128, size_px // 8, Tiles())
         graph = build_graph(build_front(trunk, size_px=size_px, grid=size_px // 8), bank, channels=128)
         found.append(time_session(graph, size_px, 1, SystemClock()).fastest_ms)
     assert 0 < found[0] < found[1] / 3

@@ -121,10 +121,10 @@ def test_what_is_learnt_measured_and_shown_of_a_mask_are_the_same_pixels(high: i
         # What a lossy format leaves around an edge.
         ringed[8:40, 8:40] = np.maximum(ringed[8:40, 8:40], 60)
     picture = np.zeros((64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(mask_on_grid(ringed, 16), mask_on_grid(clean, 16))
+    np.testing.assert_array_equal(mask_on_grid(ringed, 16, 16), mask_on_grid(clean, 16, 16))
     np.testing.assert_array_equal(regions_of(ringed), regions_of(clean))
     np.testing.assert_array_equal(outlined(picture, ringed), outlined(picture, clean))
-    assert mask_on_grid(clean, 16).sum() == 16
+    assert mask_on_grid(clean, 16, 16).sum() == 16
 
 
 def test_heatmap_is_brought_to_the_mask_by_pixel_centres() -> None:

@@ -34,7 +34,12 @@ _WEIGHTS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 # How much further out than the end of sound parts evidence begins, in distances from their middle to their end.
 _MARGINS: Final = (2.0, 1.0)
 _END: Final = 0.98
-_MOST_LIFT: Final = 0.2
+# By what share of their reach the end of sound scores may be lifted: the least for a few parts, the most from
+# `_TAUGHT_WELL` labelled parts on. Magnetic tiles (35 labelled parts), a whole reach instead of a fifth: .01 to .02 in
+# AUROC, .02 to .12 in recall at 1 % overkill. What it costs kinds without labels stands in benchmarks/RESULTS.md.
+_LEAST_LIFT: Final = 0.2
+_MOST_LIFT: Final = 1.0
+_TAUGHT_WELL: Final = 30
 _LEAST_GAIN: Final = 0.005
 # From this quality on the head, which costs most of the training, has little left to find: a tenth of wrong labels
 # alone keeps it below 0.95.
@@ -90,7 +95,8 @@ class Mixed:
         for fold in range(int(folds.max()) + 1):
             unseen = np.flatnonzero(folds == fold)
             logits[unseen] = train_summary(training, np.flatnonzero(folds != fold)).logits(training.features[unseen])
-        self._summary_scale, self.summary_weight, told = _choose(base, logits, training.is_defective)
+        bearable = bearable_lift(training)
+        self._summary_scale, self.summary_weight, told = _choose(base, logits, training.is_defective, bearable)
         notes.append(f"summary {told}")
         if self.summary_weight > 0:
             self._summary = train_summary(training, np.arange(len(training.groups)))
@@ -115,7 +121,7 @@ class Mixed:
             unseen = np.flatnonzero(folds == fold)
             logits[unseen] = self._image_logits(head, training.features[unseen])
             check(0.35 + 0.45 * (fold + 1) / rounds)
-        self._scale, self.head_weight, told = _choose(base, logits, training.is_defective)
+        self._scale, self.head_weight, told = _choose(base, logits, training.is_defective, bearable_lift(training))
         notes.append(f"head {told}")
         if self.head_weight > 0:
             everything = np.arange(len(training.groups))
@@ -193,15 +199,26 @@ def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     return 0.5 * auroc + 0.5 * recall
 
 
-def _choose(base: Floats, logits: Floats, is_defective: NDArray[np.bool_]) -> tuple[Scale, float, str]:
+def bearable_lift(training: TrainingSet) -> float:
+    """How far an opinion may lift the end of sound scores, in their reach from the middle; by labelled parts.
+
+    A few parts say little of what the opinion is worth on others; pictures of the same part add nothing to that.
+    """
+    taught = {group for group, bad in zip(training.groups, training.is_defective, strict=True) if bad}
+    return float(np.clip(_MOST_LIFT * len(taught) / _TAUGHT_WELL, _LEAST_LIFT, _MOST_LIFT))
+
+
+def _choose(
+    base: Floats, logits: Floats, is_defective: NDArray[np.bool_], lift_share: float
+) -> tuple[Scale, float, str]:
     """From where evidence begins and how much it counts: the best by cross-fitted scores; 0 without a gain.
 
     What sound parts gain lifts the limits, and that blinds the bank to every kind that nobody has labelled; so only
-    options count that lift the end of the sound scores by a small share of their reach.
+    options count that lift the end of the sound scores by no more than `lift_share` of their reach.
     """
     sound = base[~is_defective]
     end = float(np.quantile(sound, _END))
-    bearable = _MOST_LIFT * (end - float(np.median(sound)))
+    bearable = lift_share * (end - float(np.median(sound)))
     without = separation(base, is_defective)
     best: tuple[float, float, Scale, float] | None = None
     for margin in _MARGINS:

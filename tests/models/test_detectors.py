@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One battery for every detector, on made-up features; and what the mixed one promises beyond."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from models.detectors.base import Detector, TrainingSet
 from models.detectors.classifier import Classifier
 from models.detectors.head import HeadSettings
 from models.detectors.memory_bank import MemoryBank
-from models.detectors.mixed import Mixed, separation
+from models.detectors.mixed import Mixed, _choose, bearable_lift, separation
 from models.detectors.nearest_cells import MemoryBankSettings, greedy_centres
 from models.errors import InputError
 from models.graphs.features import open_session
@@ -134,6 +136,28 @@ def test_head_counts_nothing_when_labels_teach_nothing() -> None:
     fitted = mixed.fit(make_training(40, 10, shift=30.0), seed=0, check=lambda _share: None)
     assert mixed.head_weight == 0
     assert any("head counts 0" in note for note in fitted.notes)
+
+
+@pytest.mark.parametrize(("parts", "share"), [(4, 0.2), (15, 0.5), (30, 1.0), (300, 1.0)])
+def test_opinions_of_labels_may_lift_sound_scores_the_more_the_more_parts_taught_them(parts: int, share: float) -> None:
+    training = make_training(20, parts * 2, shift=1.0)
+    two_pictures_each = [*training.groups[:20], *(f"bad-{row // 2}" for row in range(parts * 2))]
+    assert bearable_lift(replace(training, groups=two_pictures_each)) == pytest.approx(share)
+
+
+def test_weight_is_chosen_within_the_bearable_lift_only() -> None:
+    rng = np.random.default_rng(3)
+    is_defective = np.arange(300) >= 200
+    base = rng.normal(0, 1, 300).astype(np.float32)
+    # A good opinion with a few loud sound parts: what it may count depends on how far those may rise.
+    logits = (rng.normal(0, 1, 300) + 3 * is_defective + 6 * (np.arange(300) < 8)).astype(np.float32)
+    sound = base[~is_defective]
+    end = np.quantile(sound, 0.98)
+    for share in (0.2, 1.0):
+        scale, weight, _ = _choose(base, logits, is_defective, share)
+        total = base + np.float32(weight) * scale.evidence(logits)
+        assert np.quantile(total[~is_defective], 0.98) - end <= share * (end - np.median(sound)) + 1e-6
+    assert _choose(base, logits, is_defective, 0.2)[1] < _choose(base, logits, is_defective, 5.0)[1]
 
 
 def test_greedy_centres_cover_what_random_ones_miss() -> None:

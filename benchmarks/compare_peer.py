@@ -12,19 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._peer import PEER, PeerError, environment, script
 from benchmarks.decide_detector import CASES, DATA, WEIGHTS
 from benchmarks.decide_detector import run as run_ours
 from models.measuring.figures import image_auroc, recall_at_overkill
 
-PEER: Final = "anomalib==2.7.0"
-_PACKAGES: Final = (PEER, "torch==2.13.0", "onnx", "opencv-python-headless")
 _RATIO: Final = 0.005
 _TILES: Final = DATA / "magnetic_tile"
 
@@ -34,29 +32,15 @@ def run() -> dict[str, Any]:
     if not (_TILES / "split.json").is_file():
         return {"skipped": "no real pictures; see benchmarks/decide_detector.py"}
     try:
-        python = _environment()
-    except subprocess.CalledProcessError as error:
-        return {"skipped": f"{PEER} could not be installed: {error.stderr.strip().rsplit(chr(10), 1)[-1]}"}
+        python = environment()
+    except PeerError as error:
+        return {"skipped": str(error)}
     told: dict[str, Any] = {"backbone": WEIGHTS.stem, "size_px": 256, "threads": 1, "peer": PEER}
     for method in ("padim", "patchcore"):
         told[method] = _peer(python, method)
         print(f"{method}: {json.dumps(told[method])}", file=sys.stderr, flush=True)
     told["sightline"] = run_ours(case for case in CASES if case.name == "tiles-sound-only")["tiles-sound-only"]
     return told
-
-
-def _environment() -> Path:
-    """The Python of the peer's own environment, made when absent."""
-    folder = Path.home() / ".cache" / "sightline" / f"peer-{PEER.replace('==', '-')}"
-    python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.is_file():
-        print(f"installing {PEER} into {folder}", file=sys.stderr, flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", *_PACKAGES]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        done.touch()
-    return python
 
 
 def _peer(python: Path, method: str) -> dict[str, Any]:
@@ -71,8 +55,9 @@ def _peer(python: Path, method: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sightline-peer-") as folder:
         path = Path(folder) / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
-        script = Path(__file__).with_name("_peer_scores.py")
-        done = subprocess.run([str(python), str(script), str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(python), script("_peer_scores.py"), str(path)], capture_output=True, text=True, check=False
+        )
     if done.returncode != 0:
         return {"failed": done.stderr.strip().rsplit("\n", 1)[-1]}
     found = json.loads(done.stdout.strip().rsplit("\n", 1)[-1])

@@ -20,6 +20,9 @@ EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
 # More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
 MOST_THREADS: Final = 256
+# Px a side that a model may see.
+LEAST_SIZE_PX: Final = 64
+MOST_SIZE_PX: Final = 2048
 
 
 class TrainingImage(Shape):
@@ -63,7 +66,7 @@ class TrainingJob(Message):
     champion_dir: str | None = None
     champion_package_id: PackageId | None = None
     # Side of one tile; the model's field is `tiles` of them.
-    size_px: int = Field(default=256, ge=64, le=2048)
+    size_px: int = Field(default=256, ge=LEAST_SIZE_PX, le=MOST_SIZE_PX)
     tiles: Tiles = Tiles()
     backbone: str = "auto"
     weights_path: str | None = None

@@ -61,15 +61,16 @@ def write_pooled(writer: GraphWriter, features: str) -> str:
 
 def write_direction(writer: GraphWriter, cells: str, stages: tuple[int, ...]) -> str:
     """The same in the graph."""
-    parts = [cells]
+    rows = writer.op("Reshape", [cells, writer.constant([0, 0, -1])])
+    parts = [rows]
     if len(stages) > 1:
-        parts = writer.ops("Split", [cells, writer.constant(list(stages))], len(stages), axis=1)
-    axis = writer.constant([1])
+        parts = writer.ops("Split", [rows, writer.constant(list(stages))], len(stages), axis=1)
     turned = []
-    for part in parts:
-        length = writer.op("Sqrt", [writer.op("ReduceSumSquare", [part, axis], keepdims=1)])
+    for part, channels in zip(parts, stages, strict=True):
+        length = writer.op("Sqrt", [writer.summed_squares(part, channels)])
         turned.append(writer.op("Div", [part, writer.op("Add", [length, writer.constant(_LEAST_LENGTH)])]))
-    return turned[0] if len(turned) == 1 else writer.op("Concat", turned, axis=1)
+    joined = turned[0] if len(turned) == 1 else writer.op("Concat", turned, axis=1)
+    return writer.op("Reshape", [joined, writer.op("Shape", [cells])])
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,10 @@ class WhiteCells:
 
     def write(self, writer: GraphWriter, cells: str) -> str:
         """The same in the graph."""
-        white = self.whitening.write(writer, cells)
-        squared = writer.op("ReduceSumSquare", [white, writer.constant([1])], keepdims=0)
-        return writer.op("Sqrt", [squared])
+        channels, height, width = self.whitening.place_mean.shape
+        white = writer.op("Reshape", [self.whitening.write(writer, cells), writer.constant([0, 0, -1])])
+        length = writer.op("Sqrt", [writer.summed_squares(white, channels)])
+        return writer.op("Reshape", [length, writer.constant([-1, height, width])])
 
 
 @dataclass(frozen=True)

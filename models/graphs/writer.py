@@ -82,6 +82,14 @@ class GraphWriter:
             kernel_shape=[kernel, kernel], pads=[pad] * 4, strides=[stride, stride], group=group,
         )  # fmt: skip
 
+    def summed_squares(self, rows: str, channels: int) -> str:
+        """Squares summed over the channels: [n, c, m] → [n, 1, m].
+
+        As a product with ones, since ONNX Runtime 1.31 reduces over an axis before the last one value by one: 0.43 ms
+        for 128 × 1,024, where this takes 0.07.
+        """
+        return self.op("MatMul", [self.constant(np.ones((1, channels), np.float32)), self.op("Mul", [rows, rows])])
+
     def resized(self, planes: str, height: int, width: int, *, is_antialiased: bool) -> str:
         """Linear resize of [n, c, h, w] to a fixed size.
 

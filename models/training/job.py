@@ -32,6 +32,7 @@ from models.limits.placing import place_limits
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.checkpoints import Checkpoints, digest_of
+from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.fit_memory import within_memory
 from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
@@ -71,7 +72,6 @@ def run_job(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
     budget_s: float | None = None,
     is_resumable: bool = False,
     learnt: Callable[[Learned], None] | None = None,
@@ -87,7 +87,6 @@ def run_job(
         left_out: what was left out before the job was made; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
         is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
             run of this very training; see `checkpoints`.
@@ -115,7 +114,6 @@ def run_job(
         ),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 
@@ -152,6 +150,7 @@ def _run(
             + ("; ".join(gallery.left_out[:3]) or "all are held out")
         )
     kind = choose_kind(job.detector, parts, notes)
+    check_enough(kind, [part.image for part in parts], gallery.left_out)
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )

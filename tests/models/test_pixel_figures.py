@@ -159,7 +159,7 @@ def test_values_and_sizes_that_do_not_fit_are_refused() -> None:
 
 def test_values_keep_their_order_from_far_below_to_far_above() -> None:
     values: NDArray[np.float32] = np.array([-1e30, -5, -1e-3, -1e-30, 0, 1e-30, 1e-3, 5, 1e30], np.float32)
-    assert (np.diff(PixelTally(0)._keys(values)) > 0).all()
+    assert (np.diff(PixelTally(0).classes_of(values)) > 0).all()
 
 
 def test_memory_does_not_grow_with_the_number_of_masks() -> None:

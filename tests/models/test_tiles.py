@@ -111,8 +111,7 @@ def test_manifest_and_report_carry_the_tiles_and_what_each_costs(
     graph = opened(done).manifest.graph
     assert graph.tiles == done.report.tiles == TILES
     assert (graph.model_height_px, graph.model_width_px) == (HEIGHT_PX, WIDTH_PX)
-    cells = 8 if kind is not DetectorKind.MEMORY_BANK else 4
-    assert (graph.heatmap_height_px, graph.heatmap_width_px) == (2 * cells, 3 * cells)
+    assert (graph.heatmap_height_px, graph.heatmap_width_px) == (2 * 8, 3 * 8)
     for each in done.report.variants:
         assert each.infer_p50_ms is not None
         assert each.tile_p50_ms == pytest.approx(each.infer_p50_ms / 6)
@@ -181,7 +180,7 @@ def test_report_page_and_inspect_tell_of_tiles(
     assert first.tile_p50_ms is not None
     assert f"<td>{first.tile_p50_ms:.2f}</td>" in page
     assert main(["inspect", str(done.package)]) == 0
-    assert "sees 192 × 128 px in 2x3 tiles of 64 px, heatmap 12 × 8" in capsys.readouterr().out
+    assert "sees 192 × 128 px in 2x3 tiles of 64 px, heatmap 24 × 16" in capsys.readouterr().out
 
 
 def test_page_and_inspect_of_one_field_speak_of_no_tiles(

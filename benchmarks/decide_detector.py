@@ -72,7 +72,7 @@ def run(cases: Iterable[Case] = CASES) -> dict[str, Any]:
 
 def _measured(case: Case, work: Path) -> dict[str, Any]:
     work.mkdir()
-    images = _boards(work / "boards") if case.layout == "mvtec" else DATA / _FOLDERS[case.layout]
+    images = printed_boards(work / "boards") if case.layout == "mvtec" else DATA / _FOLDERS[case.layout]
     half = [] if case.half is None else ["--half", str(case.half)]
     common = ["--images", str(images), "--layout", case.layout, *half]
     began = time.monotonic()
@@ -118,7 +118,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 _FOLDERS: Final = {"magnetic-tile": "magnetic_tile", "bsdata": "bsdata"}
 
 
-def _boards(root: Path) -> Path:
+def printed_boards(root: Path) -> Path:
     """The boards as an mvtec folder: templates are sound, tested boards defective; the lower numbers train."""
     source = DATA / "deeppcb" / "group00041"
     tested = sorted(source.glob("00041/*_test.jpg"))

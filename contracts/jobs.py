@@ -6,12 +6,13 @@ Layout of `output_dir`: `progress.json` (`TrainingProgress`, rewritten whole), `
 means that the rest is whole.
 """
 
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
+from contracts.tiles import MOST_FIELD_PX, Tiles
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, TrainingState, Variant, Verdict
 
 PROGRESS_NAME: Final = "progress.json"
@@ -19,6 +20,9 @@ EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
 # More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
 MOST_THREADS: Final = 256
+# Px a side that a model may see.
+LEAST_SIZE_PX: Final = 64
+MOST_SIZE_PX: Final = 2048
 
 
 class TrainingImage(Shape):
@@ -61,7 +65,9 @@ class TrainingJob(Message):
     images: list[TrainingImage] = Field(min_length=1)
     champion_dir: str | None = None
     champion_package_id: PackageId | None = None
-    size_px: int = Field(default=256, ge=64, le=2048)
+    # Side of one tile; the model's field is `tiles` of them.
+    size_px: int = Field(default=256, ge=LEAST_SIZE_PX, le=MOST_SIZE_PX)
+    tiles: Tiles = Tiles()
     backbone: str = "auto"
     weights_path: str | None = None
     limits: LimitsPolicy = LimitsPolicy()
@@ -70,6 +76,14 @@ class TrainingJob(Message):
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     output_dir: str
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if max(self.tiles.field_px(self.size_px)) > MOST_FIELD_PX:
+            got = f"{self.tiles.told} of {self.size_px} px"
+            msg = f"tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}"
+            raise ValueError(msg)
+        return self
 
 
 class TrainingProgress(Message):
@@ -111,6 +125,8 @@ class VariantMeasured(Shape):
     # Score at which nothing sound would be judged NG more than the target says: recall there.
     recall_at_1pct_overkill: float | None = None
     infer_p50_ms: float | None = None
+    # The same for each tile: what one more tile costs.
+    tile_p50_ms: float | None = None
     parity_error: float | None = None
     # Area under per-region overlap, on held-out pictures with masks; None where there are none.
     au_pro: float | None = None
@@ -150,6 +166,7 @@ class EvaluationReport(Message):
     candidate_variant: Variant
     champion_package_id: PackageId | None = None
     is_simulated: bool
+    tiles: Tiles = Tiles()
     train_good: int
     train_defective: int
     holdout: list[HoldoutVerdict]

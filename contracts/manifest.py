@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
+from contracts.tiles import MOST_FIELD_PX, Tiles
 from contracts.vocabulary import DetectorKind, Variant
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -59,15 +60,17 @@ class GraphSignature(Shape):
     """The graph's ends. Input `image`: uint8, N × H × W × 3, BGR, any H and W ≥ 32 (resized inside).
 
     Outputs: `score` float32 [N]; `heatmap` float32 [N, h, w], on the score's scale; `embedding` float32
-    [N, d]; with classes also `class_scores` float32 [N, k].
+    [N, d]; with classes also `class_scores` float32 [N, k]. The heatmap covers the picture that went in from edge to
+    edge, whatever the proportions of either. The model's field is `tiles` of one size side by side.
     """
 
     input_name: str = "image"
-    model_height_px: int = Field(ge=32, le=4096)
-    model_width_px: int = Field(ge=32, le=4096)
+    model_height_px: int = Field(ge=32, le=MOST_FIELD_PX)
+    model_width_px: int = Field(ge=32, le=MOST_FIELD_PX)
     heatmap_height_px: int = Field(ge=1, le=4096)
     heatmap_width_px: int = Field(ge=1, le=4096)
     embedding_length: int = Field(ge=1, le=8192)
+    tiles: Tiles = Tiles()
 
 
 class Promise(Shape):

@@ -6,6 +6,8 @@ Heavy imports happen in the commands, so that `--help` is quick.
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import logging
 import signal
@@ -16,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from models.errors import CancelledError, InputError, ask_to_stop, forget_requests, was_asked_to_stop
+from models.stdout import say, settle
 
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
@@ -23,11 +26,18 @@ _EXIT_STOPPED = 143
 # As `contracts.jobs.MOST_THREADS`, which would cost `--help` a second to import; a test holds them together.
 _MOST_THREADS = 256
 _HALVES = (0, 1, 2)
+# A path that may not be used, wherever it comes up: a person allows it or names another one.
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit:
+        # It was --help or a wrong argument; what argparse had to say may find no room.
+        settle()
+        raise
     logging.basicConfig(
         level=logging.WARNING if arguments.quiet else logging.INFO,
         # On a terminal a line of progress may stand where the next line begins.
@@ -41,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         command(arguments)
     except (Exception, CancelledError) as error:
         if was_asked_to_stop(error):
-            sys.stderr.write("sightline-models: stopped; nothing half-written is left\n")
+            _complain("stopped; nothing half-written is left")
             return _EXIT_STOPPED
         if isinstance(error, InputError):
-            sys.stderr.write(f"sightline-models: {error}\n")
+            _complain(str(error))
+            return _EXIT_INPUT
+        if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
+            _complain(f"{error.filename}: {error.strerror}; allow it, or give another path")
             return _EXIT_INPUT
         logging.getLogger(__name__).exception("crash")
         return _EXIT_CRASH
@@ -53,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, handler)
         forget_requests()
     return 0
+
+
+def _complain(text: str) -> None:
+    # One line, whatever a library had to say; and where nobody listens any more there is nothing left to tell.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"sightline-models: {' '.join(text.splitlines())}\n")
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
@@ -67,16 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run-job", help="run a training job file (contracts.jobs.TrainingJob)")
-    run.add_argument("job", type=Path)
+    run.add_argument("job", type=_path)
     run.set_defaults(command=_run_job)
 
     train = commands.add_parser("train", help="train on a folder of pictures")
-    train.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    train.add_argument("--images", type=_path, required=True, help="folder of pictures")
     train.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
     train.add_argument(
         "--half", type=int, choices=_HALVES, help="magnetic-tile: defective tiles that train (default none)"
     )
-    train.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    train.add_argument("--labels", type=_path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     train.add_argument("--product", required=True, help="name of the product")
     train.add_argument("--detector", default="auto", help="auto (default), memory-bank, mixed or classifier")
     train.add_argument(
@@ -84,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto (default), compact, mobilenet_v2, squeezenet1_1, resnet18, resnet50 or resnet50v2 (ONNX)",
     )
-    train.add_argument("--weights", help="weights file: .safetensors, .pt, .pth or .onnx")
-    train.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
+    train.add_argument("--weights", type=_path, help="weights file: .safetensors, .pt, .pth or .onnx")
+    _add_field(train)
     train.add_argument("--seed", type=_seed, default=0, help="0 or more (default 0): the same one, the same graphs")
     train.add_argument(
         "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
@@ -107,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the most accurate package whose session takes no longer for one picture here, of the weights at hand",
     )
     train.add_argument(
-        "--out", type=Path, required=True, help="folder for package/, evaluation.json, report.json, report.html"
+        "--out", type=_path, required=True, help="folder for package/, evaluation.json, report.json, report.html"
     )
     train.set_defaults(command=_train)
 
@@ -117,14 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands.add_parser("export", help="one variant of a package as a bare ONNX file, for use elsewhere"))
 
     evaluate = commands.add_parser("evaluate", help="measure a package on the held-out pictures of a folder")
-    evaluate.add_argument("--package", type=Path, required=True, help="folder of the package")
+    evaluate.add_argument("--package", type=_path, required=True, help="folder of the package")
     evaluate.add_argument("--variant", default="all", help="all (default) or one of the package's variants")
     _add_held_out(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     compare = commands.add_parser("compare", help="two packages on the same held-out pictures, what B would change")
-    compare.add_argument("a", type=Path, metavar="A", help="folder of the package that runs")
-    compare.add_argument("b", type=Path, metavar="B", help="folder of the package that might replace it")
+    compare.add_argument("a", type=_path, metavar="A", help="folder of the package that runs")
+    compare.add_argument("b", type=_path, metavar="B", help="folder of the package that might replace it")
     compare.add_argument(
         "--variant", default="preferred", help="preferred (default: what a CPU station runs) or one that both have"
     )
@@ -132,14 +151,14 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
 
     inspect = commands.add_parser("inspect", help="say what a package is and check the digest of every file")
-    inspect.add_argument("package", type=Path, help="folder of the package")
-    inspect.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
+    inspect.add_argument("package", type=_path, help="folder of the package")
+    inspect.add_argument("--json", type=_path, metavar="FILE", help="write there instead of a table; - is stdout")
     inspect.set_defaults(command=_inspect)
 
     distil = commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)")
-    distil.add_argument("--teacher", type=Path, required=True, help="ONNX with outputs stride8 and stride16")
-    distil.add_argument("--out", type=Path, required=True, help=".safetensors to write")
-    distil.add_argument("--start-from", type=Path, help="weights to go on from")
+    distil.add_argument("--teacher", type=_path, required=True, help="ONNX with outputs stride8 and stride16")
+    distil.add_argument("--out", type=_path, required=True, help=".safetensors to write")
+    distil.add_argument("--start-from", type=_path, help="weights to go on from")
     distil.add_argument("--minutes", type=float, default=15.0)
     distil.add_argument("--threads", type=_threads, default=2)
     distil.add_argument("--seed", type=_seed, default=0)
@@ -147,10 +166,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_field(parser: argparse.ArgumentParser) -> None:
+    """What the model sees of a picture."""
+    parser.add_argument("--size", type=int, default=256, help="px a side that the model sees (default 256)")
+    parser.add_argument(
+        "--tiles", default="1x1", metavar="RxC",
+        help="rows x columns of such fields over one picture, for small defects on large parts (default 1x1)",
+    )  # fmt: skip
+
+
 def _threads(text: str) -> int:
     if text.isdecimal() and 1 <= int(text) <= _MOST_THREADS:
         return int(text)
     raise argparse.ArgumentTypeError(f"expected 1 … {_MOST_THREADS}, got {text!r}")
+
+
+def _path(text: str) -> Path:
+    # `Path("")` is the current folder, which nobody who left a variable of a script empty means.
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty one")
+    return Path(text)
 
 
 def _seed(text: str) -> int:
@@ -161,26 +196,26 @@ def _seed(text: str) -> int:
 
 def _add_held_out(parser: argparse.ArgumentParser) -> None:
     """What commands that measure on held-out pictures have in common."""
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures")
+    parser.add_argument("--images", type=_path, required=True, help="folder of pictures")
     parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
     parser.add_argument("--half", type=int, choices=_HALVES, help="magnetic-tile: the defective tiles that trained")
     parser.add_argument(
         "--threads", type=_threads, default=1, help=f"threads of the session, 1 … {_MOST_THREADS} (default 1)"
     )
-    parser.add_argument("--labels", type=Path, help="file of judgements that overrule the folders, as for train")
+    parser.add_argument("--labels", type=_path, help="file of judgements that overrule the folders, as for train")
     parser.add_argument("--seed", type=_seed, help="of the split by name (default: that of the package's training)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write there instead of a table; - is stdout")
+    parser.add_argument("--json", type=_path, metavar="FILE", help="write there instead of a table; - is stdout")
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="the ONNX file; weights beside it are taken from its own folder only")
+    parser.add_argument("file", type=_path, help="the ONNX file; weights beside it are taken from its own folder only")
     parser.add_argument("--product", required=True, help="name of the product")
-    parser.add_argument("--images", type=Path, required=True, help="folder of pictures; limits stand on what trains")
+    parser.add_argument("--images", type=_path, required=True, help="folder of pictures; limits stand on what trains")
     parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
     parser.add_argument(
         "--half", type=int, choices=_HALVES, help="magnetic-tile: defective tiles for the limits (default none)"
     )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    parser.add_argument("--labels", type=_path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     parser.add_argument("--kind", default="auto", help="auto (default), scores (number and map) or boxes (YOLO)")
     parser.add_argument(
         "--score", metavar="NAME", help="output with the score, NAME:COLUMN of several (default: by name and shape)"
@@ -200,31 +235,31 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--std", default="1", help="then they are divided by it: a number or R,G,B (default 1)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the split by name (default 0)")
     parser.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json and report.json")
+    parser.add_argument("--out", type=_path, required=True, help="folder for package/, evaluation.json and report.json")
     parser.set_defaults(command=_import_onnx)
 
 
 def _add_quantize(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--package", type=Path, required=True, help="folder of the package; it stays as it is")
+    parser.add_argument("--package", type=_path, required=True, help="folder of the package; it stays as it is")
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder that it learnt from: calibrates by what trains, then judges"
+        "--images", type=_path, required=True, help="folder that it learnt from: calibrates by what trains, then judges"
     )
     parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
     parser.add_argument("--half", type=int, choices=_HALVES, help="magnetic-tile: the defective tiles that trained")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    parser.add_argument("--labels", type=_path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
     parser.add_argument("--seed", type=_seed, help="of the split by name (default: that of the package's training)")
     parser.add_argument(
         "--variants", default="int8-u8s8", metavar="V,…", help="int8-u8s8 (default), int8-s8s8, fp16, or all"
     )
     parser.add_argument("--threads", type=_threads, default=2, help=f"1 … {_MOST_THREADS} (default 2)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for package/, evaluation.json and report.json")
+    parser.add_argument("--out", type=_path, required=True, help="folder for package/, evaluation.json and report.json")
     parser.set_defaults(command=_quantize)
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--package", type=Path, required=True, help="folder of the package")
+    parser.add_argument("--package", type=_path, required=True, help="folder of the package")
     parser.add_argument("--variant", required=True, help="one that the package has, such as fp32")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=".onnx to write, a .json beside it")
+    parser.add_argument("--out", type=_path, required=True, metavar="FILE", help=".onnx to write, a .json beside it")
     parser.set_defaults(command=_export)
 
 
@@ -242,6 +277,8 @@ def _run_job(arguments: argparse.Namespace) -> None:
         raise InputError(f"job {path}: cannot be read ({error.strerror})") from error
     except CodecError as error:
         raise InputError(f"job {path}: {error}") from error
+    if not job.output_dir:
+        raise InputError(f"job {path}: output_dir: expected a path, got an empty one")
     run_job(job, read_settings(), SystemClock())
 
 
@@ -290,6 +327,8 @@ def _inspect(arguments: argparse.Namespace) -> None:
 def _distil(arguments: argparse.Namespace) -> None:
     from models.graphs.distil import DistilSettings, distil, save_half  # noqa: PLC0415 -- torch
 
+    if not 0 < arguments.minutes < float("inf"):
+        raise InputError(f"--minutes: expected more than 0, got {arguments.minutes}")
     for path in (arguments.teacher, arguments.start_from):
         if path is not None and not path.is_file():
             raise InputError(f"distil: no file at {path}")
@@ -300,7 +339,7 @@ def _distil(arguments: argparse.Namespace) -> None:
         )
     )  # fmt: skip
     save_half(student, arguments.out)
-    sys.stdout.write(json.dumps(measured) + "\n")
+    say(json.dumps(measured) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ def write_whole(path: Path, content: bytes) -> None:
 class Replacement:
     """Results of an earlier run, kept aside while new ones take their place, and brought back when that fails.
 
+    The name of the folder aside says what stands at the results' own places, so that whatever fails or is killed, the
+    next to look can settle it:
+
+    | aside | at their own places |
+    |---|---|
+    | `.earlier.part` | earlier results on their way out or back; never new ones |
+    | `.earlier` | new ones alone, whole once the first name is there; all earlier ones are aside |
+
     Args:
         folder: holds the results.
         names: files and folders, all or none of which are to be replaced; the first one is what makes the others
@@ -52,24 +60,49 @@ class Replacement:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder, self._names = folder, names
         self._aside = folder / _EARLIER
+        self._moving = folder / f"{_EARLIER}.part"
         self._is_begun = False
 
     def recover(self) -> None:
-        """Settle what a killed run left: its results if they are whole, else the earlier ones."""
-        if not self._aside.exists():
-            return
-        if (self._folder / self._names[0]).exists():
-            shutil.rmtree(self._aside)
+        """Settle what a killed run left: its results if they are whole, else the earlier ones.
+
+        Raises:
+            InputError: what lies aside was left there by somebody else, or is of no more use and cannot be removed.
+            OSError: it cannot be settled; nothing of it is lost.
+        """
+        for aside in (self._aside, self._moving):
+            if aside.exists() and (not aside.is_dir() or {each.name for each in aside.iterdir()} - set(self._names)):
+                raise InputError(
+                    f"{aside}: holds what no run left there; move it away, or give another folder for the results"
+                )
+        if self._aside.exists() and (self._folder / self._names[0]).exists():
+            try:
+                _remove(self._aside)
+            except OSError as error:
+                raise InputError(
+                    f"{self._aside}: what an earlier run left cannot be removed ({error.strerror}); remove it, or give "
+                    "another folder"
+                ) from error
         else:
             self._bring_back()
 
     def begin(self) -> None:
-        """From here on new results may be written."""
-        self._aside.mkdir(exist_ok=True)
+        """From here on new results may be written.
+
+        Raises:
+            InputError: an earlier result cannot be moved; those that could be come back with `undo`.
+        """
         self._is_begun = True
+        self._moving.mkdir(exist_ok=True)
         for name in self._names:
-            if (self._folder / name).exists():
-                (self._folder / name).replace(self._aside / name)
+            if (path := self._folder / name).exists():
+                try:
+                    path.replace(self._moving / name)
+                except OSError as error:
+                    raise InputError(
+                        f"{path}: cannot be replaced ({error.strerror}); allow it, or give another folder"
+                    ) from error
+        self._moving.replace(self._aside)
 
     def keep(self) -> None:
         """The new results are whole."""
@@ -77,22 +110,41 @@ class Replacement:
         self._is_begun = False
 
     def undo(self) -> None:
-        """The new results failed: sweep them away and bring the earlier ones back. Nothing when not begun."""
+        """The new results failed: sweep them away and bring the earlier ones back. Nothing when not begun.
+
+        Raises:
+            OSError: that failed too; the earlier ones stay aside, whole, for the next `recover`.
+        """
         if self._is_begun:
             self._bring_back()
             self._is_begun = False
 
     def _bring_back(self) -> None:
-        for name in self._names:
-            path = self._folder / name
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        for name in reversed(self._names):
-            if (self._aside / name).exists():
-                (self._aside / name).replace(self._folder / name)
-        shutil.rmtree(self._aside, ignore_errors=True)
+        if self._aside.exists():
+            for name in self._names:
+                _remove(self._folder / name)
+            # From here on what stands at its own place is an earlier result again, and must not be swept.
+            self._aside.replace(self._moving)
+        if self._moving.exists():
+            for name in reversed(self._names):
+                if (self._moving / name).exists():
+                    (self._moving / name).replace(self._folder / name)
+            self._moving.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """A file or folder, where there is one.
+
+    Raises:
+        OSError: names the path; `rmtree` names the entry alone.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

@@ -30,6 +30,8 @@ class Settings:
     max_labels_bytes: int = 32 * 1024 * 1024
     # Decoded pictures are kept up to here, and read again beyond it.
     max_kept_pixels_bytes: int = 1_500_000_000
+    # What a fit on several tiles may hold; beyond it pictures are given up, or the training is refused.
+    max_fit_bytes: int = 3_000_000_000
     max_weights_bytes: int = 512 * 1024 * 1024
     download_timeout_s: float = 10.0
 

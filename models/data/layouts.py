@@ -15,21 +15,20 @@ file (`models.data.labels`) overrule the folders. Called by `training.commands` 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, LabelSource, PartUse
+from models.data.folders import SUFFIXES, folders_of, is_companion, is_file, is_there, pictures_in, shut_in
 from models.data.labels import Label
 from models.data.pictures import read_bytes, told
 from models.data.splits import is_held_out
 from models.errors import InputError
 from models.settings import Settings
 
-# .gif is no format of a station, but one frame of it can be read, and several are refused by name.
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 HELD_OUT_SHARE: Final = 0.3
 # What each layout looks for, for a person whose folder has none of it.
 EXPECTED: Final = {
@@ -95,7 +94,9 @@ def read_folder(
             only ones, and a picture without a label is left out.
 
     Raises:
-        InputError: unknown layout, or the folder does not look like it; says what was expected.
+        InputError: unknown layout, or the folder does not look like it, or may not be looked into (a folder within it
+            may be shut and is left out; not the labels of bsdata, without which defective parts would pass as sound);
+            says what was expected.
     """
     readers: dict[str, Callable[[Path, int | None, int], list[_Listed]]] = {
         "mvtec": _mvtec, "magnetic-tile": _magnetic_tile, "bsdata": _bsdata, "folder": _folder,
@@ -110,14 +111,16 @@ def read_folder(
         listed = readers[layout](folder, half, seed)
     except OSError as error:
         raise InputError(f"images: {error.filename} cannot be read ({error.strerror}); allow it") from error
+    shut = shut_in(folder)
     # A mask may lie below the pictures' folder; it is the picture of no part.
     masks = {label.mask.resolve() for label in labels if label.mask is not None}
     listed = [item for item in listed if item.path.resolve() not in masks] if masks else listed
     has_sound = any(not item.is_defective for item in listed)
     if listed and layout == "folder" and not has_sound and not labels:
-        raise InputError(f"images: layout folder expects a folder `good` in {folder}; or give --labels FILE")
+        why = f" ({'; '.join(shut[:3])})" if shut else ""
+        raise InputError(f"images: layout folder expects a folder `good` in {folder}{why}; or give --labels FILE")
     looked_at = masks.union(item.path.resolve() for item in listed).union(label.path.resolve() for label in labels)
-    left_out = _passed_over(folder, looked_at if layout == "folder" else None)
+    left_out = [*shut, *_passed_over(folder, looked_at if layout == "folder" else None)]
     if labels:
         if layout == "folder" and not has_sound:
             # Folder names are no judgements here, and a name tells the side as well.
@@ -141,7 +144,7 @@ def read_folder(
 
 
 def _told_content(folder: Path) -> str:
-    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not _is_companion(entry))
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not is_companion(entry))
     if not entries:
         return "nothing"
     more = f" and {len(entries) - _MOST_TOLD} more" if len(entries) > _MOST_TOLD else ""
@@ -156,21 +159,6 @@ def _fitting_layout(folder: Path, layout: str) -> str:
     return ""
 
 
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not _is_companion(path))
-
-
-def _folders(pattern: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in pattern if path.is_dir() and not _is_companion(path))
-
-
-def _is_companion(path: Path) -> bool:
-    """Names that begin with a dot are what other systems leave beside pictures, such as their thumbnails."""
-    return path.name.startswith(".")
-
-
 def _passed_over(folder: Path, looked_at: set[Path] | None) -> list[str]:
     """A line that counts the files whose names are not those of pictures; label files of the layouts are none.
 
@@ -181,7 +169,7 @@ def _passed_over(folder: Path, looked_at: set[Path] | None) -> list[str]:
     elsewhere: list[Path] = []
     for path in sorted(folder.rglob("*")):
         within = path.relative_to(folder)
-        if any(name.startswith(".") for name in within.parts) or not path.is_file():
+        if any(name.startswith(".") for name in within.parts) or not is_file(path):
             continue
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
@@ -198,14 +186,6 @@ def _passed_over(folder: Path, looked_at: set[Path] | None) -> list[str]:
             "into `good` or a folder named after its defect, or give it a label"
         )
     return lines
-
-
-def _exists(path: Path) -> bool:
-    """Whether something is there; a name that no file can have is not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def _image(item: _Listed, settings: Settings, left_out: list[str]) -> TrainingImage | None:
@@ -227,7 +207,7 @@ def _image(item: _Listed, settings: Settings, left_out: list[str]) -> TrainingIm
         sha256=sha256,
         judgement=Judgement.DEFECTIVE if item.is_defective else Judgement.GOOD,
         defect_class=None if item.defect_class is None else item.defect_class[:64],
-        mask_path=None if item.mask is None or not item.mask.exists() else str(item.mask),
+        mask_path=None if item.mask is None or not is_there(item.mask) else str(item.mask),
         group=group,
         use=item.use,
         source=LabelSource.REFERENCE,
@@ -240,7 +220,7 @@ def _overruled(
     """The pictures with the labels' judgements; those that only a label names are split by the name of their group."""
     by_path = {item.path.resolve(): item for item in listed}
     judged: list[_Listed] = []
-    missing = [label for label in labels if not _exists(label.path)]
+    missing = [label for label in labels if not is_there(label.path)]
     if len(missing) == len(labels):
         raise InputError(
             f"--labels: none of {len(labels)} lines names a file that is there; the first is {missing[0].place}, "
@@ -250,7 +230,7 @@ def _overruled(
         left_out.append(f"labels: {len(missing)} of {len(labels)} lines name files that are not there; check the paths")
     for label in labels:
         before = by_path.pop(label.path.resolve(), None)
-        if not _exists(label.path):
+        if not is_there(label.path):
             left_out.append(f"{label.name}: {label.place} names it, but there is no such file; correct the path")
             continue
         group = label.group or (label.name if before is None else before.group)
@@ -258,7 +238,7 @@ def _overruled(
         use = PartUse.HOLDOUT if is_held_out(group, HELD_OUT_SHARE, seed) else PartUse.TRAIN
         use = before.use if before is not None and has_sides else use
         mask = label.mask or (None if before is None else before.mask)
-        if label.mask is not None and not _exists(label.mask):
+        if label.mask is not None and not is_there(label.mask):
             left_out.append(f"{told(label.mask)}: {label.place} names it as a mask, but there is no such file")
             mask = None
         defect_class = label.defect_class or (None if before is None else before.defect_class)
@@ -276,13 +256,19 @@ def _overruled(
 def _mvtec(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
     images = []
     for side, use in (("train", PartUse.TRAIN), ("test", PartUse.HOLDOUT)):
-        for kind in _folders(folder.glob(f"{side}/*")):
+        for kind in folders_of(folder.glob(f"{side}/*")):
             defect_class = None if kind.name.lower() in _GOOD else kind.name
-            tested = {path.stem for path in _pictures(folder / "test" / kind.name)}
-            for path in _pictures(kind):
+            tested = {path.stem for path in pictures_in(folder / "test" / kind.name)}
+            for path in pictures_in(kind):
                 mask: Path | None = folder / "ground_truth" / kind.name / f"{path.stem}_mask.png"
                 doubt = None
-                if use is PartUse.TRAIN and defect_class and path.stem in tested and mask is not None and mask.exists():
+                if (
+                    use is PartUse.TRAIN
+                    and defect_class
+                    and path.stem in tested
+                    and mask is not None
+                    and is_there(mask)
+                ):
                     # Both folders may count from 000 on: learning from another part's mask is worse than from none.
                     doubt = f"{told(mask)}: taken for the mask of test/{kind.name}; {told(path)} is used without a mask"
                     mask = None
@@ -349,7 +335,7 @@ def _magnetic_tile_by_name(folder: Path, seed: int) -> list[_Listed]:
     found = [
         (int(path.stem.rsplit("_", 1)[-1]), path, kind.name.removeprefix("MT_").lower())
         for kind in sorted(folder.glob("MT_*"))
-        for path in _pictures(kind / "Imgs")
+        for path in pictures_in(kind / "Imgs")
         if path.suffix.lower() == ".jpg" and path.stem.rsplit("_", 1)[-1].isdigit()
     ]
     tiles, tile, last = [], 0, -1_000
@@ -371,7 +357,7 @@ def _magnetic_tile_by_name(folder: Path, seed: int) -> list[_Listed]:
 
 def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
     by_viewpoint: dict[str, list[Path]] = {}
-    for path in _pictures(folder / "data"):
+    for path in pictures_in(folder / "data"):
         fields = path.stem.split("_")
         if len(fields) >= 4:
             by_viewpoint.setdefault("_".join(fields[2:4]), []).append(path)
@@ -389,9 +375,9 @@ def _bsdata(folder: Path, _half: int | None, _seed: int) -> list[_Listed]:
 
 def _folder(folder: Path, _half: int | None, seed: int) -> list[_Listed]:
     images = []
-    for kind in _folders(folder.iterdir()):
+    for kind in folders_of(folder.iterdir()):
         defect_class = None if kind.name.lower() in _GOOD else kind.name
-        for path in _pictures(kind):
+        for path in pictures_in(kind):
             group = f"{kind.name}/{path.stem}"
             use = PartUse.HOLDOUT if is_held_out(group, HELD_OUT_SHARE, seed) else PartUse.TRAIN
             images.append(_Listed(path, use, defect_class, group))

@@ -49,8 +49,8 @@ def draw_look(rng: np.random.Generator) -> Look:
     return Look(bool(across), bool(down), float(shift_x), float(shift_y), float(rng.uniform(0.93, 1.07)))
 
 
-def mask_on_grid(mask: NDArray[np.uint8], grid: int) -> NDArray[np.float32]:
-    """A defect mask as 0/1 cells: a cell counts when the defect touches it noticeably."""
-    share = cv2.resize(marked(mask).astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
+def mask_on_grid(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+    """A defect mask as 0/1 cells [height, width]: a cell counts when the defect touches it noticeably."""
+    share = cv2.resize(marked(mask).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     threshold = min(0.1, float(share.max()) * 0.5)
     return (share > threshold).astype(np.float32)

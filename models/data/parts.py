@@ -48,6 +48,7 @@ class Gallery:
         self._budget_bytes = settings.max_kept_pixels_bytes
         self._pixels: dict[str, Picture] = {}
         self._digests: dict[str, bytes] = {}
+        self._sizes_px: dict[str, tuple[int, int]] = {}
         self._remarked: dict[str, list[str]] = {}
         self.parts: list[Part] = []
         self.left_out: list[str] = list(left_out)
@@ -64,6 +65,7 @@ class Gallery:
             self.left_out.append(str(error))
             return
         pixels = opened.pixels
+        self._sizes_px[image.path] = pixels.shape[0], pixels.shape[1]
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(pixels.data)
         self._digests[image.path] = digest.digest()
@@ -78,6 +80,10 @@ class Gallery:
         """The picture of a part, uint8 BGR."""
         kept = self._pixels.get(part.image.path)
         return read_picture(part.path, self.settings) if kept is None else kept
+
+    def size_px(self, part: Part) -> tuple[int, int]:
+        """Height and width of a part's picture, px, without reading it again."""
+        return self._sizes_px[part.image.path]
 
     @property
     def remarks(self) -> list[str]:

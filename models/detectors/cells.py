@@ -23,26 +23,33 @@ _LEAST_LENGTH: Final = 1e-3
 PRIOR_PARTS: Final = 20
 
 
+def at_once(maps: Features, most: int, usual: int = 16 * 16) -> int:
+    """How many of maps [n, d, h, w] to work on at once: `most` of the `usual` cells, fewer of larger maps."""
+    return max(1, most * usual // max(usual, int(maps.shape[2] * maps.shape[3])))
+
+
 def pooled(features: Features) -> Features:
     """Means of 2 × 2: [n, d, g, g] → [n, d, g/2, g/2], float16."""
     count, channels, height, width = features.shape
     cells = np.empty((count, channels, height // POOL, width // POOL), np.float16)
-    for start in range(0, count, _CHUNK):
-        block = features[start : start + _CHUNK].astype(np.float32)
+    step = at_once(features, _CHUNK, 32 * 32)
+    for start in range(0, count, step):
+        block = features[start : start + step].astype(np.float32)
         shape = (len(block), channels, height // POOL, POOL, width // POOL, POOL)
-        cells[start : start + _CHUNK] = block.reshape(shape).mean((3, 5))
+        cells[start : start + step] = block.reshape(shape).mean((3, 5))
     return cells
 
 
 def direction(cells: Features, stages: tuple[int, ...]) -> Features:
     """Each stage's channels divided by their length, cell by cell: [n, d, h, w] → [n, d, h, w], float16."""
     found = np.empty(cells.shape, np.float16)
-    for start in range(0, len(cells), _CHUNK):
-        block, at = cells[start : start + _CHUNK].astype(np.float32), 0
+    step = at_once(cells, _CHUNK)
+    for start in range(0, len(cells), step):
+        block, at = cells[start : start + step].astype(np.float32), 0
         for channels in stages:
             stage = block[:, at : at + channels]
             length = np.sqrt((stage * stage).sum(1, keepdims=True)) + np.float32(_LEAST_LENGTH)
-            found[start : start + _CHUNK, at : at + channels] = stage / length
+            found[start : start + step, at : at + channels] = stage / length
             at += channels
     return found
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.vocabulary import DetectorKind
-from models.data.splits import group_folds
+from models.data.splits import folds_of_both
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
 from models.detectors.evidence import Scale
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
@@ -172,20 +172,8 @@ class Mixed:
 
 
 def _folds(training: TrainingSet, seed: int) -> NDArray[np.int64]:
-    """Folds by group, dealt for defective and sound rows apart, so that each fold has both.
-
-    A group with both kinds follows its defective rows.
-    """
-    defective_groups = {
-        group for group, is_defective in zip(training.groups, training.is_defective, strict=True) if is_defective
-    }
-    folds = np.zeros(len(training.groups), np.int64)
-    is_theirs = np.array([group in defective_groups for group in training.groups])
-    for side in (is_theirs, ~is_theirs):
-        rows = np.flatnonzero(side)
-        if len(rows):
-            folds[rows] = group_folds([training.groups[row] for row in rows], _FOLDS, seed)
-    return folds
+    """As `folds_of_both` deals them. What it notes the bank has said already."""
+    return folds_of_both(training.groups, training.is_defective, _FOLDS, seed)[0]
 
 
 def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:

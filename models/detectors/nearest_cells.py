@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats
+from models.detectors.cells import at_once
 from models.graphs.writer import GraphWriter
 
 _CHUNK = 32
@@ -87,8 +88,9 @@ def _rows(cells: Features) -> Floats:
 def _distances(cells: Features, bank: Floats) -> Floats:
     squares = (bank * bank).sum(1)
     chunks = []
-    for start in range(0, len(cells), _CHUNK):
-        block = cells[start : start + _CHUNK]
+    step = at_once(cells, _CHUNK)
+    for start in range(0, len(cells), step):
+        block = cells[start : start + step]
         query = _rows(block)
         squared = (query * query).sum(1) + (squares - 2 * (query @ bank.T)).min(1)
         chunks.append(np.sqrt(np.maximum(squared, 0)).reshape(len(block), *block.shape[2:]))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats, TrainingSet
+from models.detectors.cells import at_once
 from models.detectors.whitening import Whitening
 from models.graphs.writer import GraphWriter
 
@@ -39,8 +40,9 @@ class SummaryWeights:
 def summarise(whitening: Whitening, features: Features) -> Floats:
     """Mean, standard deviation, maximum and minimum of each white channel: [n, d, g, g] → [n, 4 d]."""
     rows = []
-    for start in range(0, len(features), _CHUNK):
-        white = whitening.apply(features[start : start + _CHUNK])
+    step = at_once(features, _CHUNK, 32 * 32)
+    for start in range(0, len(features), step):
+        white = whitening.apply(features[start : start + step])
         count, channels, height, width = white.shape
         blocks = white.reshape(count, channels, height // _POOL, _POOL, width // _POOL, _POOL).mean((3, 5))
         rows.append(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats
+from models.detectors.cells import at_once
 from models.detectors.whitening import Whitening
 from models.graphs.writer import GraphWriter
 
@@ -44,9 +45,10 @@ class WhiteCells:
     def distances(self, cells: Features) -> Floats:
         """[n, d, h, w] → [n, h, w]."""
         found = np.empty((len(cells), *cells.shape[2:]), np.float32)
-        for start in range(0, len(cells), _CHUNK):
-            white = self.whitening.apply(cells[start : start + _CHUNK])
-            found[start : start + _CHUNK] = np.sqrt((white * white).sum(1))
+        step = at_once(cells, _CHUNK)
+        for start in range(0, len(cells), step):
+            white = self.whitening.apply(cells[start : start + step])
+            found[start : start + step] = np.sqrt((white * white).sum(1))
         return found
 
     def write(self, writer: GraphWriter, cells: str) -> str:

@@ -12,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from contracts.manifest import GraphSignature
+from contracts.tiles import Tiles
 from models.detectors.base import Detector
 from models.detectors.class_names import ClassNames
 from models.graphs.features import CLASS_OUTPUT, FEATURES_NAME, INPUT_NAME
@@ -47,12 +48,13 @@ def build_graph(
     return writer.model("sightline")
 
 
-def signature_of(detector: Detector, *, size_px: int, channels: int) -> GraphSignature:
+def signature_of(detector: Detector, *, size_px: int, channels: int, tiles: Tiles) -> GraphSignature:
     """What the manifest says of the graph's ends."""
     height, width = detector.map_shape
+    field_height, field_width = tiles.field_px(size_px)
     return GraphSignature(
-        model_height_px=size_px, model_width_px=size_px, heatmap_height_px=height, heatmap_width_px=width,
-        embedding_length=channels,
+        model_height_px=field_height, model_width_px=field_width, heatmap_height_px=height, heatmap_width_px=width,
+        embedding_length=channels, tiles=tiles,
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@
 
 The front of every graph is written here once and run by ONNX Runtime for training too, so that training and
 station cannot differ. Features are [n, d, g, g]: stride 8 and stride 16 pooled over 3 × 3, side by side; of a wide
-trunk the means of a few neighbouring channels. Does not judge. Called by `training`, `packages`, `measuring`,
-`reporting` and `export`.
+trunk the means of a few neighbouring channels. With tiles the field is R × C times as large and so are the features,
+[n, d, R g, C g]; the trunk runs over the field as a whole, so that there are no seams (ADR 0018). Does not judge.
+Called by `training`, `packages`, `measuring`, `reporting` and `export`.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from contracts.tiles import Tiles
 from models.graphs.trunks import STAGES, Trunk
 from models.graphs.writer import FLOAT, UINT8, GraphWriter
 
@@ -33,23 +35,37 @@ _MEAN: Final = np.array((0.485, 0.456, 0.406), np.float32).reshape(1, 3, 1, 1) *
 _STD: Final = np.array((0.229, 0.224, 0.225), np.float32).reshape(1, 3, 1, 1) * np.float32(255)
 
 
-def build_front(trunk: Trunk, *, size_px: int, grid: int) -> onnx.ModelProto:
-    """uint8 BGR [n, h, w, 3] → `features` [n, d, grid, grid], in float; `quantization` makes the INT8 form of it."""
+def build_front(trunk: Trunk, *, size_px: int, grid: int, tiles: Tiles | None = None) -> onnx.ModelProto:
+    """uint8 BGR [n, h, w, 3] → `features` [n, d, g, g], in float; `quantization` makes the INT8 form of it.
+
+    Args:
+        trunk: convolutions alone, so that it takes a field of any size.
+        size_px: side of one tile, px.
+        grid: cells a side of one tile, g.
+        tiles: how many of them make up the field; None: one. The features are then [n, d, R g, C g].
+    """
+    tiles = tiles or Tiles()
     writer = GraphWriter()
-    writer.scope = "sized/"
-    image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
-    planes = writer.op("Transpose", [writer.op("Cast", [image], to=FLOAT)], perm=[0, 3, 1, 2])
-    sized = writer.resized(planes, size_px, size_px, is_antialiased=True)
-    rgb = writer.op("Gather", [sized, writer.constant([2, 1, 0])], axis=1)
-    centred = writer.op("Sub", [rgb, writer.constant(_MEAN)])
-    normal = writer.op("Mul", [centred, writer.constant((1 / _STD).astype(np.float32))])
+    normal = write_field(writer, *tiles.field_px(size_px))
     stages = writer.inline(trunk.fragment, {"image": normal}, TRUNK_SCOPE)
     writer.scope = "grid/"
     factor = channels_a_mean(trunk.fragment)
     narrowed = [_narrowed(writer, stages[name], factor) for name in STAGES]
-    joined = writer.op("Concat", [_on_grid(writer, stage, grid) for stage in narrowed], axis=1)
-    writer.output(FEATURES_NAME, joined, ["n", "d", grid, grid])
+    height, width = tiles.rows * grid, tiles.columns * grid
+    joined = writer.op("Concat", [write_on_grid(writer, stage, height, width) for stage in narrowed], axis=1)
+    writer.output(FEATURES_NAME, joined, ["n", "d", height, width])
     return writer.model("front")
+
+
+def write_field(writer: GraphWriter, height_px: int, width_px: int) -> str:
+    """The graph's input and what trunks see of it: uint8 BGR [n, h, w, 3] → normalised RGB of the field's size."""
+    writer.scope = "sized/"
+    image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
+    planes = writer.op("Transpose", [writer.op("Cast", [image], to=FLOAT)], perm=[0, 3, 1, 2])
+    sized = writer.resized(planes, height_px, width_px, is_antialiased=True)
+    rgb = writer.op("Gather", [sized, writer.constant([2, 1, 0])], axis=1)
+    centred = writer.op("Sub", [rgb, writer.constant(_MEAN)])
+    return writer.op("Mul", [centred, writer.constant((1 / _STD).astype(np.float32))])
 
 
 def channels_a_mean(fragment: onnx.ModelProto) -> int:
@@ -76,13 +92,13 @@ def _narrowed(writer: GraphWriter, stage: str, factor: int) -> str:
     return writer.op("Mean", every)
 
 
-def _on_grid(writer: GraphWriter, stage: str, grid: int) -> str:
-    """Pool over 3 × 3, so that a cell knows its neighbours, then bring the map to the grid."""
+def write_on_grid(writer: GraphWriter, stage: str, height: int, width: int) -> str:
+    """A stage's map, pooled over 3 × 3, so that a cell knows its neighbours, and brought to the grid."""
     pooled = writer.op(
         "AveragePool", [stage], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], count_include_pad=0
     )
     # Not antialiased: the factor is 2 at most, where plain linear is the mean of 2 × 2.
-    return writer.resized(pooled, grid, grid, is_antialiased=False)
+    return writer.resized(pooled, height, width, is_antialiased=False)
 
 
 def stage_channels(trunk: Trunk) -> tuple[int, ...]:

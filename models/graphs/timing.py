@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from contracts.tiles import Tiles
 from models.clock import Clock
 from models.graphs.features import INPUT_NAME, open_session
 
@@ -30,19 +31,22 @@ class SessionTime:
     fastest_ms: float
 
 
-def noise_picture(size_px: int) -> NDArray[np.uint8]:
-    """A picture that no operator finds easier than another: uint8 BGR [size, size, 3], the same every time."""
-    return np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), np.uint8)
+def noise_picture(size_px: int, tiles: Tiles | None = None) -> NDArray[np.uint8]:
+    """A picture that no operator finds easier than another: uint8 BGR, as large as the field, the same every time."""
+    height, width = (tiles or Tiles()).field_px(size_px)
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def time_session(model: onnx.ModelProto | bytes, size_px: int, threads: int, clock: Clock) -> SessionTime:
-    """Time of `session.run` with all outputs for one decoded picture of `size_px` × `size_px`, on the CPU.
+def time_session(
+    model: onnx.ModelProto | bytes, size_px: int, threads: int, clock: Clock, tiles: Tiles | None = None
+) -> SessionTime:
+    """Time of `session.run` with all outputs for one decoded picture of the field's size, on the CPU.
 
     After three turns to warm up forty or more in at least half a second; fewer, but at least seven, where they would
     take longer than two seconds.
     """
     session = open_session(model, threads)
-    feed = {INPUT_NAME: noise_picture(size_px)[None]}
+    feed = {INPUT_NAME: noise_picture(size_px, tiles)[None]}
     for _ in range(_WARM_UP):
         session.run(None, feed)
     times_s: list[float] = []

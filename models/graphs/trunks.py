@@ -135,7 +135,8 @@ def _in_folder(folder: Path, name: str) -> Path | None:
 def _downloaded(settings: Settings, name: str) -> Path:
     url, digest_start = _DOWNLOADS[name]
     remedy = (
-        f"put {name}.pth into the folder named by SIGHTLINE_WEIGHTS_DIR, or use --backbone {SHIPPED_NAME} (shipped)"
+        f"put {url.rpartition('/')[2]} into the folder named by SIGHTLINE_WEIGHTS_DIR, or use --backbone "
+        f"{SHIPPED_NAME} (shipped)"
     )
     if settings.is_offline:
         raise InputError(f"weights of {name}: not found and SIGHTLINE_OFFLINE=1 forbids the download; {remedy}")
@@ -200,7 +201,18 @@ def _from_checkpoint(name: str, path: Path) -> onnx.ModelProto:
             else torch.load(path, map_location="cpu", weights_only=True)
         )
     except Exception as error:  # torch and safetensors raise many kinds; all mean the file is unfit
-        raise InputError(f"weights {path.name}: not readable ({type(error).__name__}: {error})") from error
+        # Their own texts fill a screen and advise to load what may run code.
+        raise InputError(
+            f"weights {path.name}: not readable as {path.suffix} ({type(error).__name__}); it is broken off, or holds "
+            "more than tensors: fetch it again, or save its state_dict as .safetensors"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(
+            f"weights {path.name}: expected tensors by torchvision's names, got {type(state).__name__}; save the "
+            "state_dict"
+        )
+    # Others put the number of the epoch and the like beside them.
+    state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     module = MODULES[name]()
     wanted = module.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]

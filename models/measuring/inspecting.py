@@ -121,8 +121,8 @@ def render(told: Told) -> str:
         f"package {told['package']}",
         f"product {told['product']}{simulated}, detector {told['detector']}, made {told['created_at']}",
         (
-            f"sees {graph['model_width_px']} × {graph['model_height_px']} px, heatmap {graph['heatmap_width_px']} × "
-            f"{graph['heatmap_height_px']}, embedding {graph['embedding_length']}"
+            f"sees {graph['model_width_px']} × {graph['model_height_px']} px{_tiles(graph)}, "
+            f"heatmap {graph['heatmap_width_px']} × {graph['heatmap_height_px']}, embedding {graph['embedding_length']}"
         ),
         f"limits: OK below {limits['ok_limit']:.4g}, NG from {limits['ng_limit']:.4g}, in between REVIEW",
         *(f"  {line}" for line in _promises(limits)),
@@ -157,6 +157,14 @@ def render(told: Told) -> str:
     ends = [f"note: {note}" for note in told["notes"]]
     ends += [f"not in the manifest, never used: {name}" for name in told["not_in_manifest"]]
     return "\n".join([*lines, "", *ends] if ends else lines) + "\n"
+
+
+def _tiles(graph: Told) -> str:
+    """How the field is made up, rows first; nothing where it is one tile."""
+    tiles = graph["tiles"]
+    if tiles["rows"] * tiles["columns"] == 1:
+        return ""
+    return f" in {tiles['rows']}x{tiles['columns']} tiles of {graph['model_height_px'] // tiles['rows']} px"
 
 
 def _promises(limits: Told) -> list[str]:

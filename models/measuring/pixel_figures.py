@@ -9,7 +9,7 @@ Heatmaps are brought to the size of the mask, bilinearly, not masks to the size 
 and on a map of 16 × 16 cells a scratch would vanish or run into its neighbour, which flatters.
 
 Pixels are counted, not kept: each value goes into one of 2¹⁸ classes, so a thousand masks cost as much memory as
-one. Reads no file. Called by `judging`.
+one. Reads no file. Called by `judging` and `region_figures`.
 """
 
 from typing import Final
@@ -23,7 +23,8 @@ from models.data.pictures import marked
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int32]
 PRO_LIMIT: Final = 0.3
-_BITS: Final = 18
+# Classes of values: 2 to the power of it.
+BITS: Final = 18
 _CHUNK_PX: Final = 1 << 20
 
 
@@ -51,9 +52,9 @@ class PixelTally:
 
     def __init__(self, centre: float) -> None:
         self._centre = np.float32(centre)
-        self._sound = np.zeros(1 << _BITS, np.int64)
-        self._defective = np.zeros(1 << _BITS, np.int64)
-        self._overlap = np.zeros(1 << _BITS, np.float64)
+        self._sound = np.zeros(1 << BITS, np.int64)
+        self._defective = np.zeros(1 << BITS, np.int64)
+        self._overlap = np.zeros(1 << BITS, np.float64)
         self.regions = 0
 
     def add(self, heatmap: Floats, labels: Labels | None = None) -> None:
@@ -75,22 +76,27 @@ class PixelTally:
             self.regions += int((sizes[1:] > 0).sum())
         values, marks = heatmap.ravel(), None if labels is None else labels.ravel()
         for start in range(0, len(values), _CHUNK_PX):
-            keys = self._keys(values[start : start + _CHUNK_PX])
+            keys = self.classes_of(values[start : start + _CHUNK_PX])
             if marks is None:
-                self._sound += np.bincount(keys, minlength=1 << _BITS)
+                self._sound += np.bincount(keys, minlength=1 << BITS)
                 continue
             mine = marks[start : start + _CHUNK_PX]
             is_marked = mine > 0
-            self._sound += np.bincount(keys[~is_marked], minlength=1 << _BITS)
-            self._defective += np.bincount(keys[is_marked], minlength=1 << _BITS)
-            self._overlap += np.bincount(keys[is_marked], weights=share[mine[is_marked]], minlength=1 << _BITS)
+            self._sound += np.bincount(keys[~is_marked], minlength=1 << BITS)
+            self._defective += np.bincount(keys[is_marked], minlength=1 << BITS)
+            self._overlap += np.bincount(keys[is_marked], weights=share[mine[is_marked]], minlength=1 << BITS)
 
-    def _keys(self, values: Floats) -> NDArray[np.int64]:
+    @property
+    def has_sound(self) -> bool:
+        """Whether any sound pixel was counted."""
+        return bool(self._sound.any())
+
+    def classes_of(self, values: Floats) -> NDArray[np.int64]:
         """Class of each value, rising with it: the bits of a float, ordered as integers, cut to the first ones."""
         bits = (values - self._centre + np.float32(0)).astype(np.float32).view(np.uint32)
         top = np.uint32(1 << 31)
         ordered = np.where(bits & top, ~bits, bits | top)
-        return (ordered >> np.uint32(32 - _BITS)).astype(np.int64)
+        return (ordered >> np.uint32(32 - BITS)).astype(np.int64)
 
     def __add__(self, other: "PixelTally") -> "PixelTally":
         if self._centre != other._centre:
@@ -103,8 +109,12 @@ class PixelTally:
         both.regions = self.regions + other.regions
         return both
 
-    def beyond(self, values: Floats) -> NDArray[np.float64]:
-        """Share of the sound pixels that lie as high as each value or higher, of the shape of `values`.
+    def left_of(self, limit: float = PRO_LIMIT) -> NDArray[np.float64]:
+        """What a pixel of each class adds to the area of its region, 0 … 1, [2¹⁸].
+
+        The overlap of a region over the share of sound pixels marked rises, where a class is marked, along a straight
+        line: nobody knows in which order equal values come. So a pixel counts from the middle of that line on, as far
+        as the limit goes. The mean of a region's pixels is its area, and the mean of the regions AU-PRO.
 
         Raises:
             ValueError: no sound pixel was counted; the caller has a fault.
@@ -113,7 +123,12 @@ class PixelTally:
         if sound == 0:
             msg = "pixels: expected sound pixels, got none"
             raise ValueError(msg)
-        return np.asarray((np.cumsum(self._sound[::-1])[::-1] / sound)[self._keys(values)], np.float64)
+        marked = np.cumsum(self._sound[::-1])[::-1] / sound
+        before = np.r_[marked[1:], 0.0]
+        width = marked - before
+        rising = np.clip(limit - before, 0.0, width)
+        on_the_line = np.divide(rising**2, 2 * width, out=np.zeros_like(width), where=width > 0)
+        return np.asarray((on_the_line + np.maximum(0.0, limit - marked)) / limit, np.float64)
 
     def auroc(self) -> float | None:
         """P(a defective pixel's value lies above a sound one's), ties half; None where one kind is missing."""
@@ -127,12 +142,6 @@ class PixelTally:
 
     def au_pro(self, limit: float = PRO_LIMIT) -> float | None:
         """Normalised area, 0 … 1, see the module; None without a region or a sound pixel."""
-        sound = float(self._sound.sum())
-        if sound == 0 or self.regions == 0:
+        if self._sound.sum() == 0 or self.regions == 0:
             return None
-        marked = np.r_[0.0, np.cumsum(self._sound[::-1]) / sound]
-        overlap = np.r_[0.0, np.cumsum(self._overlap[::-1]) / self.regions]
-        at_limit = float(np.interp(limit, marked, overlap)) if marked[-1] > limit else float(overlap[-1])
-        kept = marked <= limit
-        x, y = np.r_[marked[kept], limit], np.r_[overlap[kept], at_limit]
-        return float(np.trapezoid(y, x) / limit)
+        return float(self._overlap @ self.left_of(limit) / self.regions)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether two variants find the places of defects equally well: AU-PRO by region, and whether its fall is chance.
 
-AU-PRO (see `pixel_figures`) is a mean over defect regions, so each region has an area of its own, and two sets of
-heatmaps of the same pictures can be compared region by region. On few regions a difference of .005 is luck; what counts
-as lost must fall in most draws of the parts. A bounded number of pictures is looked at, evenly picked, so that a
+AU-PRO is a mean over defect regions, so each region has an area of its own (`pixel_figures` says which), and two sets
+of heatmaps of the same pictures can be compared region by region. On few regions a difference of .005 is luck; what
+counts as lost must fall in most draws of the parts. A bounded number of pictures is looked at, evenly picked, so that a
 training does not wait for a folder of thousands. Opens no graph. Called by `training.judging_variants`.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.data.parts import Gallery, Part, read_mask
 from models.graphs.quantization import evenly
-from models.measuring.pixel_figures import PRO_LIMIT, PixelTally, brought_to, regions_of
+from models.measuring.pixel_figures import BITS, Labels, PixelTally, brought_to, regions_of
 
 Floats = NDArray[np.float32]
 MOST_SOUND: Final = 100
@@ -71,7 +71,7 @@ def region_areas(
         centre: see `PixelTally`; the OK limit.
 
     Returns:
-        None where no picture tells of places, or a heatmap holds what is no number.
+        None where no picture tells of places, no pixel is sound, or a heatmap holds what is no number.
     """
     rows = places.sound + places.masked
     if not places.masked or len(heatmaps) != len(held_out):
@@ -81,23 +81,43 @@ def region_areas(
     tally = PixelTally(centre)
     for row in places.sound:
         tally.add(_sized(heatmaps[row], held_out[row], gallery))
-    labels = {}
+    marked: list[_Marked] = []
+    groups: list[str] = []
     for row in places.masked:
         mask = read_mask(held_out[row], gallery)
-        if mask is not None:
-            labels[row] = regions_of(mask)
-            tally.add(_sized(heatmaps[row], held_out[row], gallery), labels[row])
-    areas: list[float] = []
-    groups: list[str] = []
-    for row, marks in labels.items():
-        inside = marks > 0
-        # A pixel adds what is left of the limit once as many sound pixels as lie above it are marked.
-        left = np.maximum(0.0, PRO_LIMIT - tally.beyond(_sized(heatmaps[row], held_out[row], gallery)[inside]))
-        sums = np.bincount(marks[inside], weights=left / PRO_LIMIT)[1:]
-        sizes = np.bincount(marks[inside])[1:]
-        areas += (sums[sizes > 0] / sizes[sizes > 0]).tolist()
-        groups += [held_out[row].image.group] * int((sizes > 0).sum())
+        if mask is None:
+            continue
+        labels, heatmap = regions_of(mask), _sized(heatmaps[row], held_out[row], gallery)
+        tally.add(heatmap, labels)
+        marked.append(_Marked.of(labels, tally.classes_of(heatmap)))
+        groups += [held_out[row].image.group] * int(labels.max())
+    if not tally.has_sound:
+        return None
+    left = tally.left_of()
+    areas = [area for each in marked for area in each.areas(left)]
     return RegionAreas(np.array(areas, np.float64), groups)
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """How many pixels each region of a picture has in each class: all that its area needs, and far fewer numbers."""
+
+    region: NDArray[np.int32]
+    at: NDArray[np.int32]
+    count: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, labels: Labels, classes: NDArray[np.int64]) -> "_Marked":
+        """From the regions [h, w] of a mask and the classes [h, w] of its heatmap."""
+        inside = labels > 0
+        both, count = np.unique((labels[inside].astype(np.int64) << BITS) | classes[inside], return_counts=True)
+        at = both & ((1 << BITS) - 1)
+        return cls((both >> BITS).astype(np.int32) - 1, at.astype(np.int32), count.astype(np.int32))
+
+    def areas(self, left: NDArray[np.float64]) -> list[float]:
+        """Of each region, by what is left of the limit at each class."""
+        sums = np.bincount(self.region, weights=left[self.at] * self.count)
+        return [float(area) for area in sums / np.bincount(self.region, weights=self.count)]
 
 
 def _sized(heatmap: Floats, part: Part, gallery: Gallery) -> Floats:

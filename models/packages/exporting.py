@@ -5,19 +5,20 @@ The graph is the package's, byte for byte, its digest checked. A file that no ex
 is never written over. Converts nothing. Called by `__main__`.
 """
 
+import contextlib
 import json
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import onnx
 
-from contracts.manifest import PackageVariant
+from contracts.manifest import MANIFEST_NAME, PackageVariant
 from contracts.vocabulary import Variant
 from models.errors import InputError
 from models.files import write_whole
-from models.packages.reading import OpenPackage, open_package
+from models.packages.reading import OpenPackage, open_package, read_manifest
 from models.packages.writing import sha256_of
+from models.stdout import say
 
 _MARK: Final = "sightline-export-1"
 _MEANING: Final = {
@@ -32,13 +33,15 @@ def export(folder: Path, variant: str, out: Path) -> None:
     """Write the graph to `out` and its description beside it, with the suffix .json.
 
     Raises:
-        InputError: not a whole package, no such variant, or a file stands at `out` that must not be written over.
+        InputError: not a whole package, no such variant, `out` lies in a package, or a file stands there that must not
+            be written over.
     """
     if out.suffix != ".onnx":
         raise InputError(f"--out: expected a file .onnx, got {out.name!r}; give {out.with_suffix('.onnx')}")
     if variant not in list(Variant):
         raise InputError(f"--variant: expected one of {', '.join(Variant)}, got {variant!r}")
     package = open_package(folder)
+    _check_apart(package, out)
     content = package.model(Variant(variant))
     (entry,) = [each for each in package.manifest.variants if each.variant == variant]
     beside = out.with_suffix(".json")
@@ -58,7 +61,20 @@ def export(folder: Path, variant: str, out: Path) -> None:
             raise
     except OSError as error:
         raise InputError(f"--out: {out} cannot be written ({error.strerror}); give another file") from error
-    sys.stdout.write(f"{out}: {variant} of package {package.package_id}, {len(content)} bytes\n{beside}\n")
+    say(f"{out}: {variant} of package {package.package_id}, {len(content)} bytes\n{beside}\n")
+
+
+def _check_apart(package: OpenPackage, out: Path) -> None:
+    """A package is the files of its manifest and no more, and what lies in its folder goes when it is replaced."""
+    place = out.resolve().parent
+    within = package.folder if place.is_relative_to(package.folder.resolve()) else None
+    if within is None and (place / MANIFEST_NAME).is_file():
+        # Others call files so, too.
+        with contextlib.suppress(InputError):
+            read_manifest(place)
+            within = place
+    if within is not None:
+        raise InputError(f"--out: {out} lies in the package {within}, which must not change; give another file")
 
 
 def _check_free(out: Path, beside: Path) -> None:
@@ -98,6 +114,7 @@ def _described(package: OpenPackage, entry: PackageVariant, name: str, content: 
         ],
         "outputs": [_end(value) | {"meaning": _MEANING.get(value.name, "")} for value in model.graph.output],
         "model_size_px": {"height": manifest.graph.model_height_px, "width": manifest.graph.model_width_px},
+        "tiles": manifest.graph.tiles.model_dump(),
         "limits": {
             "ok_limit": limits.ok_limit, "ng_limit": limits.ng_limit,
             "rule": "score < ok_limit: OK; score >= ng_limit: NG; in between REVIEW; no number: NO_DECISION",

@@ -131,15 +131,18 @@ def read_manifest(folder: Path) -> tuple[PackageManifest, str]:
     """The manifest of a package folder and the package id; the other files are not looked at.
 
     Raises:
-        InputError: no folder, no manifest in it, not a manifest, or one that runs a file which it does not vouch for.
+        InputError: no folder, no permission, no manifest in it, not a manifest, or one that runs a file which it does
+            not vouch for.
     """
     path = folder / MANIFEST_NAME
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing"
-        raise InputError(f"package {folder}: expected a folder with {MANIFEST_NAME}, got {got}; check the path")
-    if not path.is_file():
-        raise InputError(f"package {folder}: expected a folder with {MANIFEST_NAME}, got none in it; {_remedy(folder)}")
     try:
+        if not folder.is_dir():
+            got = "a file" if folder.exists() else "nothing"
+            raise InputError(f"package {folder}: expected a folder with {MANIFEST_NAME}, got {got}; check the path")
+        if not path.is_file():
+            raise InputError(
+                f"package {folder}: expected a folder with {MANIFEST_NAME}, got none in it; {_remedy(folder)}"
+            )
         size = path.stat().st_size
         if size > MAX_MESSAGE_BYTES:
             raise InputError(
@@ -149,7 +152,9 @@ def read_manifest(folder: Path) -> tuple[PackageManifest, str]:
         content = path.read_bytes()
         manifest = decode(PackageManifest, content)
     except OSError as error:
-        raise InputError(f"package {folder}: {MANIFEST_NAME} cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"package {folder}: {MANIFEST_NAME} cannot be read ({error.strerror}); allow it, or run as its owner"
+        ) from error
     except CodecError as error:
         raise InputError(f"package {folder}: {error}") from error
     vouched = {file.name for file in manifest.files}

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TextIO
 from models.clock import Clock
 from models.errors import InputError
 from models.files import write_whole
+from models.stdout import say
 
 _PERIOD_S: Final = 0.2
 STDOUT: Final = "-"
@@ -99,14 +100,14 @@ def write_figures(told: dict[str, Any], text: str, path: Path | None) -> None:
     """JSON into a file, or to stdout for `-`; without a path the readable text.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file or stdout cannot be written.
     """
     if path is None:
-        sys.stdout.write(text)
+        say(text)
         return
     content = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == STDOUT:
-        sys.stdout.write(content)
+        say(content)
         return
     try:
         write_whole(path, content.encode())

@@ -277,6 +277,15 @@ def _list_section(title: str, lines: Sequence[str], empty: str) -> str:
     return f'<h2>{title} ({len(lines)})</h2><div class="card">{listed}</div>'
 
 
+def _field(package: OpenPackage) -> str:
+    graph = package.manifest.graph
+    told = f"{graph.model_width_px} × {graph.model_height_px} px"
+    if graph.tiles.count == 1:
+        return told
+    side = graph.model_height_px // graph.tiles.rows
+    return f"{told}, {graph.tiles.rows} rows × {graph.tiles.columns} columns of tiles of {side} px"
+
+
 def _lineage(report: EvaluationReport, package: OpenPackage) -> str:
     manifest = package.manifest
     lineage, limits = manifest.lineage, manifest.limits
@@ -287,6 +296,7 @@ def _lineage(report: EvaluationReport, package: OpenPackage) -> str:
         ("training pictures, SHA-256", lineage.dataset_sha256),
         ("backbone", f"{lineage.backbone}, {lineage.backbone_weights_source}"),
         ("weights, SHA-256", lineage.backbone_weights_sha256),
+        ("field of the model", _field(package)),
         ("seed", lineage.seed),
         ("trainer", f"sightline {lineage.trainer_version}, {report.training_seconds:.0f} s"),
         ("limits", f"OK below {limits.ok_limit:.4g}, NG from {limits.ng_limit:.4g}"),

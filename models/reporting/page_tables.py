@@ -100,23 +100,26 @@ def _ends(count: int, of: int) -> tuple[float, float]:
 
 
 def variants_section(report: EvaluationReport) -> str:
-    """What was measured of each variant."""
+    """What was measured of each variant, with several tiles also for each of them."""
+    is_tiled = report.tiles.count > 1
+    of_tiles = f", for {report.tiles.count} tiles ({report.tiles.told}) and, beside it, for one" if is_tiled else ""
     rows = [
         [
             each.variant, _number(each.image_auroc), _number(each.average_precision),
             _number(each.recall_at_1pct_overkill), _number(each.au_pro), _number(each.infer_p50_ms, 1),
-            _number(each.parity_error, 2), _included(each),
+            *([_number(each.tile_p50_ms, 2)] if is_tiled else []), _number(each.parity_error, 2), _included(each),
         ]
         for each in report.variants
     ]  # fmt: skip
     heads = [
-        "variant", "AUROC", "average precision", "recall at 1 % overkill", "AU-PRO", "median ms", "parity error", "",
+        "variant", "AUROC", "average precision", "recall at 1 % overkill", "AU-PRO", "median ms",
+        *(["ms a tile"] if is_tiled else []), "parity error", "",
     ]  # fmt: skip
     return (
         f"<h2>Variants</h2>{table(heads, rows)}"
         '<p class="muted">AUROC: chance that a defective picture scores above a sound one. Median ms: bare session on '
-        "the machine that trained. Parity error: largest difference to fp32 on golden images, in distances from a "
-        "typical sound score to the NG limit.</p>"
+        f"the machine that trained{of_tiles}. Parity error: largest difference to fp32 on golden images, in distances "
+        "from a typical sound score to the NG limit.</p>"
     )
 
 

@@ -46,18 +46,23 @@ class ProgressBar:
             done = round(_BAR_CELLS * fraction)
             line = f"[{'#' * done}{'.' * (_BAR_CELLS - done)}] {fraction:4.0%}  {stage}{left}"
             # The cursor stays at the start: what another writes there begins by clearing the line.
-            self._stream.write(f"{CLEAR_LINE}{line[: shutil.get_terminal_size().columns - 1]}\r")
-            self._stream.flush()
+            self._write(f"{CLEAR_LINE}{line[: shutil.get_terminal_size().columns - 1]}\r")
         elif now_s - self._line_s >= _LINE_PERIOD_S:
             self._line_s = now_s
-            self._stream.write(f"{fraction:4.0%} {stage}{left}\n")
-            self._stream.flush()
+            self._write(f"{fraction:4.0%} {stage}{left}\n")
 
     def close(self) -> None:
         """Take the bar away."""
         if self._is_terminal and not self._is_silent:
-            self._stream.write(CLEAR_LINE)
+            self._write(CLEAR_LINE)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except OSError:
+            # Who watched has gone, or the disk behind the stream is full: that must not cost the training.
+            self._is_silent = True
 
 
 def told_left(elapsed_s: float, fraction: float) -> str:

@@ -31,6 +31,12 @@ def digest_of(parts: Sequence[object]) -> str:
     return hashlib.sha256("\x1f".join(repr(part) for part in parts).encode(errors="surrogateescape")).hexdigest()
 
 
+def sweep_kept(folder: Path) -> None:
+    """Away with the steps that a stopped training kept in its folder of results; what no training left stays."""
+    if (folder / RESUME_FOLDER / _OWNER).is_file():
+        shutil.rmtree(folder / RESUME_FOLDER, ignore_errors=True)
+
+
 class Checkpoints:
     """See the module. `folder` None keeps nothing."""
 

@@ -6,7 +6,6 @@ Called by `__main__` only.
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -15,28 +14,32 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.codec import encode
 from contracts.ids import Name
 from contracts.jobs import (
+    LEAST_SIZE_PX,
+    MOST_SIZE_PX,
     EvaluationReport,
     TrainingImage,
     TrainingJob,
 )
 from contracts.vocabulary import DetectorKind, Variant
 from models.clock import SystemClock
-from models.data.labels import read_labels
-from models.data.layouts import read_folder
 from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import as_unwritable, write_whole
 from models.packages.reading import open_package
 from models.reporting.console import told_left_out
 from models.reporting.page import REPORT_PAGE, render_page
-from models.reporting.progress_bar import ProgressBar
 from models.settings import Settings, read_settings
+from models.stdout import say
+from models.training.asking import bar_shown, pictures_asked
+from models.training.checkpoints import sweep_kept
+from models.training.enough import check_enough
 from models.training.fit_budget import run_within
 from models.training.job import run_job
 from models.training.results import REPORT_NAME, check_out
+from models.training.tiling import read_tiles
 
 _log = logging.getLogger(__name__)
 # Names of the job that people know by another one.
-_OPTIONS: Final = {"size_px": "--size", "seed": "--seed", "threads": "--threads", "backbone": "--backbone"}
+_OPTIONS: Final = {"output_dir": "--out", "weights_path": "--weights", "backbone": "--backbone"}
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -44,6 +47,8 @@ def train(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     if arguments.budget_minutes is not None and not 0 < arguments.budget_minutes < float("inf"):
         raise InputError(f"--budget-minutes: expected more than 0, got {arguments.budget_minutes}")
+    if not LEAST_SIZE_PX <= arguments.size <= MOST_SIZE_PX:
+        raise InputError(f"--size: expected {LEAST_SIZE_PX} … {MOST_SIZE_PX} px a side, got {arguments.size}")
     within_ms = arguments.fit_budget_ms
     if within_ms is not None and not 0 < within_ms < float("inf"):
         raise InputError(f"--fit-budget-ms: expected more than 0, got {within_ms}")
@@ -52,35 +57,29 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.threads is None:
         # A deadline is held on what a station surely has for a camera: one core.
         arguments.threads = 2 if within_ms is None else 1
-    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
-    found = read_folder(
-        arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
-    )
+    found = pictures_asked(arguments, settings, arguments.seed)
     job = _job(arguments, found.images, out)
-    check_out(out, (REPORT_NAME, REPORT_PAGE))
-    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
-    if sys.stderr.isatty():
-        # The bar says how far it is; only what is left out or goes wrong is worth a line above it.
-        logging.getLogger().setLevel(logging.WARNING)
+    check_out(out)
+    check_enough(job.detector, found.images, found.left_out)
     try:
-        beside = (REPORT_NAME, REPORT_PAGE)
-        budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
-        if within_ms is None:
-            report = run_job(
-                job, settings, clock, left_out=found.left_out, watch=bar, beside=beside, budget_s=budget_s,
-                before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
-            )  # fmt: skip
-        else:
-            report = run_within(
-                job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar, beside=beside,
-                budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
-            )  # fmt: skip
+        with bar_shown(clock, is_silent=arguments.quiet) as bar:
+            budget_s = None if arguments.budget_minutes is None else 60 * arguments.budget_minutes
+            if within_ms is None:
+                report = run_job(
+                    job, settings, clock, left_out=found.left_out, watch=bar, budget_s=budget_s,
+                    before_last=lambda told: _write_reports(job, told, out, settings), is_resumable=arguments.resume,
+                )  # fmt: skip
+            else:
+                report = run_within(
+                    job, settings, clock, within_ms=within_ms, left_out=found.left_out, watch=bar,
+                    budget_s=budget_s, before_last=lambda taken, told: _write_reports(taken, told, out, settings),
+                )  # fmt: skip
     except CancelledError:
         if arguments.resume:
             _log.warning("the steps that were done are kept in %s; the same command goes on from there", out)
         raise
-    finally:
-        bar.close()
+    # Those of an earlier, stopped training: the results that they were kept for are there now.
+    sweep_kept(out)
     print_report(report, out)
 
 
@@ -103,13 +102,15 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
         raise InputError(
             f"--product: expected small letters, digits, - and _, at most 63, got {arguments.product!r}"
         ) from error
-    if arguments.detector not in list(DetectorKind):
+    if arguments.detector not in set(DetectorKind) - {DetectorKind.FOREIGN}:
         raise InputError(f"--detector: expected auto, memory-bank, mixed or classifier, got {arguments.detector!r}")
+    weights = None if arguments.weights is None else str(arguments.weights)
+    tiles = read_tiles(arguments.tiles, arguments.size)
     try:
         return TrainingJob(
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
             detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
-            images=images, size_px=arguments.size, backbone=arguments.backbone, weights_path=arguments.weights,
+            images=images, size_px=arguments.size, tiles=tiles, backbone=arguments.backbone, weights_path=weights,
             seed=arguments.seed, threads=arguments.threads, variants=wanted_variants(arguments.variants),
             output_dir=str(out),
         )  # fmt: skip
@@ -148,6 +149,7 @@ def print_report(report: EvaluationReport, out: Path) -> None:
                 ("recall at 1 % overkill", measured.recall_at_1pct_overkill),
                 ("AU-PRO", measured.au_pro),
                 ("p50 ms", measured.infer_p50_ms),
+                ("p50 ms a tile", measured.tile_p50_ms if report.tiles.count > 1 else None),
                 ("parity error", measured.parity_error),
             )
             if value is not None
@@ -159,4 +161,4 @@ def print_report(report: EvaluationReport, out: Path) -> None:
     lines.append(f"{report.training_seconds:.1f} s; written to {out}")
     if (out / REPORT_PAGE).is_file():
         lines.append(f"report: {out / REPORT_PAGE}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines) + "\n")

@@ -33,12 +33,10 @@ from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_
 from models.training.judging_variants import Bench, Candidate, finite, scored_rows
 from models.training.progress import Progress
 from models.training.rescue import Rescue
+from models.training.tiling import golden_count, per_tile
 
 _log = logging.getLogger(__name__)
 GOLDEN_TOLERANCE: Final = 0.05
-_GOLDEN_IMAGES: Final = 8
-# Of them, where there are as many; the sound ones stand first.
-GOLDEN_DEFECTIVE: Final = _GOLDEN_IMAGES // 2
 _UNCHECKED: Final = (
     "{} held out, so no AUROC is known, and int8 was taken for agreeing with fp32 on a few pictures alone"
 )
@@ -218,13 +216,15 @@ def unchecked(bench: Bench) -> list[str]:
 
 
 def _golden_images(done: Finish) -> tuple[NDArray[np.uint8], int]:
-    """A few training pictures at the model's size, sound ones first, half defective where there are any."""
+    """A few training pictures at the size of the field, sound ones first, half defective where there are any."""
+    count = golden_count(done.job.tiles)
     sound = done.gallery.select(PartUse.TRAIN, is_defective=False)
-    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[:GOLDEN_DEFECTIVE]
-    sound = sound[: _GOLDEN_IMAGES - len(defective)]
-    side = done.job.size_px
+    defective = done.gallery.select(PartUse.TRAIN, is_defective=True)[: count // 2]
+    sound = sound[: count - len(defective)]
+    height, width = done.job.tiles.field_px(done.job.size_px)
     sized = [
-        cv2.resize(done.gallery.pixels(part), (side, side), interpolation=cv2.INTER_AREA) for part in sound + defective
+        cv2.resize(done.gallery.pixels(part), (width, height), interpolation=cv2.INTER_AREA)
+        for part in sound + defective
     ]
     return np.stack(sized).astype(np.uint8), len(sound)
 
@@ -266,7 +266,10 @@ def package_and_report(
         package_id=package_id, candidate_variant=chosen.variant,
         champion_package_id=None if champion is None else champion.package_id, is_simulated=done.job.is_simulated,
         train_good=sound, train_defective=defective, holdout=verdicts,
-        variants=[each.measured(is_defective) for each in measured.candidates + measured.refused],
+        tiles=done.job.tiles,
+        variants=per_tile(
+            [each.measured(is_defective) for each in measured.candidates + measured.refused], done.job.tiles
+        ),
         searched=measured.searched,
         champion_image_auroc=champion_auroc,
         backbone=done.trunk.name, backbone_weights_source=done.trunk.weights_source, training_seconds=seconds,
@@ -335,7 +338,9 @@ def _package(
         detector=learned.detector.kind,
         created_at=clock.now(),
         is_simulated=job.is_simulated,
-        graph=signature_of(learned.detector, size_px=job.size_px, channels=learned.training.features.shape[1]),
+        graph=signature_of(
+            learned.detector, size_px=job.size_px, channels=learned.training.features.shape[1], tiles=job.tiles
+        ),
         variants=[
             PackageVariant(
                 variant=each.variant, file=f"{each.variant}.onnx", parity_error=each.parity_error,

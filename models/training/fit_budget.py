@@ -18,7 +18,8 @@ from typing import Final
 import numpy as np
 import onnx
 
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, TrainingJob
+from contracts.jobs import LEAST_SIZE_PX, PACKAGE_FOLDER, EvaluationReport, TrainingJob
+from contracts.tiles import Tiles
 from contracts.vocabulary import Judgement, PartUse, Variant
 from models.clock import Clock
 from models.detectors.base import MIN_SOUND_PARTS, TrainingSet
@@ -43,7 +44,6 @@ _log = logging.getLogger(__name__)
 MOST_TRAINED: Final = 3
 # Of the size asked for; at 256 px: 256, 224, 192, 160.
 _SHARES: Final = (1.0, 7 / 8, 3 / 4, 5 / 8)
-_LEAST_SIZE_PX: Final = 64
 # Most promising first: the larger trunk, then as `auto` prefers them; one of another name before the shipped one. No
 # measurement: it decides what is trained first, and what is taken where nothing can be compared.
 _ORDER: Final = ("resnet50", "resnet50v2", "resnet18", "mobilenet_v2", "squeezenet1_1")
@@ -64,7 +64,8 @@ class Candidate:
     Attributes:
         trunk: with its weights.
         weights_path: the file, where one was given.
-        size_px: side of the model's field, px.
+        size_px: side of a tile, px.
+        tiles: as asked; no others are tried.
         ms: of each variant measured with a stand-in for the detector, ms.
         trained_ms: of each variant of the trained package, ms.
         quality: separation of the cross-fitted scores of its training pictures; None: too few labelled defects.
@@ -75,6 +76,7 @@ class Candidate:
     trunk: Trunk
     weights_path: str | None
     size_px: int
+    tiles: Tiles = field(default_factory=Tiles)
     ms: dict[Variant, float] = field(default_factory=dict)
     trained_ms: dict[Variant, float] = field(default_factory=dict)
     quality: float | None = None
@@ -89,7 +91,8 @@ class Candidate:
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.trunk.name} at {self.size_px} px"
+        tiles = "" if self.tiles.count == 1 else f", {self.tiles.told} tiles"
+        return f"{self.trunk.name} at {self.size_px} px{tiles}"
 
     def told(self) -> str:
         """One line of the table."""
@@ -131,7 +134,6 @@ def run_within(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[TrainingJob, EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
     budget_s: float | None = None,
     measure: Measure | None = None,
 ) -> EvaluationReport:
@@ -150,7 +152,6 @@ def run_within(
         left_out: what was left out before the job was made.
         watch: told how far it is.
         before_last: called with the job that was taken and its report, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long all of it may take, s. The first candidate may use it all; a further one is trained only
             when what is left is as much as the longest training took.
         measure: of a graph, px and threads, how long it takes.
@@ -160,8 +161,9 @@ def run_within(
         CancelledError: asked to stop; nothing half-written is left.
     """
     out = Path(job.output_dir)
-    until_s = None if budget_s is None else clock.monotonic_s() + budget_s
-    timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock))
+    began_s = clock.monotonic_s()
+    until_s = None if budget_s is None else began_s + budget_s
+    timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock, job.tiles))
     asked = _Asked(job, settings, clock, left_out, within_ms, until_s, timed)
     taken: list[TrainingJob] = []
 
@@ -176,10 +178,11 @@ def run_within(
             (_folder_of(partial, chosen) / PACKAGE_FOLDER).replace(out / PACKAGE_FOLDER)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        return report
+        # As `--budget-minutes` counts: what a person waited for, not one candidate of it.
+        return report.model_copy(update={"training_seconds": clock.monotonic_s() - began_s})
 
     return leave_results(
-        out, job.training_id, clock, work, watch=watch, beside=beside,
+        out, job.training_id, clock, work, watch=watch,
         before_last=None if before_last is None else lambda report: before_last(taken[0], report),
     )  # fmt: skip
 
@@ -213,6 +216,8 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
     else:
         best = max(reports, key=lambda each: each[0].quality or 0.0)
         why = f"the best of {len(reports)} by cross-fitted scores of training pictures"
+    for each, _ in reports:
+        each.fate = _left_because(each, best[0])
     best[0].fate = f"taken: {why}"
     if (unrest := max(each.unrest for each in candidates)) > _UNREST:
         notes.append(
@@ -222,6 +227,15 @@ def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, 
     report = best[1]
     report.notes.extend([*notes, *(each.told() for each in candidates)])
     return best
+
+
+def _left_because(candidate: Candidate, taken: Candidate) -> str:
+    """Why one that was trained and fits was not taken."""
+    if candidate.quality is None or taken.quality is None:
+        return "left: trained later than the one taken, and nothing can be compared"
+    if candidate.quality == taken.quality:
+        return "left: separates as well as the one taken, which was trained before"
+    return "left: another separates better"
 
 
 def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
@@ -238,9 +252,9 @@ def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
             found[name] = (resolve(asked.settings, name, None, notes), None)
         except InputError as error:
             notes.append(f"fit-budget: {name}: left: {error}")
-    sizes = sorted({max(_LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
+    sizes = sorted({max(LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
     return [
-        Candidate(trunk, path, size_px)
+        Candidate(trunk, path, size_px, job.tiles)
         for trunk, path in found.values()
         for size_px in [job.size_px, *(each for each in reversed(sizes) if each < job.size_px)]
     ]
@@ -250,10 +264,10 @@ def _measure(asked: _Asked, candidate: Candidate) -> None:
     """FP32, and INT8 where FP32 is over the budget, with a memory bank of noise in the detector's place."""
     job, size_px = asked.job, candidate.size_px
     grid = grid_of(size_px)
-    front = build_front(candidate.trunk, size_px=size_px, grid=grid)
-    picture = noise_picture(size_px)
+    front = build_front(candidate.trunk, size_px=size_px, grid=grid, tiles=job.tiles)
+    picture = noise_picture(size_px, job.tiles)
     channels = FeatureExtractor(front, threads=job.threads).extract([picture], 1).shape[1]
-    bank = _stand_in(channels, grid)
+    bank = _stand_in(channels, grid, job.tiles)
     graph = build_graph(front, bank, channels=channels)
     candidate.ms[Variant.FP32] = candidate.taking(asked.measure(graph, size_px, job.threads))
     if candidate.ms[Variant.FP32] > asked.within_ms:
@@ -266,14 +280,15 @@ def _measure(asked: _Asked, candidate: Candidate) -> None:
     _log.info("candidate=%s measured=%s", candidate.name, _told_ms(candidate.ms))
 
 
-def _stand_in(channels: int, grid: int) -> MemoryBank:
+def _stand_in(channels: int, grid: int, tiles: Tiles) -> MemoryBank:
     """A bank as large as a trained one, of noise: a detector of either kind has one.
 
     What learns from labels comes on top and is measured after the training.
     """
-    cells = (grid // 2) ** 2
+    height, width = tiles.rows * grid, tiles.columns * grid
+    cells = height // 2 * (width // 2)
     count = max(MIN_SOUND_PARTS, 2 * math.ceil(MemoryBankSettings().cells / cells))
-    noise = np.random.default_rng(0).standard_normal((count, channels, grid, grid), np.float32).astype(np.float16)
+    noise = np.random.default_rng(0).standard_normal((count, channels, height, width), np.float32).astype(np.float16)
     bank = MemoryBank()
     training = TrainingSet(noise, np.zeros(count, np.bool_), [str(row) for row in range(count)])
     bank.fit(training, seed=0, check=lambda _share: None)
@@ -310,7 +325,7 @@ def _train(
         if reports and place >= most:
             break
         began_s = asked.clock.monotonic_s()
-        left_s = None if asked.until_s is None else asked.until_s - began_s
+        left_s = None if asked.until_s is None else max(0.0, asked.until_s - began_s)
         if reports and left_s is not None and left_s < longest_s:
             for each in queue[place:]:
                 each.fate = f"left: {left_s:.0f} s of the time are left, a training took up to {longest_s:.0f} s"
@@ -328,7 +343,6 @@ def _train(
             candidate.fate = "left: over the budget as trained"
             shutil.rmtree(folder, ignore_errors=True)
         else:
-            candidate.fate = "left: another separates better"
             reports.append((candidate, report))
     return reports
 
@@ -379,11 +393,5 @@ def _folder_of(partial: Path, candidate: Candidate) -> Path:
 def _job_of(asked: _Asked, candidate: Candidate, out: Path) -> TrainingJob:
     """The job that trains a candidate."""
     backbone = asked.job.backbone if candidate.weights_path is not None else candidate.trunk.name
-    return asked.job.model_copy(
-        update={
-            "backbone": backbone,
-            "weights_path": candidate.weights_path,
-            "size_px": candidate.size_px,
-            "output_dir": str(out),
-        }
-    )
+    changed = {"backbone": backbone, "weights_path": candidate.weights_path, "size_px": candidate.size_px}
+    return asked.job.model_copy(update=changed | {"output_dir": str(out)})

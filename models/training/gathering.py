@@ -27,8 +27,14 @@ _LOOKS_A_PART: Final = 6
 
 
 def grid_of(size_px: int) -> int:
-    """Cells a side: one for 8 px, an even number, so that the bank can pool 2 × 2."""
+    """Cells a side of one tile: one for 8 px, an even number, so that the bank can pool 2 × 2."""
     return max(4, size_px // 16 * 2)
+
+
+def cells_of(job: TrainingJob) -> tuple[int, int]:
+    """Rows and columns of cells of the whole field."""
+    grid = grid_of(job.size_px)
+    return job.tiles.rows * grid, job.tiles.columns * grid
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Work:
 
 def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> TrainingSet:
     """Features of all training pictures by the front, and of further looks at some of them, with masks on the grid."""
-    job, gallery, parts, grid = work.job, work.gallery, work.parts, grid_of(work.job.size_px)
+    job, gallery, parts, cells = work.job, work.gallery, work.parts, cells_of(work.job)
     extractor = FeatureExtractor(front, threads=job.threads)
     rng = np.random.default_rng([job.seed, 1])
     rows = rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
@@ -77,9 +83,9 @@ def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> Trai
         mask = read_mask(part, gallery) if part.is_defective else None
         if mask is None:
             continue
-        masks[row] = mask_on_grid(mask, grid)
+        masks[row] = mask_on_grid(mask, *cells)
         for place in np.flatnonzero(rows == row):
-            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), grid)
+            extra_masks[int(place)] = mask_on_grid(looks[place].apply_to_mask(mask), *cells)
     return TrainingSet(
         features=features[: len(parts)],
         is_defective=np.array([part.is_defective for part in parts]),

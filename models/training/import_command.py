@@ -5,9 +5,7 @@ Thin: checks the options, opens what they name, prints what came of it. Called b
 """
 
 import argparse
-import logging
 import math
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -18,16 +16,15 @@ from contracts.ids import Name
 from contracts.jobs import EvaluationReport
 from contracts.manifest import MAX_PACKAGE_BYTES
 from models.clock import SystemClock
-from models.data.labels import read_labels
-from models.data.layouts import read_folder
 from models.errors import InputError
 from models.files import write_whole
 from models.graphs.foreign import MAX_SIDE_PX, MIN_SIDE_PX, Preparation
 from models.graphs.foreign_outputs import Asked
 from models.graphs.opening import open_foreign
 from models.reporting.console import number, told_left_out
-from models.reporting.progress_bar import ProgressBar
 from models.settings import read_settings
+from models.stdout import say
+from models.training.asking import bar_shown, pictures_asked
 from models.training.import_scores import Import
 from models.training.importing import run_import
 from models.training.results import REPORT_NAME, check_out
@@ -41,28 +38,19 @@ def import_onnx(arguments: argparse.Namespace) -> None:
     settings, clock, out = read_settings(), SystemClock(), arguments.out
     _check_product(arguments.product)
     size_hw, prepared = _size(arguments.size), _prepared(arguments)
-    check_out(out, (REPORT_NAME,))
+    check_out(out)
     foreign = open_foreign(arguments.file, most_bytes=min(settings.max_weights_bytes, _MOST_GRAPH_BYTES))
-    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
-    found = read_folder(
-        arguments.images, arguments.layout, settings, half=arguments.half, seed=arguments.seed, labels=labels
-    )
+    found = pictures_asked(arguments, settings, arguments.seed)
     asked = Import(
         foreign=foreign, product=arguments.product, images=found.images, out=out, size_hw=size_hw, prepared=prepared,
         asked=Asked(arguments.kind, arguments.score, arguments.heatmap), is_falling=arguments.sign == "-1",
         seed=arguments.seed, threads=arguments.threads,
     )  # fmt: skip
-    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
-    if sys.stderr.isatty():
-        # The bar says how far it is.
-        logging.getLogger().setLevel(logging.WARNING)
-    try:
+    with bar_shown(clock, is_silent=arguments.quiet) as bar:
         report = run_import(
             asked, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)), beside=(REPORT_NAME,),
+            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)),
         )  # fmt: skip
-    finally:
-        bar.close()
     _print_report(report, out)
 
 
@@ -120,4 +108,4 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
         *told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}"),
         f"{report.training_seconds:.1f} s; written to {out}",
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines) + "\n")

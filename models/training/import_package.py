@@ -15,16 +15,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, HoldoutVerdict, VariantMeasured
+from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, VariantMeasured
 from contracts.manifest import FileRole, GoldenSet, GraphSignature, Limits, Lineage, PackageManifest, PackageVariant
 from contracts.vocabulary import DetectorKind, Variant
 from models import __version__
 from models.data.parts import Part, dataset_digest
 from models.measuring.figures import average_precision, image_auroc, recall_at_overkill
-from models.packages.reading import verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.training.finishing import GOLDEN_TOLERANCE
 from models.training.import_scores import Runner, Scored
+from models.training.pictures import verdicts_on
 
 _GOLDEN_IMAGES: Final = 8
 # Golden pictures need not be larger than this for a graph that resizes: the package travels to every station.
@@ -129,14 +129,7 @@ def report_of(done: Scored, told: Told, package_id: str, infer_p50_ms: float) ->
         training_id=asked.training_id, product=asked.product, detector=DetectorKind.FOREIGN, package_id=package_id,
         candidate_variant=Variant.FP32, is_simulated=False, train_good=int((~done.is_defective).sum()),
         train_defective=int(done.is_defective.sum()),
-        holdout=[
-            HoldoutVerdict(
-                sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
-                defect_class=part.image.defect_class, candidate_score=float(score),
-                candidate_verdict=verdict_of(float(score), told.limits),
-            )
-            for part, score in zip(done.held_out, scores, strict=True)
-        ],
+        holdout=verdicts_on(zip(done.held_out, scores, strict=True), told.limits),
         variants=[
             VariantMeasured(
                 variant=Variant.FP32, image_auroc=image_auroc(scores, is_defective),

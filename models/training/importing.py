@@ -14,12 +14,12 @@ import numpy as np
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import PartUse
 from models.clock import Clock
-from models.data.parts import Gallery, read_gallery
-from models.errors import InputError
+from models.data.parts import Gallery
 from models.graphs.foreign import wrap
 from models.settings import Settings
 from models.training.import_package import Told, report_of, write_import
 from models.training.import_scores import Import, Runner, Scored, limits_of, notes_of
+from models.training.pictures import read_pictures, sound_ones
 from models.training.progress import Progress, Watch
 from models.training.results import leave_results
 
@@ -32,7 +32,6 @@ def run_import(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
 ) -> EvaluationReport:
     """Leave `package/` and `evaluation.json` in the output folder, in place of earlier ones, whole or not at all.
 
@@ -43,7 +42,6 @@ def run_import(
         left_out: what was left out before; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
 
     Raises:
         InputError: the graph or the pictures cannot be used; nothing half-written is left.
@@ -56,7 +54,6 @@ def run_import(
         lambda progress, make_room: _run(asked, settings, clock, progress, left_out=left_out, make_room=make_room),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 
@@ -70,10 +67,7 @@ def _run(
     make_room: Callable[[], None],
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
-    progress.enter("reading pictures", 0.2)
-    gallery = read_gallery(
-        asked.images, settings, lambda count: progress.within(count / len(asked.images)), left_out=left_out
-    )
+    gallery = read_pictures(asked.images, settings, progress, until=0.2, left_out=left_out)
     done, runner, p50_ms = _scored(asked, gallery, progress)
     limits, promised = limits_of(done)
     progress.enter("packaging", 0.99)
@@ -86,12 +80,10 @@ def _run(
 def _scored(asked: Import, gallery: Gallery, progress: Progress) -> tuple[Scored, Runner, float]:
     """Wrap the graph and score every picture; the last is the median time of one, ms."""
     placed, held_out = gallery.select(PartUse.TRAIN), gallery.select(PartUse.HOLDOUT)
-    sound = [part for part in placed if not part.is_defective]
-    if not sound:
-        raise InputError(
-            f"images: expected sound pictures to place limits on, got none among {len(asked.images)}; "
-            + ("; ".join(gallery.left_out[:3]) or "add some to the training side of the layout")
-        )
+    sound = sound_ones(
+        placed, gallery, wanted="pictures to place limits on", of=len(asked.images),
+        remedy="add some to the training side of the layout",
+    )  # fmt: skip
     progress.enter("wrapping the graph", 0.3)
     wrapped = wrap(
         asked.foreign, gallery.pixels(sound[0]), size_hw=asked.size_hw, prepared=asked.prepared, asked=asked.asked,

@@ -32,7 +32,9 @@ from models.limits.placing import place_limits
 from models.settings import Settings
 from models.training.budget import plan_within
 from models.training.checkpoints import Checkpoints, digest_of
+from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
+from models.training.fit_memory import within_memory
 from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
 from models.training.judging_variants import Candidate, front_fault
@@ -40,6 +42,7 @@ from models.training.naming import with_names
 from models.training.progress import Progress, Watch
 from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
+from models.training.tiling import warn_shrunk
 
 _log = logging.getLogger(__name__)
 _SHIFT_PICTURES: Final = 48
@@ -69,7 +72,6 @@ def run_job(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
     budget_s: float | None = None,
     is_resumable: bool = False,
     learnt: Callable[[Learned], None] | None = None,
@@ -85,7 +87,6 @@ def run_job(
         left_out: what was left out before the job was made; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
         budget_s: how long it may take, s; see `budget` for what is given up first.
         is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
             run of this very training; see `checkpoints`.
@@ -113,7 +114,6 @@ def run_job(
         ),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 
@@ -150,14 +150,17 @@ def _run(
             + ("; ".join(gallery.left_out[:3]) or "all are held out")
         )
     kind = choose_kind(job.detector, parts, notes)
+    check_enough(kind, [part.image for part in parts], gallery.left_out)
     _log.info(
         "training_id=%s detector=%s backbone=%s source=%s", job.training_id, kind, trunk.name, trunk.weights_source
     )
+    warn_shrunk(job, [gallery.size_px(part) for part in parts], notes)
     steps = Checkpoints(
         Path(job.output_dir) if is_resumable else None, _digest_of_training(job, trunk, dataset_digest(parts)), notes
     )
     work = Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
-    front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
+    work = within_memory(work, _looks(work), settings.max_fit_bytes, notes)
+    front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px), tiles=job.tiles)
     fronts = _fronts(work, front, notes)
     if budget_s is not None:
         work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
@@ -274,12 +277,16 @@ def _within_budget(work: Work, fronts: list[_Front], left_s: float, clock: Clock
     started_s = clock.monotonic_s()
     extractor.extract(pictures, len(pictures))
     picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
-    has_looks = work.kind in LEARN_FROM_LABELS
-    looks = len(rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
     judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
-    plan = plan_within(left_s, work.parts, looks=looks, judged=judged, picture_s=picture_s)
+    plan = plan_within(left_s, work.parts, looks=_looks(work), judged=judged, picture_s=picture_s)
     notes += plan.notes
-    return replace(work, parts=plan.parts, has_looks=plan.has_looks)
+    return replace(work, parts=plan.parts, has_looks=work.has_looks and plan.has_looks)
+
+
+def _looks(work: Work) -> int:
+    """How many further looks at pictures there would be."""
+    has_looks = work.kind in LEARN_FROM_LABELS and work.has_looks
+    return len(rows_to_look_at(np.random.default_rng(0), work.parts)) if has_looks else 0
 
 
 def _joiner(work: Work, learned: Learned) -> Joiner:

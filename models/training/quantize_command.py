@@ -5,21 +5,17 @@ Thin: checks the options, opens what they name, prints what came of it. Called b
 """
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 
 from contracts.codec import encode
 from contracts.jobs import PACKAGE_FOLDER
 from contracts.vocabulary import Variant
 from models.clock import SystemClock
-from models.data.labels import read_labels
-from models.data.layouts import read_folder
 from models.errors import InputError
 from models.files import write_whole
 from models.packages.reading import OpenPackage, open_package
-from models.reporting.progress_bar import ProgressBar
 from models.settings import read_settings
+from models.training.asking import bar_shown, pictures_asked
 from models.training.commands import print_report, wanted_variants
 from models.training.quantizing import Quantization, run_quantization
 from models.training.results import REPORT_NAME, check_out
@@ -35,22 +31,15 @@ def quantize(arguments: argparse.Namespace) -> None:
     # Said before the pictures are read.
     package.model(Variant.FP32)
     _check_apart(package, out)
-    check_out(out, (REPORT_NAME,))
+    check_out(out)
     seed = package.manifest.lineage.seed if arguments.seed is None else arguments.seed
-    labels = [] if arguments.labels is None else read_labels(arguments.labels, arguments.images, settings)
-    found = read_folder(arguments.images, arguments.layout, settings, half=arguments.half, seed=seed, labels=labels)
+    found = pictures_asked(arguments, settings, seed)
     asked = Quantization(package, variants, found.images, out, arguments.threads)
-    bar = ProgressBar(clock, sys.stderr, is_silent=arguments.quiet)
-    if sys.stderr.isatty():
-        # The bar says how far it is.
-        logging.getLogger().setLevel(logging.WARNING)
-    try:
+    with bar_shown(clock, is_silent=arguments.quiet) as bar:
         report = run_quantization(
             asked, settings, clock, left_out=found.left_out, watch=bar,
-            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)), beside=(REPORT_NAME,),
+            before_last=lambda told: write_whole(out / REPORT_NAME, encode(told)),
         )  # fmt: skip
-    finally:
-        bar.close()
     print_report(report, out)
 
 

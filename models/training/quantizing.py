@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from contracts.jobs import (
     PACKAGE_FOLDER,
     EvaluationReport,
-    HoldoutVerdict,
     QuantizationStep,
     TrainingImage,
     VariantMeasured,
@@ -28,7 +27,7 @@ from contracts.jobs import (
 from contracts.manifest import FileRole, GoldenSet, Lineage, PackageVariant
 from contracts.vocabulary import PartUse, Variant
 from models.clock import Clock
-from models.data.parts import Gallery, Part, dataset_digest, read_gallery
+from models.data.parts import Gallery, dataset_digest
 from models.errors import InputError, QuantizationError
 from models.graphs.export import shifted
 from models.graphs.half import halved
@@ -37,12 +36,14 @@ from models.measuring.figures import image_auroc
 from models.packages.reading import OpenPackage, score_pictures, verdict_of
 from models.packages.writing import GOLDEN_FILE, REPORT_FILE, described, golden_bytes, write_package
 from models.settings import Settings
-from models.training.finishing import GOLDEN_DEFECTIVE, GOLDEN_TOLERANCE, broken_promises, unchecked
+from models.training.finishing import GOLDEN_TOLERANCE, broken_promises, unchecked
 from models.training.import_package import made_of
 from models.training.judging_variants import Bench, Candidate
+from models.training.pictures import read_pictures, sound_ones, verdicts_on
 from models.training.progress import Progress, Watch
 from models.training.rescue import rescue
 from models.training.results import leave_results
+from models.training.tiling import per_tile
 
 _log = logging.getLogger(__name__)
 _SHIFT_PICTURES: Final = 48
@@ -84,7 +85,6 @@ def run_quantization(
     left_out: Sequence[str] = (),
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
 ) -> EvaluationReport:
     """Leave `package/` and `evaluation.json` in the output folder, in place of earlier ones, whole or not at all.
 
@@ -95,7 +95,6 @@ def run_quantization(
         left_out: what was left out before; goes into the report.
         watch: told how far it is.
         before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the output folder.
 
     Raises:
         InputError: the package has no fp32, there are no training pictures, or none of the variants came about.
@@ -108,7 +107,6 @@ def run_quantization(
         lambda progress, make_room: _run(asked, settings, clock, progress, left_out=left_out, make_room=make_room),
         watch=watch,
         before_last=before_last,
-        beside=beside,
     )
 
 
@@ -126,17 +124,12 @@ def _run(
     # A graph from elsewhere may have nodes without names, and what has none cannot be asked for.
     for number, node in enumerate(exact.graph.node):
         node.name = node.name or f"node_{number}"
-    progress.enter("reading pictures", 0.1)
-    gallery = read_gallery(
-        asked.images, settings, lambda count: progress.within(count / len(asked.images)), left_out=left_out
-    )
+    gallery = read_pictures(asked.images, settings, progress, until=0.1, left_out=left_out)
     parts = gallery.select(PartUse.TRAIN)
-    sound = [part for part in parts if not part.is_defective]
-    if not sound:
-        raise InputError(
-            f"images: expected sound training pictures to calibrate on, got none among {len(asked.images)}; "
-            + ("; ".join(gallery.left_out[:3]) or "give the folder that the package learnt from")
-        )
+    sound = sound_ones(
+        parts, gallery, wanted="training pictures to calibrate on", of=len(asked.images),
+        remedy="give the folder that the package learnt from",
+    )  # fmt: skip
     bench = _bench(asked, gallery)
     progress.enter("measuring fp32", 0.25)
     first = bench.score(Variant.FP32, asked.package.model(Variant.FP32), _counted(progress, bench))
@@ -173,7 +166,7 @@ def _bench(asked: Quantization, gallery: Gallery) -> Bench:
     golden = _golden(asked.package)["images"]
     return Bench(
         gallery=gallery, held_out=gallery.select(PartUse.HOLDOUT), golden=golden,
-        golden_sound=max(1, len(golden) - min(GOLDEN_DEFECTIVE, manifest.lineage.defective_parts)),
+        golden_sound=max(1, len(golden) - min(len(golden) // 2, manifest.lineage.defective_parts)),
         # The tolerance is a stated share of it; scores of learnt pictures, which flatter, would give another one.
         scale=manifest.golden.tolerance / GOLDEN_TOLERANCE, centre=manifest.limits.ok_limit, threads=asked.threads,
     )  # fmt: skip
@@ -264,22 +257,11 @@ def _report(made: _Made, clock: Clock, started_s: float, make_room: Callable[[],
         training_id=manifest.lineage.training_id, product=manifest.product, detector=manifest.detector,
         package_id=package_id, candidate_variant=preferred, is_simulated=manifest.is_simulated,
         train_good=manifest.lineage.sound_parts, train_defective=manifest.lineage.defective_parts,
-        holdout=[_verdict(part, float(score), asked) for part, score in _held_out(bench, chosen)],
-        variants=measured, searched=made.searched, backbone=manifest.lineage.backbone,
+        tiles=manifest.graph.tiles,
+        holdout=verdicts_on(zip(bench.held_out, chosen.held_out.scores, strict=True), manifest.limits),
+        variants=per_tile(measured, manifest.graph.tiles), searched=made.searched, backbone=manifest.lineage.backbone,
         backbone_weights_source=manifest.lineage.backbone_weights_source,
         training_seconds=clock.monotonic_s() - started_s, left_out=gallery.left_out, notes=notes,
-    )  # fmt: skip
-
-
-def _held_out(bench: Bench, chosen: Candidate) -> list[tuple[Part, np.float32]]:
-    return list(zip(bench.held_out, chosen.held_out.scores, strict=True))
-
-
-def _verdict(part: Part, score: float, asked: Quantization) -> HoldoutVerdict:
-    return HoldoutVerdict(
-        sha256=part.image.sha256, group=part.image.group, judgement=part.image.judgement,
-        defect_class=part.image.defect_class, candidate_score=score,
-        candidate_verdict=verdict_of(score, asked.package.manifest.limits),
     )  # fmt: skip
 
 

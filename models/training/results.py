@@ -5,22 +5,30 @@
 nothing of what is learnt. Called by `job`, `importing` and their commands.
 """
 
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from contracts.codec import encode
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport
+from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport, TrainingProgress
 from contracts.manifest import MANIFEST_NAME
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
 from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import Replacement, alone_in, as_unwritable, write_whole
+from models.reporting.page import REPORT_PAGE
 from models.training.progress import Progress, Watch
 
+_log = logging.getLogger(__name__)
 REPORT_NAME: Final = "report.json"
+# All that a run may leave, whichever: pages of an earlier training beside the package of another run would tell of a
+# package that is gone. The first one makes the others count.
+RESULTS: Final = (EVALUATION_NAME, PACKAGE_FOLDER, REPORT_NAME, REPORT_PAGE)
 # Given the progress, and what moves earlier results away: to be called right before the package takes its place.
 Work = Callable[[Progress, Callable[[], None]], EvaluationReport]
 
@@ -33,7 +41,6 @@ def leave_results(
     *,
     watch: Watch | None = None,
     before_last: Callable[[EvaluationReport], None] | None = None,
-    beside: Sequence[str] = (),
 ) -> EvaluationReport:
     """Do the work, which leaves `package/` in the folder, and put `evaluation.json` beside it.
 
@@ -43,20 +50,21 @@ def leave_results(
         clock: the time.
         work: makes the package.
         watch: told how far it is.
-        before_last: called with the report once the package is whole, before `evaluation.json` says so.
-        beside: names of the files that `before_last` writes into the folder.
+        before_last: called with the report once the package is whole, before `evaluation.json` says so; writes none
+            but `RESULTS` into the folder.
 
     Raises:
-        InputError: the work cannot be done with what it was given, or another run writes into the folder; nothing
-            half-written is left.
+        InputError: the work cannot be done with what it was given, another run writes into the folder, or somebody
+            else's files stand there; nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
-    results = Replacement(folder, (EVALUATION_NAME, PACKAGE_FOLDER, *beside))
+    results = Replacement(folder, RESULTS)
     with ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(alone_in(folder))
             results.recover()
+            _check_ours(folder)
         except OSError as error:
             raise as_unwritable(error, folder) or error from error
         progress = Progress(folder, training_id, clock, watch)
@@ -67,7 +75,11 @@ def leave_results(
             write_whole(folder / EVALUATION_NAME, encode(report))
         except BaseException as error:
             shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
-            results.undo()
+            try:
+                results.undo()
+            except OSError as stuck:
+                # They lie aside, whole, and what failed first is what a person must mend.
+                _log.warning("training_id=%s earlier_results=aside path=%s error=%s", training_id, folder, stuck)
             refusal = as_unwritable(error, folder)
             if was_asked_to_stop(error):
                 progress.finish(TrainingState.CANCELLED, "asked to stop")
@@ -82,21 +94,42 @@ def leave_results(
     return report
 
 
-def check_out(out: Path, names: Sequence[str]) -> None:
+def check_out(out: Path) -> None:
     """Make the folder of results, and refuse one with files of these names that no run of ours left there.
+
+    `leave_results` does the same, after minutes of work or for those who do not ask before.
 
     Raises:
         InputError: it cannot be made, or holds what would be replaced.
     """
-    package = out / PACKAGE_FOLDER
     try:
         out.mkdir(parents=True, exist_ok=True)
-        is_ours = (out / PROGRESS_NAME).is_file() or (package / MANIFEST_NAME).is_file()
-        strangers = [] if is_ours else [name for name in (EVALUATION_NAME, *names) if (out / name).exists()]
-        if package.exists() and not (package / MANIFEST_NAME).is_file():
-            strangers.append(PACKAGE_FOLDER)
+        _check_ours(out)
     except OSError as error:
         raise InputError(f"--out: {out} cannot be made a folder ({error.strerror}); give another one") from error
+
+
+def _check_ours(folder: Path) -> None:
+    """What a run replaces must be what a run left: its progress or its package tells."""
+    package = folder / PACKAGE_FOLDER
+    has_package = (package / MANIFEST_NAME).is_file()
+    strangers = [PACKAGE_FOLDER] if package.exists() and not has_package else []
+    if (progress := folder / PROGRESS_NAME).exists():
+        if not _is_progress(progress):
+            strangers.append(PROGRESS_NAME)
+    elif not has_package:
+        strangers += [name for name in RESULTS if name != PACKAGE_FOLDER and (folder / name).exists()]
     if strangers:
-        told = ", ".join(strangers)
-        raise InputError(f"--out: {out} holds {told}, which no training or import left there; give another folder")
+        raise InputError(
+            f"output folder {folder} holds {', '.join(strangers)}, which no training or import left there; give "
+            "another folder, or move that away"
+        )
+
+
+def _is_progress(path: Path) -> bool:
+    """Whether a file is the progress of a run, of whatever version."""
+    try:
+        TrainingProgress.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return False
+    return True

@@ -6,7 +6,7 @@ One small training of each kind is run once a worker and shared; tests that need
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,25 @@ def write_parts(
                 source=LabelSource.AUDIT,
             )
         )
+    return images
+
+
+def write_pictures(
+    folder: Path, pictures: Sequence[NDArray[np.uint8]], *, use: PartUse, defect_class: str | None = None
+) -> list[TrainingImage]:
+    """Given pictures on disk with their judgement, each a part of its own, named after what it shows."""
+    images = []
+    for picture in pictures:
+        content = cv2.imencode(".png", picture)[1].tobytes()
+        digest = hashlib.sha256(content).hexdigest()
+        path = folder / f"{digest[:16]}.png"
+        path.write_bytes(content)
+        images.append(
+            TrainingImage(
+                path=str(path), sha256=digest, judgement=Judgement.DEFECTIVE if defect_class else Judgement.GOOD,
+                defect_class=defect_class, group=path.stem, use=use, source=LabelSource.AUDIT,
+            )
+        )  # fmt: skip
     return images
 
 

@@ -148,6 +148,32 @@ def test_other_pictures_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not any("taken from the run before" in note for note in notes)
 
 
+@pytest.mark.parametrize("more", [[], ["--fit-budget-ms", "10000"]])
+def test_steps_kept_by_a_stopped_training_go_once_it_is_done_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
+    images, out = _images(tmp_path / "set"), tmp_path / "out"
+    _stopped_while_fitting(monkeypatch, images, out)
+    with monkeypatch.context() as context:
+        context.setattr(MemoryBank, "fit", _cancel)
+        assert _train(images, out) == 143
+    assert (out / RESUME_FOLDER).exists(), "a stop needs them still"
+    assert _train(images, out, *more) == 0
+    assert not (out / RESUME_FOLDER).exists()
+
+
+def test_a_folder_of_somebody_else_stays_when_a_training_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
+    mine = tmp_path / "out" / RESUME_FOLDER / "notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert _train(_images(tmp_path / "set"), tmp_path / "out") == 0
+    assert mine.read_text() == "mine"
+
+
 def test_without_the_option_a_stop_leaves_no_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTLINE_OFFLINE", "1")
     images, out = _images(tmp_path / "set"), tmp_path / "out"

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders as people really have them: what is odd is left out by name, the rest becomes judged pictures."""
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -145,4 +148,68 @@ def test_nothing_usable_says_why(tmp_path: Path) -> None:
 def test_no_folder_of_sound_parts_is_said_with_what_to_do(tmp_path: Path) -> None:
     draw(tmp_path / "scratch/a.png")
     with pytest.raises(InputError, match=r"expects a folder `good` .*--labels"):
+        read_folder(tmp_path, "folder", SETTINGS)
+
+
+def shut(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Nobody may list these folders or see what lies in them; a test that runs as root sees nothing of permissions."""
+
+    def barred(act: Callable[..., Any]) -> Callable[..., Any]:
+        def look(path: Any = ".", *given: Any, **named: Any) -> Any:
+            if isinstance(path, (str, Path)):
+                is_inside = any(Path(path).is_relative_to(each) and Path(path) != each for each in folders)
+                if is_inside or (act is not os.stat and Path(path) in folders):
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return act(path, *given, **named)
+
+        return look
+
+    for name in ("listdir", "scandir", "stat"):
+        monkeypatch.setattr(os, name, barred(getattr(os, name)))
+
+
+@pytest.mark.parametrize(
+    ("layout", "open_one", "shut_one"),
+    [
+        ("folder", "good", "scratch"),
+        ("folder", "good", "good/deeper"),
+        ("mvtec", "train/good", "train/scratch"),
+        ("mvtec", "train/good", "test/scratch"),
+        ("mvtec", "train/good", "ground_truth/scratch"),
+        ("magnetic-tile", "MT_Free/Imgs", "MT_Blowhole"),
+        ("magnetic-tile", "MT_Free/Imgs", "MT_Blowhole/Imgs"),
+    ],
+)
+def test_a_folder_that_may_not_be_looked_into_is_left_out_by_name_and_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, open_one: str, shut_one: str
+) -> None:
+    draw(tmp_path / open_one / "exp1_num_1.png")
+    (tmp_path / open_one / "exp1_num_1.png").rename(tmp_path / open_one / "exp1_num_1.jpg")
+    draw(tmp_path / shut_one / "Imgs/exp1_num_9000.jpg")
+    draw(tmp_path / shut_one / "exp1_num_9000.jpg")
+    shut(monkeypatch, tmp_path / shut_one)
+    found = read_folder(tmp_path, layout, SETTINGS)
+    assert [Path(image.path).parent for image in found.images] == [tmp_path / open_one]
+    (line,) = (line for line in found.left_out if "cannot be looked into" in line)
+    assert f"{shut_one}: a folder that cannot be looked into (Permission denied); allow it" in line
+
+
+def test_labels_that_may_not_be_looked_at_refuse_bsdata_whose_defective_parts_would_pass_as_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(4):
+        draw(tmp_path / f"data/x_{day}_a_b.png", day)
+    (tmp_path / "labels").mkdir()
+    shut(monkeypatch, tmp_path / "labels")
+    with pytest.raises(InputError, match=r"labels/.*cannot be read \(Permission denied\)"):
+        read_folder(tmp_path, "bsdata", SETTINGS)
+
+
+def test_sound_parts_that_may_not_be_looked_at_are_named_where_they_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "good/a.png")
+    draw(tmp_path / "scratch/a.png")
+    shut(monkeypatch, tmp_path / "good")
+    with pytest.raises(InputError, match=r"expects a folder `good` in .*good: a folder that cannot be looked into"):
         read_folder(tmp_path, "folder", SETTINGS)

@@ -117,6 +117,16 @@ def test_parts_of_one_group_share_a_fold_in_the_bank() -> None:
     assert (fitted.cross_fitted_scores > 2 * own).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_sound_pictures_of_one_part_alone_are_split_and_that_is_said_once(kind: DetectorKind) -> None:
+    training = make_training(20, 12, shift=6.0)
+    groups = [name if bad else "one" for name, bad in zip(training.groups, training.is_defective, strict=True)]
+    training = replace(training, groups=groups)
+    fitted = make_detector(kind).fit(training, seed=1, check=lambda _share: None)
+    assert np.isfinite(fitted.cross_fitted_scores).all()
+    assert sum("all sound parts share one group" in note for note in fitted.notes) == 1
+
+
 def test_head_learns_from_image_labels_what_the_bank_cannot_see() -> None:
     subtle = 1.6
     training = make_training(150, 40, shift=subtle)

@@ -63,6 +63,21 @@ def test_a_file_of_somebody_else_is_not_written_over(
     assert {path.name for path in tmp_path.glob("graph.*")} == {name}
 
 
+@pytest.mark.parametrize("out", ["package/graph.onnx", "package/new/graph.onnx", "other/graph.onnx", "link/graph.onnx"])
+def test_a_package_is_no_place_for_an_export(
+    out: str, package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_package(tmp_path / "other", {Variant.FP32: brightness_graph()})
+    (tmp_path / "link").symlink_to(package)
+    before = sorted(tmp_path.rglob("*"))
+    assert export(package, tmp_path / out) == 2
+    assert "lies in the package" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/manifest.json").write_text('{"name": "a page of the web"}')
+    assert export(package, tmp_path / "page/graph.onnx") == 0, "not every manifest is one of a package"
+
+
 def test_an_export_that_was_changed_since_is_not_written_over(package: Path, tmp_path: Path) -> None:
     out = tmp_path / "graph.onnx"
     assert export(package, out) == 0

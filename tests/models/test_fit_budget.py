@@ -6,8 +6,10 @@ Milliseconds are told by the tests (so many for each px of the model's side), so
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage, TrainingJob
+from contracts.tiles import Tiles
 from contracts.vocabulary import PartUse, Variant
 from models.__main__ import main
 from models.clock import SystemClock
@@ -31,6 +34,7 @@ from models.packages.reading import open_package
 from models.settings import Settings
 from models.training import fit_budget
 from models.training.fit_budget import Candidate, Measure, in_order, run_within
+from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
 
@@ -192,7 +196,41 @@ def test_time_that_is_up_ends_the_trainings_and_is_told(
 ) -> None:
     report = fit(make_job(tmp_path, images, size_px=80), settings, within_ms=8.5, budget_s=0.01)
     assert "taken: the best of 1" in told(report, "compact at 80 px")
-    assert "s of the time are left" in told(report, "compact at 64 px")
+    assert ": 0 s of the time are left, a training took up to " in told(report, "compact at 64 px")
+
+
+def test_a_tie_is_no_better_and_the_one_trained_first_stays(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_budget, "separation", lambda _scores, _is_defective: 0.75)
+    report = fit(make_job(tmp_path, images, size_px=80), settings, within_ms=8.5)
+    assert "0.750; taken: the best of 2" in told(report, "compact at 80 px")
+    line = told(report, "compact at 64 px")
+    assert line.endswith("0.750; left: separates as well as the one taken, which was trained before")
+
+
+def test_the_report_counts_the_seconds_of_the_whole_search(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_one: list[float] = []
+    one = run_job
+
+    def watched(*given: Any, **named: Any) -> EvaluationReport:
+        report = one(*given, **named)
+        of_one.append(report.training_seconds)
+        return report
+
+    monkeypatch.setattr(fit_budget, "run_job", watched)
+    before_last: list[float] = []
+    began_s = time.monotonic()
+    report = run_within(
+        make_job(tmp_path, images, size_px=80), settings, SystemClock(), within_ms=8.5, measure=by_size,
+        before_last=lambda _job, told: before_last.append(told.training_seconds),
+    )  # fmt: skip
+    assert len(of_one) == 2
+    assert sum(of_one) < report.training_seconds < time.monotonic() - began_s
+    kept = json.loads((tmp_path / "out" / EVALUATION_NAME).read_text())
+    assert before_last == [kept["training_seconds"]] == [report.training_seconds]
 
 
 def test_stop_amid_a_training_leaves_the_folder_as_it_was(
@@ -232,7 +270,7 @@ def test_measured_time_is_that_of_one_picture_of_the_models_size(settings: Setti
     trunk = resolve(settings, "compact", None, [])
     found = []
     for size_px in (64, 256):
-        bank = fit_budget._stand_in(128, size_px // 8)
+        bank = fit_budget._stand_in(128, size_px // 8, Tiles())
         graph = build_graph(build_front(trunk, size_px=size_px, grid=size_px // 8), bank, channels=128)
         found.append(time_session(graph, size_px, 1, SystemClock()).fastest_ms)
     assert 0 < found[0] < found[1] / 3

@@ -121,10 +121,10 @@ def test_what_is_learnt_measured_and_shown_of_a_mask_are_the_same_pixels(high: i
         # What a lossy format leaves around an edge.
         ringed[8:40, 8:40] = np.maximum(ringed[8:40, 8:40], 60)
     picture = np.zeros((64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(mask_on_grid(ringed, 16), mask_on_grid(clean, 16))
+    np.testing.assert_array_equal(mask_on_grid(ringed, 16, 16), mask_on_grid(clean, 16, 16))
     np.testing.assert_array_equal(regions_of(ringed), regions_of(clean))
     np.testing.assert_array_equal(outlined(picture, ringed), outlined(picture, clean))
-    assert mask_on_grid(clean, 16).sum() == 16
+    assert mask_on_grid(clean, 16, 16).sum() == 16
 
 
 def test_heatmap_is_brought_to_the_mask_by_pixel_centres() -> None:
@@ -159,7 +159,7 @@ def test_values_and_sizes_that_do_not_fit_are_refused() -> None:
 
 def test_values_keep_their_order_from_far_below_to_far_above() -> None:
     values: NDArray[np.float32] = np.array([-1e30, -5, -1e-3, -1e-30, 0, 1e-30, 1e-3, 5, 1e30], np.float32)
-    assert (np.diff(PixelTally(0)._keys(values)) > 0).all()
+    assert (np.diff(PixelTally(0).classes_of(values)) > 0).all()
 
 
 def test_memory_does_not_grow_with_the_number_of_masks() -> None:

@@ -2,6 +2,7 @@
 """`sightline-models quantize`: further variants by the rules of a training, in a new package, whole or not at all."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,32 @@ def test_earlier_results_stay_when_nothing_comes_about(
     assert run() == 2
     assert _bytes_of(tmp_path / "out/package") == before
     assert {"evaluation.json", "report.json"} <= _left(tmp_path / "out")
+
+
+def test_the_page_of_an_earlier_training_goes_with_its_package_and_stays_when_nothing_comes_about(
+    learnt: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(learnt / "out", out)
+    before = {name: (out / name).read_bytes() for name in ("report.html", "report.json", "evaluation.json")}
+    with monkeypatch.context() as patched:
+        spoil(patched, all_of_them=True)
+        assert run() == 2
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert run("--variants", "fp16") == 0
+    assert _left(out) == {"package", "evaluation.json", "report.json", "progress.json"}
+    assert (
+        decode(EvaluationReport, (out / "report.json").read_bytes()).package_id
+        == open_package(out / "package").package_id
+    )
+
+
+def test_somebody_elses_page_is_refused_and_stays(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.html").write_text("mine")
+    assert run("--variants", "fp16") == 2
+    assert "holds report.html, which no training or import left there" in capsys.readouterr().err
+    assert (tmp_path / "out/report.html").read_text() == "mine"
 
 
 def test_a_refused_form_is_left_out_of_a_package_with_the_others(

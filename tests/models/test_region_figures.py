@@ -2,6 +2,7 @@
 """AU-PRO by region agrees with the tally's, and a loss counts only beyond the luck of the parts."""
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -21,16 +22,16 @@ from models.training.judging_variants import Bench, Candidate
 SIDE_PX, CELLS = 64, 16
 
 
-def _held_out(folder: Path, sound: int, defective: int, *, has_masks: bool = True) -> Gallery:
+def _held_out(folder: Path, sound: int, defective: int, *, has_masks: bool = True, side_px: int = SIDE_PX) -> Gallery:
     """Grey plates; the defective ones with two marked regions of different size."""
     rng = np.random.default_rng(0)
     images = []
     for row in range(sound + defective):
         is_defective = row >= sound
         path, mask_path = folder / f"{row}.png", folder / f"{row}_mask.png"
-        cv2.imwrite(str(path), rng.integers(90, 110, (SIDE_PX, SIDE_PX, 3)).astype(np.uint8))
+        cv2.imwrite(str(path), rng.integers(90, 110, (side_px, side_px, 3)).astype(np.uint8))
         if is_defective:
-            mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
+            mask = np.zeros((side_px, side_px), np.uint8)
             mask[8:24, 8:24] = mask[44:52, 40:60] = 255
             cv2.imwrite(str(mask_path), mask)
         images.append(
@@ -69,7 +70,50 @@ def test_the_mean_area_of_the_regions_is_au_pro(tmp_path: Path) -> None:
     assert told.au_pro is not None
     assert 0.3 < told.au_pro < 0.99
     assert len(told.areas) == 12
-    assert told.au_pro == pytest.approx(tally.au_pro(), abs=0.002)
+    assert told.au_pro == pytest.approx(tally.au_pro(), abs=1e-12), "training and evaluate tell the same figure"
+
+
+def test_a_region_has_the_area_that_a_tally_of_it_alone_gives(tmp_path: Path) -> None:
+    gallery = _held_out(tmp_path, 3, 2)
+    parts = gallery.select(PartUse.HOLDOUT)
+    heatmaps = _heatmaps(gallery, parts, 1.5, np.random.default_rng(1))
+    # Coarse values, so that sound and defective pixels share their classes.
+    heatmaps = [np.round(each, 0) for each in heatmaps]
+    told = region_areas(heatmaps, parts, gallery, Places.among(parts, gallery), 1.0)
+    assert told is not None
+    alone = []
+    for mine, part in enumerate(parts):
+        mask = read_mask(part, gallery)
+        for number in range(1, 3) if mask is not None else ():
+            tally = PixelTally(1.0)
+            for other, (rest, heatmap) in enumerate(zip(parts, heatmaps, strict=True)):
+                marks = read_mask(rest, gallery)
+                sized = brought_to(heatmap, SIDE_PX, SIDE_PX)
+                labels = np.zeros((SIDE_PX, SIDE_PX), np.int32) if marks is None else regions_of(marks)
+                tally.add(sized[labels == 0][None])
+                if other == mine:
+                    inside = sized[labels == number][None]
+                    tally.add(inside, np.ones(inside.shape, np.int32))
+            alone.append(tally.au_pro())
+    np.testing.assert_allclose(told.areas, np.array(alone, np.float64), atol=1e-12)
+
+
+def test_memory_grows_with_the_defects_and_not_with_the_size_of_their_pictures(tmp_path: Path) -> None:
+    gallery = _held_out(tmp_path, 1, 12, side_px=512)
+    parts = gallery.select(PartUse.HOLDOUT)
+    heatmaps = _heatmaps(gallery, parts, 2.0, np.random.default_rng(1))
+    peaks = []
+    for count in (2, 12):
+        rows = [row for row, part in enumerate(parts) if part.is_defective][:count]
+        places = Places([row for row, part in enumerate(parts) if not part.is_defective], rows)
+        tracemalloc.start()
+        told = region_areas(heatmaps, parts, gallery, places, 1.0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert told is not None
+        assert len(told.areas) == 2 * count
+    # The labels of ten further masks of 512 px a side would be 10 MB.
+    assert peaks[1] - peaks[0] < 1_000_000
 
 
 def test_a_heatmap_that_points_elsewhere_is_a_loss_and_one_alike_is_none(tmp_path: Path) -> None:

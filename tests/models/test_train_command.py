@@ -16,10 +16,14 @@ import pytest
 from PIL import Image
 
 from contracts.jobs import EVALUATION_NAME, MOST_THREADS
+from contracts.vocabulary import PartUse
 from models.__main__ import _MOST_THREADS, main
-from models.errors import CancelledError
+from models.clock import SystemClock
+from models.errors import CancelledError, InputError
 from models.files import alone_in, write_whole
-from tests.models.conftest import draw_part
+from models.settings import Settings
+from models.training.job import run_job
+from tests.models.conftest import draw_part, make_job, write_parts
 
 PRODUCT = ["--product", "plate", "--size", "96", "--threads", "1", "--backbone", "compact"]
 
@@ -86,7 +90,8 @@ def test_labels_overrule_and_missing_ones_are_named(images: Path, tmp_path: Path
         (["--product", "Plate 7"], "--product: expected small letters, digits, - and _, at most 63, got 'Plate 7'"),
         (["--budget-minutes", "-1"], "--budget-minutes: expected more than 0, got -1.0"),
         (["--weights", "/nowhere/w.onnx"], "/nowhere/w.onnx"),
-        (["--size", "1"], "--size: Input should be greater than or equal to 64, got 1"),
+        (["--size", "1"], "--size: expected 64 … 2048 px a side, got 1"),
+        (["--size", "4096"], "--size: expected 64 … 2048 px a side, got 4096"),
         (["--detector", "best"], "--detector: expected auto, memory-bank, mixed or classifier, got 'best'"),
     ],
 )
@@ -141,7 +146,7 @@ def test_a_second_training_replaces_the_first_whole(images: Path, tmp_path: Path
         assert second[name] != first[name]
 
 
-@pytest.mark.parametrize("name", ["package/notes.txt", "report.html", "evaluation.json"])
+@pytest.mark.parametrize("name", ["package/notes.txt", "report.html", "evaluation.json", "progress.json"])
 def test_files_that_no_training_left_are_not_replaced(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -170,6 +175,30 @@ def test_a_teacher_that_is_no_onnx_is_refused_in_words(tmp_path: Path, capsys: p
     teacher.write_text("no graph")
     assert main(["--quiet", "distil", "--teacher", str(teacher), "--out", str(tmp_path / "x.safetensors")]) == 2
     assert "cannot be opened as ONNX" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--fit-budget-ms", "100"]])
+def test_too_few_pictures_are_told_before_any_is_opened_or_a_trunk_measured(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("it was begun")
+
+    for name in ("run_job", "run_within"):
+        monkeypatch.setattr(f"models.training.commands.{name}", refuse)
+    for path in sorted((images / "train/good").iterdir())[:11]:
+        path.unlink()
+    assert train(images, tmp_path / "out", *more) == 2
+    assert "sound training parts: expected at least 10, got 3; add 7 more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["-1", "0", "nan", "inf"])
+def test_no_time_or_one_without_an_end_to_distil_in_is_refused(
+    minutes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--teacher", str(tmp_path / "teacher.onnx"), "--out", str(tmp_path / "x.safetensors")]
+    assert main(["--quiet", "distil", *asked, "--minutes", minutes]) == 2
+    assert "--minutes: expected more than 0, got" in capsys.readouterr().err
 
 
 def test_two_trainings_do_not_write_into_one_folder(
@@ -289,3 +318,33 @@ def test_resume_and_several_trainings_are_refused_together(
     assert train(images, tmp_path / "out", "--resume", "--fit-budget-ms", "50") == 2
     assert "--fit-budget-ms makes several" in capsys.readouterr().err
     assert not (tmp_path / "out" / "package").exists()
+
+
+def test_a_package_that_cannot_be_moved_away_costs_nothing_of_the_earlier_training(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, act = tmp_path / "out", os.replace
+    assert train(images, out) == 0
+    before = _contents(out)
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source) == out / "package":
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
+        act(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert train(images, out, "--seed", "3") == 2
+    assert f"{out}/package: cannot be replaced (Operation not permitted); allow it" in capsys.readouterr().err
+    assert _contents(out) == before
+
+
+def test_a_job_replaces_nothing_that_no_training_left(tmp_path: Path, settings: Settings) -> None:
+    pictures = write_parts(tmp_path, np.random.default_rng(0), 12, is_defective=False, use=PartUse.TRAIN)
+    job = make_job(tmp_path, pictures)
+    mine = Path(job.output_dir) / "package/notes.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match="holds package, which no training or import left there"):
+        run_job(job, settings, SystemClock())
+    assert mine.read_text() == "mine"
+    assert [each.name for each in mine.parent.parent.iterdir()] == ["package"]

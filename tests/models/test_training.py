@@ -185,23 +185,6 @@ def test_altered_picture_is_not_the_judged_one(tmp_path: Path, settings: Setting
         read_picture(Path(image.path), settings, sha256="0" * 64)
 
 
-@pytest.mark.parametrize(
-    ("good", "defective", "message"),
-    [(3, 0, "expected at least 10, got 3"), (0, 12, "expected at least 10, got 0")],
-)
-def test_too_few_pictures_fail_with_a_clear_message(
-    tmp_path: Path, settings: Settings, good: int, defective: int, message: str
-) -> None:
-    job = make_job(tmp_path, parts(tmp_path, good, defective))
-    with pytest.raises(InputError, match=message):
-        run_job(job, settings, SystemClock())
-    told = progress_of(job)
-    assert told.state is TrainingState.FAILED
-    assert told.error is not None
-    assert message in told.error
-    assert not (Path(job.output_dir) / "package").exists()
-
-
 def test_group_on_both_sides_of_the_split_is_refused(tmp_path: Path, settings: Settings) -> None:
     images = parts(tmp_path, 12)
     images.append(images[0].model_copy(update={"use": PartUse.HOLDOUT}))

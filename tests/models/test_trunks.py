@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights: where they come from, and that the ONNX form of a trunk equals the torch one."""
 
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from models.data.procedural import draw_pictures
 from models.errors import InputError
 from models.graphs.backbones import IMAGENET_MEAN, IMAGENET_STD, MODULES, MobileNetV2
 from models.graphs.features import FeatureExtractor, build_front, open_session, stage_channels
-from models.graphs.trunks import Trunk, fragment_of, load_trunk, resolve
+from models.graphs.trunks import Trunk, at_hand, fragment_of, load_trunk, resolve
 from models.graphs.writer import FLOAT, GraphWriter
 from models.settings import Settings, read_settings
 
@@ -104,6 +105,36 @@ def test_auto_passes_over_a_resnet_and_by_name_it_is_found(tmp_path: Path) -> No
     settings = Settings(weights_dir=tmp_path, cache_dir=tmp_path / "cache", is_offline=True)
     assert resolve(settings, "auto", None, []).name == "compact"
     assert resolve(settings, "resnet18", None, []).weights_source == "weights folder, resnet18-f37072fd.pth"
+
+
+def _is_found(folder: Path, name: str, backbone: str) -> bool:
+    """Whether a file of this name is taken for the backbone: the digits below are read, and are none."""
+    folder.mkdir()
+    (folder / name).write_bytes(b"rubbish")
+    settings = Settings(weights_dir=folder, cache_dir=folder / "cache", is_offline=True)
+    for weights_path in (None, str(folder / name)):
+        with pytest.raises(InputError, match=f"weights {re.escape(name)}: not "):
+            resolve(settings, backbone if weights_path is None else "auto", weights_path, [])
+    return backbone in at_hand(settings)
+
+
+def test_files_that_the_docs_name_are_found_in_the_folder_and_by_their_name(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    named = set(re.findall(r"`([a-z0-9_]+(?:-[0-9a-f]{8})?\.(?:pth|pt|safetensors|onnx))`", text))
+    assert {"resnet18-f37072fd.pth", "resnet50-0676ba61.pth", "resnet50v2.onnx"} <= named
+    for name in named:
+        backbone = re.split(r"[-.]", name)[0]
+        assert _is_found(tmp_path / name, name, backbone), name
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "squeezenet1_1", "resnet18", "resnet50", "resnet50v2"])
+def test_the_file_that_a_refusal_asks_for_is_the_one_that_is_found(
+    backbone: str, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(InputError) as refused:
+        resolve(settings, backbone, None, [])
+    (name,) = re.findall(r"put (\S+) into the folder named by SIGHTLINE_WEIGHTS_DIR", str(refused.value))
+    assert _is_found(tmp_path / "weights", name, backbone)
 
 
 def test_pre_activation_resnet_comes_as_onnx_only_and_says_so(settings: Settings) -> None:

@@ -89,8 +89,9 @@ def _measured(pictures: list[Shown], features: NDArray[np.float16], stages: tupl
     cells = pooled(features)
     turned = direction(cells, stages)
     _, near = NearestCells.fit(turned, fold_of, np.random.default_rng(0), MemoryBankSettings(), lambda _share: None)
-    located = {"nearest": near, "white": WhiteCells.fit(turned, fold_of)[1]}
-    located["white-with-length"] = WhiteCells.fit(cells, fold_of)[1]
+    located = {"nearest": near, "white": WhiteCells.fit(features, stages, fold_of)[1]}
+    # As coarse as the nearest cells, which the detector was before.
+    located["white-coarse"] = WhiteCells.fit(cells, stages, fold_of)[1]
     values = {
         name: top_mean(PlaceScale.fit(each[is_training]).apply(each), TOP_CELLS) for name, each in located.items()
     }

@@ -59,6 +59,22 @@ def write_pooled(writer: GraphWriter, features: str) -> str:
     return writer.op("AveragePool", [features], kernel_shape=[POOL, POOL], strides=[POOL, POOL])
 
 
+def spread(maps: Floats) -> Floats:
+    """Each cell's value on the grid cells it stands for: [n, h, w] → [n, 2 h, 2 w]."""
+    return np.repeat(np.repeat(maps, POOL, axis=1), POOL, axis=2)
+
+
+def write_spread(writer: GraphWriter, maps: str, shape: tuple[int, int]) -> str:
+    """The same in the graph; `shape` is the grid's."""
+    height, width = shape
+    planes = writer.op("Reshape", [maps, writer.constant([-1, 1, height // POOL, width // POOL])])
+    large = writer.op(
+        "Resize", [planes, "", writer.constant(np.array([1, 1, POOL, POOL], np.float32))],
+        mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    )  # fmt: skip
+    return writer.op("Reshape", [large, writer.constant([-1, height, width])])
+
+
 def write_direction(writer: GraphWriter, cells: str, stages: tuple[int, ...]) -> str:
     """The same in the graph."""
     rows = writer.op("Reshape", [cells, writer.constant([0, 0, -1])])

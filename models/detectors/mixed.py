@@ -65,9 +65,8 @@ class Mixed:
 
     @property
     def map_shape(self) -> tuple[int, int]:
-        """Rows and columns of the maps: the head's grid, twice the bank's."""
-        height, width = self._bank.map_shape
-        return 2 * height, 2 * width
+        """Rows and columns of the maps: the grid's."""
+        return self._bank.map_shape
 
     def fit(self, training: TrainingSet, *, seed: int, check: Check) -> Fitted:
         """Bank first, then the head on folds, then how much it counts, then the head on everything."""
@@ -135,8 +134,6 @@ class Mixed:
     def score(self, features: Features) -> tuple[Floats, Floats]:
         """Scores [n] and maps [n, g, g]."""
         scores, maps = self._bank.score(features)
-        factor = features.shape[2] // maps.shape[1]
-        maps = np.repeat(np.repeat(maps, factor, axis=1), factor, axis=2)
         if self._summary is not None:
             logits = self._summary.logits(features)
             scores = scores + np.float32(self.summary_weight) * self._summary_scale.evidence(logits)
@@ -151,13 +148,7 @@ class Mixed:
         """Bank and head side by side on the same features."""
         score, maps = self._bank.write(writer, features)
         writer.scope = "mixed/"
-        (height, width), (grid_h, grid_w) = self._bank.map_shape, self.map_shape
-        planes = writer.op("Reshape", [maps, writer.constant([-1, 1, height, width])])
-        large = writer.op(
-            "Resize", [planes, "", writer.constant(np.array([1, 1, 2, 2], np.float32))],
-            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
-        maps = writer.op("Reshape", [large, writer.constant([-1, grid_h, grid_w])])
+        grid_h, grid_w = self.map_shape
         if self._summary is not None:
             said = write_summary(writer, self._summary, features)
             score = writer.op("Add", [score, self._summary_scale.write(writer, said, self.summary_weight)])

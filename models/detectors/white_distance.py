@@ -6,6 +6,7 @@ give one to each. Of the part, over mean and spread of each channel (Rippel et a
 Data, 2021): it sees what is weak everywhere and strong nowhere. Called by `memory_bank` only.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats
-from models.detectors.cells import at_once
-from models.detectors.whitening import Whitening
+from models.detectors.cells import at_once, direction, write_direction
+from models.detectors.whitening import FoldMoments, Whitening
 from models.graphs.writer import GraphWriter
 
 _CHUNK: Final = 32
@@ -24,37 +25,55 @@ _RIDGE: Final = 0.1
 
 @dataclass(frozen=True)
 class WhiteCells:
-    """Length of each cell's white residual."""
+    """Length of each grid cell's white residual, of the direction of its features in each of the trunk's stages."""
 
+    stages: tuple[int, ...]
     whitening: Whitening
 
     @classmethod
-    def fit(cls, cells: Features, fold_of: NDArray[np.int64]) -> "tuple[WhiteCells, Floats]":
-        """From cells [n, d, h, w] and each row's fold, −1 for a row not to learn from.
+    def fit(
+        cls, features: Features, stages: tuple[int, ...], fold_of: NDArray[np.int64]
+    ) -> "tuple[WhiteCells, Floats]":
+        """From features [n, d, h, w] and each row's fold, −1 for a row not to learn from.
 
         Returns the finished measure and each row's distances [n, h, w] by one that had not seen its fold.
         """
-        finished = cls(Whitening.fit(cells[fold_of >= 0]))
-        distances = np.empty((len(cells), *cells.shape[2:]), np.float32)
-        distances[fold_of < 0] = finished.distances(cells[fold_of < 0])
-        for fold in range(int(fold_of.max()) + 1):
-            seen = (fold_of >= 0) & (fold_of != fold)
-            distances[fold_of == fold] = cls(Whitening.fit(cells[seen])).distances(cells[fold_of == fold])
+        rows = np.flatnonzero(fold_of >= 0)
+        step = at_once(features, _CHUNK)
+
+        def blocks() -> Iterator[tuple[NDArray[np.int64], Floats]]:
+            # Turned a few at a time: the directions of all would take the features' memory once more.
+            for start in range(0, len(rows), step):
+                some = rows[start : start + step]
+                yield fold_of[some], direction(features[some], stages).astype(np.float32)
+
+        moments = FoldMoments.of(blocks, int(fold_of.max()) + 1)
+        finished = cls(stages, moments.without(None))
+        distances = np.empty((len(features), *features.shape[2:]), np.float32)
+        for fold in range(-1, int(fold_of.max()) + 1):
+            measure = finished if fold < 0 else cls(stages, moments.without(fold))
+            measure.measure(features, np.flatnonzero(fold_of == fold), distances)
         return finished, distances
 
-    def distances(self, cells: Features) -> Floats:
+    def distances(self, features: Features) -> Floats:
         """[n, d, h, w] → [n, h, w]."""
-        found = np.empty((len(cells), *cells.shape[2:]), np.float32)
-        step = at_once(cells, _CHUNK)
-        for start in range(0, len(cells), step):
-            white = self.whitening.apply(cells[start : start + step])
-            found[start : start + step] = np.sqrt((white * white).sum(1))
+        found = np.empty((len(features), *features.shape[2:]), np.float32)
+        self.measure(features, np.arange(len(features)), found)
         return found
 
-    def write(self, writer: GraphWriter, cells: str) -> str:
+    def measure(self, features: Features, rows: NDArray[np.int64], found: Floats) -> None:
+        """Distances of some rows, filled into `found` [n, h, w]."""
+        step = at_once(features, _CHUNK)
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            white = self.whitening.apply(direction(features[some], self.stages))
+            found[some] = np.sqrt((white * white).sum(1))
+
+    def write(self, writer: GraphWriter, features: str) -> str:
         """The same in the graph."""
         channels, height, width = self.whitening.place_mean.shape
-        white = writer.op("Reshape", [self.whitening.write(writer, cells), writer.constant([0, 0, -1])])
+        turned = write_direction(writer, features, self.stages)
+        white = writer.op("Reshape", [self.whitening.write(writer, turned), writer.constant([0, 0, -1])])
         length = writer.op("Sqrt", [writer.summed_squares(white, channels)])
         return writer.op("Reshape", [length, writer.constant([-1, height, width])])
 

@@ -172,7 +172,7 @@ def test_a_part_is_never_checked_by_what_it_taught_itself() -> None:
     lot = rng.permutation(np.repeat(["crack", "pit"], 12)).tolist()
     names: list[str | None] = [None] * 40 + lot
     looks = draw(rng, [None] * 40 + ["crack"] * 24)
-    rows = np.concatenate([np.arange(64), np.arange(40, 64)])
+    rows = np.concatenate([np.arange(64), *[np.arange(40, 64)] * 3])
     twins = TrainingSet(
         looks[rows], training.is_defective[rows], [training.groups[row] for row in rows],
         defect_classes=[names[row] for row in rows],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each opinion of the memory bank is there for, on made-up features, and that none can veto another."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 
 from contracts.vocabulary import PartUse
 from models.clock import SystemClock
-from models.detectors.base import Fitted, TrainingSet
+from models.detectors.base import Fitted, Floats, TrainingSet
 from models.detectors.cells import PlaceScale, direction, pooled
 from models.detectors.evidence import Scale
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.nearest_cells import MemoryBankSettings, NearestCells
 from models.detectors.white_distance import WhiteCells, WholePart
+from models.detectors.whitening import FoldMoments
 from models.settings import Settings
 from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
@@ -54,7 +56,7 @@ def test_light_that_scales_a_cell_is_no_defect_but_another_mixture_is() -> None:
     lit, mixed = sound.copy(), sound.copy()
     lit[:, :, 2:4, 2:4] *= np.float16(1.6)
     mixed[:, ::2, 2:4, 2:4] *= np.float16(2)
-    plain, of_light, of_mixture = (bank.score(each)[1][:, 1, 1] for each in (sound, lit, mixed))
+    plain, of_light, of_mixture = (bank.score(each)[1][:, 2, 2] for each in (sound, lit, mixed))
     assert np.median(plain) < 1
     assert np.median(of_light) < np.median(plain) + 1
     assert (of_mixture > plain.max()).mean() > 0.9
@@ -67,19 +69,54 @@ def test_what_is_weak_everywhere_is_seen_by_the_whole_part() -> None:
     assert (after > np.quantile(before, 0.95)).mean() > 0.9
 
 
-@pytest.mark.parametrize("measure", [WhiteCells, WholePart])
+def _of_cells(features: NDArray[np.float16], folds: NDArray[np.int64]) -> tuple[WhiteCells, Floats]:
+    return WhiteCells.fit(features, STAGES, folds)
+
+
+@pytest.mark.parametrize("fit", [_of_cells, WholePart.fit])
 def test_white_distances_of_a_part_come_from_one_that_had_not_seen_its_fold(
-    measure: type[WhiteCells] | type[WholePart],
+    fit: Callable[[NDArray[np.float16], NDArray[np.int64]], tuple[WhiteCells | WholePart, Floats]],
 ) -> None:
-    cells = pooled(_features(20, 3))
+    features = _features(20, 3)
     folds = np.arange(20) % 4
-    _, distances = measure.fit(cells, folds)
+    _, distances = fit(features, folds)
     # Learnt without that fold from the start, the measure must say the same of it.
-    odd = cells.copy()
-    odd[folds == 2] += np.float16(5)
-    without, _ = measure.fit(odd, np.where(folds == 2, -1, folds))
-    alone = without.distances(cells[folds == 2])
+    odd = features.copy()
+    odd[folds == 2, :3] += np.float16(5)
+    without, _ = fit(odd, np.where(folds == 2, -1, folds))
+    alone = without.distances(features[folds == 2])
     np.testing.assert_allclose(distances[folds == 2], alone, rtol=1e-3)
+
+
+def test_white_distance_sees_a_change_of_one_grid_cell() -> None:
+    features = _features(80, 3)
+    measure, _ = WhiteCells.fit(features, STAGES, np.arange(80) % 4)
+    odd = features[:1].copy()
+    odd[0, ::2, 5, 2] *= np.float16(3)
+    raised = measure.distances(odd)[0] - measure.distances(features[:1])[0]
+    assert np.unravel_index(raised.argmax(), raised.shape) == (5, 2)
+    assert raised[5, 2] > 10 * np.delete(raised.ravel(), 5 * 8 + 2).max()
+
+
+def test_moments_of_folds_give_the_whitening_of_the_rows_that_are_left() -> None:
+    rng = np.random.default_rng(0)
+    # Far from 0 and unlike from fold to fold, where sums of squares would cancel.
+    rows = (rng.normal(0, 1, (30, 5, 4, 3)) * np.arange(1, 6)[:, None, None] + 50).astype(np.float32)
+    folds = np.arange(30) % 3
+    rows[folds == 1] += 2
+    moments = FoldMoments.of(lambda: ((folds[at : at + 7], rows[at : at + 7]) for at in range(0, 30, 7)), 3)
+    for fold in (None, 0, 1, 2):
+        left = rows if fold is None else rows[folds != fold]
+        count = len(left)
+        place = left.mean(0, dtype=np.float64)
+        mean = count / (count + 20) * place + 20 / (count + 20) * place.mean((1, 2), keepdims=True)
+        off = (left - mean).transpose(1, 0, 2, 3).reshape(5, -1)
+        covariance = off @ off.T / off.shape[1]
+        got = moments.without(fold)
+        np.testing.assert_allclose(got.place_mean, mean, rtol=1e-5)
+        # matrix · (covariance + ridge) · matrixᵀ is the identity.
+        ridged = covariance + 0.1 * np.trace(covariance) / 5 * np.eye(5)
+        np.testing.assert_allclose(got.matrix @ ridged @ got.matrix.T, np.eye(5), atol=1e-3)
 
 
 def test_rows_not_learnt_from_leave_the_bank_alone() -> None:

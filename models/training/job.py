@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import onnx
+from threadpoolctl import threadpool_limits
 
 from contracts.jobs import EvaluationReport, TrainingJob
 from contracts.vocabulary import DetectorKind, PartUse, Variant
@@ -97,24 +98,16 @@ def run_job(
             nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
     """
-    return leave_results(
-        Path(job.output_dir),
-        job.training_id,
-        clock,
-        lambda progress, make_room: _run(
-            job,
-            settings,
-            clock,
-            progress,
-            left_out=left_out,
-            budget_s=budget_s,
-            make_room=make_room,
-            is_resumable=is_resumable,
-            learnt=learnt,
-        ),
-        watch=watch,
-        before_last=before_last,
-    )
+    # numpy would take a thread for each core, and they spin: beside other work a fit took ten times as long.
+    with threadpool_limits(limits=job.threads, user_api="blas"):
+        return leave_results(
+            Path(job.output_dir), job.training_id, clock,
+            lambda progress, make_room: _run(
+                job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room,
+                is_resumable=is_resumable, learnt=learnt,
+            ),
+            watch=watch, before_last=before_last,
+        )  # fmt: skip
 
 
 def _run(

@@ -6,7 +6,7 @@ One small training of each kind is run once a worker and shared; tests that need
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,21 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse
 from models.clock import SystemClock
 from models.settings import Settings
 from models.training.job import run_job
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_a_worker() -> Iterator[None]:
+    """Detectors that tests fit by themselves; the workers use the cores already."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
+
 
 SIDE_PX = 96
 # Defects that `draw_defect` draws, in the order of a package that names them.

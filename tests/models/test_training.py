@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from contracts.codec import decode, encode
 from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob, TrainingProgress
@@ -255,6 +256,26 @@ def test_stop_between_stages_leaves_no_package(
         run_job(job, settings, SystemClock())
     assert {path.name for path in Path(job.output_dir).iterdir()} == {"progress.json"}
     assert progress_of(job).state is TrainingState.CANCELLED
+
+
+def test_products_of_matrices_take_the_threads_of_the_job_and_no_more(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[int]] = []
+
+    def blas_threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    def stop(*_arguments: object, **_more: object) -> None:
+        seen.append(blas_threads())
+        raise CancelledError
+
+    monkeypatch.setattr("models.training.job._run", stop)
+    for threads in (1, 2):
+        job = make_job(tmp_path, parts(tmp_path, 12)).model_copy(update={"threads": threads})
+        with threadpool_limits(limits=3, user_api="blas"), pytest.raises(CancelledError):
+            run_job(job, settings, SystemClock())
+    assert seen == [{1}, {2}]
 
 
 def test_stop_wrapped_by_an_extension_module_is_still_a_stop() -> None:

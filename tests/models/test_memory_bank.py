@@ -98,6 +98,14 @@ def test_white_distance_sees_a_change_of_one_grid_cell() -> None:
     assert raised[5, 2] > 10 * np.delete(raised.ravel(), 5 * 8 + 2).max()
 
 
+def test_white_distance_learns_directions_and_no_light() -> None:
+    features, folds = _features(80, 3), np.arange(80) % 4
+    gains = np.random.default_rng(4).uniform(0.5, 2, (80, 1, 8, 8)).astype(np.float16)
+    asked = _features(5, 6)
+    plain, lit = (WhiteCells.fit(each, STAGES, folds)[0].distances(asked) for each in (features, features * gains))
+    np.testing.assert_allclose(lit, plain, rtol=0.02)
+
+
 def test_moments_of_folds_give_the_whitening_of_the_rows_that_are_left() -> None:
     rng = np.random.default_rng(0)
     # Far from 0 and unlike from fold to fold, where sums of squares would cancel.

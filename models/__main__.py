@@ -30,8 +30,8 @@ _HALVES = (0, 1, 2)
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+def main(argv: Sequence[str] | None = None, *, is_process: bool = False) -> int:
+    """Run one command; returns the exit code. A process of its own ignores requests to stop from the end on."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _EXIT_CRASH
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if is_process else handler)
         forget_requests()
     return 0
 
@@ -74,9 +74,10 @@ def _complain(text: str) -> None:
         sys.stderr.write(f"sightline-models: {' '.join(text.splitlines())}\n")
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
     # Once is enough: a second signal must not interrupt the sweeping.
-    signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     ask_to_stop()
 
 
@@ -342,5 +343,10 @@ def _distil(arguments: argparse.Namespace) -> None:
     say(json.dumps(measured) + "\n")
 
 
+def run() -> int:
+    """`main` as a process of its own: what it came to is not changed by a signal while the process winds down."""
+    return main(is_process=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -63,8 +63,11 @@ def was_asked_to_stop(error: BaseException) -> bool:
     or without naming the cause; after a request every error counts as its echo.
     """
     link: BaseException | None = error
-    while link is not None:
+    seen: set[int] = set()
+    # An error can be its own cause (`raise error from error`).
+    while link is not None and id(link) not in seen:
         if isinstance(link, CancelledError):
             return True
+        seen.add(id(link))
         link = link.__cause__ or link.__context__
     return _asked.is_set()

@@ -152,11 +152,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Hold a folder against a second process that would write the same results.
 
     Raises:
-        InputError: another process has it.
+        InputError: another process has it, or a file of somebody else's has the lock's name.
+        OSError: the lock cannot be made; a link is not followed.
     """
     path = folder / _LOCK
     while True:
-        file = path.open("w")
+        # Never emptied: what stands in it is not ours.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "r+b")
+        if os.fstat(file.fileno()).st_size:
+            file.close()
+            raise InputError(f"{path}: holds what no run left there; move it away, or give another folder")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -26,6 +26,7 @@ from models.graphs.writer import GraphWriter
 
 # With fewer, nothing can be checked on groups that the head has not seen.
 MIN_DEFECTIVE_PARTS: Final = 8
+MIN_DEFECTIVE_GROUPS: Final = 2
 HEAD_TOP_CELLS: Final = 5
 # With fewer image labels the head learned nothing on any pictures tried; masks say more, and then it may try.
 _HEAD_LABELS: Final = 40
@@ -75,6 +76,11 @@ class Mixed:
             raise InputError(
                 f"defective training parts: mixed expects at least {MIN_DEFECTIVE_PARTS}, got {defective}; "
                 "label more, or use memory-bank"
+            )
+        if len(defective_groups(training)) < MIN_DEFECTIVE_GROUPS:
+            raise InputError(
+                f"defective training parts: mixed expects pictures of at least {MIN_DEFECTIVE_GROUPS} parts, got "
+                f"{defective} of one; label another part, or use memory-bank"
             )
         bank = self._bank.fit(training, seed=seed, check=lambda share: check(0.3 * share))
         notes = list(bank.notes)
@@ -178,13 +184,17 @@ def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     return 0.5 * auroc + 0.5 * recall
 
 
+def defective_groups(training: TrainingSet) -> set[str]:
+    """The physical parts that the labelled defects are of."""
+    return {group for group, bad in zip(training.groups, training.is_defective, strict=True) if bad}
+
+
 def bearable_lift(training: TrainingSet) -> float:
     """How far an opinion may lift the end of sound scores, in their reach from the middle; by labelled parts.
 
     A few parts say little of what the opinion is worth on others; pictures of the same part add nothing to that.
     """
-    taught = {group for group, bad in zip(training.groups, training.is_defective, strict=True) if bad}
-    return float(np.clip(_MOST_LIFT * len(taught) / _TAUGHT_WELL, _LEAST_LIFT, _MOST_LIFT))
+    return float(np.clip(_MOST_LIFT * len(defective_groups(training)) / _TAUGHT_WELL, _LEAST_LIFT, _MOST_LIFT))
 
 
 def _choose(

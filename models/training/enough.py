@@ -46,6 +46,11 @@ def check_enough(asked: DetectorKind, images: Sequence[TrainingImage], left_out:
             f"{len(defective)}{told}; label more, or use memory-bank"
         )
     parts = len({image.group for image in defective})
+    if asked is DetectorKind.MIXED and parts < mixed.MIN_DEFECTIVE_GROUPS:
+        raise InputError(
+            f"defective training parts: mixed expects pictures of at least {mixed.MIN_DEFECTIVE_GROUPS} parts, got "
+            f"{len(defective)} of one{told}; label another part, or use memory-bank"
+        )
     if asked is DetectorKind.CLASSIFIER and parts < classifier.MIN_DEFECTIVE_PARTS:
         raise InputError(
             f"defective training parts: classifier expects at least {classifier.MIN_DEFECTIVE_PARTS}, got {parts} "

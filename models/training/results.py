@@ -66,7 +66,10 @@ def leave_results(
             results.recover()
             _check_ours(folder)
         except OSError as error:
-            raise as_unwritable(error, folder) or error from error
+            raise as_unwritable(error, folder) or InputError(
+                f"{error.filename or folder}: cannot be used for the results ({error.strerror or error}); move it "
+                "away, or give another folder"
+            ) from error
         progress = Progress(folder, training_id, clock, watch)
         try:
             report = work(progress, results.begin)

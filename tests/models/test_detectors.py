@@ -148,6 +148,13 @@ def test_head_counts_nothing_when_labels_teach_nothing() -> None:
     assert any("head counts 0" in note for note in fitted.notes)
 
 
+def test_mixed_refuses_defects_of_one_part_since_nothing_unseen_is_left_to_check_on() -> None:
+    training = make_training(20, 10, shift=1.0)
+    of_one = replace(training, groups=[*training.groups[:20], *["bad"] * 10])
+    with pytest.raises(InputError, match="at least 2 parts, got 10 of one"):
+        make_detector(DetectorKind.MIXED).fit(of_one, seed=0, check=lambda _share: None)
+
+
 @pytest.mark.parametrize(("parts", "share"), [(4, 0.2), (15, 0.5), (30, 1.0), (300, 1.0)])
 def test_opinions_of_labels_may_lift_sound_scores_the_more_the_more_parts_taught_them(parts: int, share: float) -> None:
     training = make_training(20, parts * 2, shift=1.0)

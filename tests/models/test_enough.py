@@ -63,3 +63,13 @@ def test_too_few_that_can_be_used_say_which_were_left_out(tmp_path: Path, settin
     images[2] = images[2].model_copy(update={"judgement": Judgement.UNSURE})
     with pytest.raises(InputError, match=r"expected at least 10, got 9 \(left out: .*\); add 1 more"):
         run_job(make_job(tmp_path, images), settings, SystemClock())
+
+
+@pytest.mark.usefixtures("is_uncomputed")
+def test_mixed_is_refused_when_all_defects_are_of_one_part(tmp_path: Path, settings: Settings) -> None:
+    images = [
+        image.model_copy(update={"group": "one"}) if image.judgement is Judgement.DEFECTIVE else image
+        for image in parts(tmp_path, 12, 10)
+    ]
+    with pytest.raises(InputError, match="mixed expects pictures of at least 2 parts, got 10 of one; label another"):
+        run_job(make_job(tmp_path, images, detector=DetectorKind.MIXED), settings, SystemClock())

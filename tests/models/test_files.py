@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from models.errors import InputError
-from models.files import Replacement, write_whole
+from models.files import Replacement, alone_in, write_whole
 
 NAMES = ("evaluation.json", "package", "report.html")
 
@@ -178,3 +178,25 @@ def test_what_somebody_else_keeps_under_the_name_of_the_folder_aside_is_refused_
     with pytest.raises(InputError, match="holds what no run left there"):
         Replacement(tmp_path, NAMES).recover()
     assert _seen(tmp_path) == {".earlier/letters": "mine"}
+
+
+def test_a_file_of_somebody_else_with_the_name_of_the_lock_is_refused_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("mine")
+    with pytest.raises(InputError, match=r"\.lock: holds what no run left there"), alone_in(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "mine"
+
+
+def test_a_link_with_the_name_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"), alone_in(tmp_path):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_lock_left_empty_by_a_killed_run_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    with alone_in(tmp_path):
+        assert (tmp_path / ".lock").exists()
+    assert not (tmp_path / ".lock").exists()

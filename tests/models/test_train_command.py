@@ -296,6 +296,33 @@ def test_ctrl_c_leaves_nothing_half_written(images: Path, tmp_path: Path) -> Non
     assert {entry.name for entry in out.iterdir()} == {"progress.json"}
 
 
+def test_second_ctrl_c_while_the_process_winds_down_changes_nothing(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "models",
+        "--quiet",
+        "train",
+        "--images",
+        str(images),
+        "--layout",
+        "mvtec",
+        *PRODUCT,
+    ]
+    with subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ) as child:
+        while child.poll() is None and not (out / "progress.json").exists():
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        assert child.stderr is not None
+        while (line := child.stderr.readline()) and "stopped; nothing half-written" not in line:
+            pass
+        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGTERM)
+        rest = child.stderr.read()
+    assert (child.returncode, rest) == (143, "")
+
+
 def test_forms_that_nobody_knows_are_refused_before_anything_is_read(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

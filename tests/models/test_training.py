@@ -258,6 +258,23 @@ def test_stop_between_stages_leaves_no_package(
     assert progress_of(job).state is TrainingState.CANCELLED
 
 
+def test_a_folder_of_results_that_cannot_be_held_is_told_in_one_line_and_never_hangs(
+    tmp_path: Path, settings: Settings
+) -> None:
+    job = make_job(tmp_path, parts(tmp_path, 12))
+    lock = Path(job.output_dir) / ".lock"
+    lock.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"\.lock: cannot be used for the results .*; move it away"):
+        run_job(job, settings, SystemClock())
+    assert lock.is_dir()
+
+
+def test_an_error_that_is_its_own_cause_is_no_stop() -> None:
+    error = OSError("of its own")
+    error.__cause__ = error
+    assert not was_asked_to_stop(error)
+
+
 def test_products_of_matrices_take_the_threads_of_the_job_and_no_more(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,15 +27,11 @@ from models.errors import (
     CancelledError,
     InputError,
     QuantizationError,
-    ask_to_stop,
-    forget_requests,
-    was_asked_to_stop,
 )
 from models.graphs.features import INPUT_NAME, open_session
 from models.packages.reading import Scored, open_package, score_pictures
 from models.settings import Settings
 from models.training.job import run_job
-from models.training.progress import Progress
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 from tests.models.test_finishing import found_nothing
@@ -269,12 +264,6 @@ def test_a_folder_of_results_that_cannot_be_held_is_told_in_one_line_and_never_h
     assert lock.is_dir()
 
 
-def test_an_error_that_is_its_own_cause_is_no_stop() -> None:
-    error = OSError("of its own")
-    error.__cause__ = error
-    assert not was_asked_to_stop(error)
-
-
 def test_products_of_matrices_take_the_threads_of_the_job_and_no_more(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,45 +282,6 @@ def test_products_of_matrices_take_the_threads_of_the_job_and_no_more(
         with threadpool_limits(limits=3, user_api="blas"), pytest.raises(CancelledError):
             run_job(job, settings, SystemClock())
     assert seen == [{1}, {2}]
-
-
-def test_stop_wrapped_by_an_extension_module_is_still_a_stop() -> None:
-    wrapped = SystemError("returned a result with an exception set")
-    wrapped.__cause__ = CancelledError()
-    assert was_asked_to_stop(wrapped)
-    assert not was_asked_to_stop(SystemError("of its own"))
-
-
-def test_stop_that_a_native_callback_swallows_is_raised_again_at_the_next_step(tmp_path: Path) -> None:
-    progress = Progress(tmp_path, "train-plate", SystemClock())
-    progress.enter("reading pictures", 0.5)
-    progress.within(0.1)
-    try:
-        with suppress(CancelledError):
-            ask_to_stop()
-        with pytest.raises(CancelledError):
-            progress.within(0.2)
-        with pytest.raises(CancelledError):
-            progress.enter("learning", 1.0)
-    finally:
-        forget_requests()
-
-
-def test_stop_that_comes_out_as_another_error_without_a_cause_is_still_a_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def serialize(*_arguments: object) -> str:
-        with suppress(CancelledError):
-            os.kill(os.getpid(), signal.SIGINT)
-        raise RuntimeError("error serializing to JSON: CancelledError")
-
-    monkeypatch.setattr("models.training.job._digest_of_training", serialize)
-    job = make_job(tmp_path, parts(tmp_path, 12))
-    (tmp_path / "job.json").write_bytes(encode(job))
-    assert main(["run-job", str(tmp_path / "job.json")]) == 143
-    assert "stopped; nothing half-written is left" in capsys.readouterr().err
-    assert progress_of(job).state is TrainingState.CANCELLED
-    assert not was_asked_to_stop(ValueError("of the next command"))
 
 
 def test_sigterm_leaves_no_half_package(tmp_path: Path) -> None:

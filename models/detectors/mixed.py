@@ -3,10 +3,10 @@
 
 The summary is a line through what the whole part looks like (`summary`) and learns from image labels. The head sees
 image labels (the mean of its highest cells must say it), masks where there are any, and synthetic anomalies in
-feature space, the more the fewer labels; it is left out where the summary left it little to find. Their evidence
-can only raise the bank's score, never veto it. How much each counts is decided by scores from folds that had not seen
-the part's group; without a gain there it counts nothing, so the detector is never worse than the bank on what it was
-given. Called by `training`.
+feature space, the more the fewer labels; without masks it is left out where the summary left it little to find. Their
+evidence can only raise the bank's score, never veto it. How much each counts is decided by scores from folds that had
+not seen the part's group; without a gain there it counts nothing, so that by those scores the detector is never worse
+than the bank. Called by `training`.
 """
 
 from typing import Final
@@ -138,7 +138,7 @@ class Mixed:
         return top_mean(head_logits(head, features, self._settings.threads), HEAD_TOP_CELLS)
 
     def score(self, features: Features) -> tuple[Floats, Floats]:
-        """Scores [n] and maps [n, g, g]."""
+        """Scores [n] and maps [n, h, w], as fine as the grid."""
         scores, maps = self._bank.score(features)
         if self._summary is not None:
             logits = self._summary.logits(features)

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from contracts.jobs import EvaluationReport, TrainingImage, TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse
 from models.clock import SystemClock
+from models.data.parts import Part
 from models.settings import Settings
 from models.training.job import run_job
 
@@ -33,6 +34,14 @@ def one_thread_a_worker() -> Iterator[None]:
 SIDE_PX = 96
 # Defects that `draw_defect` draws, in the order of a package that names them.
 CLASSES = ["scratch", "speck"]
+
+
+def unread_part(name: str, judgement: Judgement) -> Part:
+    """A part of which nothing but what is listed is ever asked."""
+    image = TrainingImage(
+        path=name, sha256="0" * 64, judgement=judgement, group=name, use=PartUse.TRAIN, source=LabelSource.REFERENCE
+    )
+    return Part(image, Path(name))
 
 
 def draw_part(rng: np.random.Generator, *, is_defective: bool, side_px: int = SIDE_PX) -> NDArray[np.uint8]:

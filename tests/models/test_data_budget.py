@@ -6,25 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.jobs import TrainingImage
-from contracts.vocabulary import Judgement, LabelSource, PartUse
+from contracts.vocabulary import Judgement, PartUse
 from models.clock import SystemClock
-from models.data.parts import Part
 from models.settings import Settings
 from models.training.budget import FEWEST_SOUND_PARTS, plan_within
 from models.training.job import run_job
-from tests.models.conftest import make_job, write_parts
+from tests.models.conftest import make_job, unread_part, write_parts
 
-
-def part(name: str, judgement: Judgement) -> Part:
-    image = TrainingImage(
-        path=name, sha256="0" * 64, judgement=judgement, group=name, use=PartUse.TRAIN, source=LabelSource.REFERENCE
-    )
-    return Part(image, Path(name))
-
-
-PARTS = [part(f"g{place}", Judgement.GOOD) for place in range(1000)]
-PARTS += [part(f"d{place}", Judgement.DEFECTIVE) for place in range(30)]
+PARTS = [unread_part(f"g{place}", Judgement.GOOD) for place in range(1000)]
+PARTS += [unread_part(f"d{place}", Judgement.DEFECTIVE) for place in range(30)]
 
 
 @pytest.mark.parametrize(

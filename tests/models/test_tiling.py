@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from contracts.jobs import TrainingImage, TrainingJob, VariantMeasured
+from contracts.jobs import TrainingJob, VariantMeasured
 from contracts.tiles import MOST_TILES, Tiles
-from contracts.vocabulary import Judgement, LabelSource, PartUse, Variant
+from contracts.vocabulary import Judgement, PartUse, Variant
 from models.__main__ import main
 from models.clock import SystemClock
-from models.data.parts import Part
 from models.detectors.memory_bank import MemoryBank
 from models.errors import CancelledError, InputError
 from models.graphs.timing import SessionTime, noise_picture
@@ -25,7 +24,7 @@ from models.training.fit_budget import run_within
 from models.training.fit_memory import FEWEST_SOUND, room_for
 from models.training.job import run_job
 from models.training.tiling import fitting_tiles, golden_count, per_tile, read_tiles, told_shrunk
-from tests.models.conftest import draw_part, make_job, write_parts
+from tests.models.conftest import draw_part, make_job, unread_part, write_parts
 
 MB = 1e6
 
@@ -235,15 +234,8 @@ def test_time_that_is_not_known_is_not_divided() -> None:
     assert [each.tile_p50_ms for each in per_tile(measured, Tiles(rows=2, columns=3))] == [None, 10.0]
 
 
-def part(name: str, judgement: Judgement) -> Part:
-    image = TrainingImage(
-        path=name, sha256="0" * 64, judgement=judgement, group=name, use=PartUse.TRAIN, source=LabelSource.REFERENCE
-    )
-    return Part(image, Path(name))
-
-
-PARTS = [part(f"g{place}", Judgement.GOOD) for place in range(1000)]
-PARTS += [part(f"d{place}", Judgement.DEFECTIVE) for place in range(30)]
+PARTS = [unread_part(f"g{place}", Judgement.GOOD) for place in range(1000)]
+PARTS += [unread_part(f"d{place}", Judgement.DEFECTIVE) for place in range(30)]
 
 
 def digest(path: str) -> str:

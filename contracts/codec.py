@@ -4,12 +4,15 @@
 Does not log, count or quarantine: the reader of a topic decides what to do with a `CodecError`.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from contracts import CONTRACT_VERSION
 from contracts.base import Message
+from contracts.ids import StationAddress
+from contracts.reports import InspectionsReported
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 _MAJOR: Final = CONTRACT_VERSION.split(".", maxsplit=1)[0]
@@ -23,6 +26,16 @@ class CodecError(ValueError):
 def encode(message: BaseModel) -> bytes:
     """UTF-8 JSON of a message, without empty optional fields."""
     return message.model_dump_json(exclude_none=True).encode()
+
+
+def encode_reports(station: StationAddress, epoch: int, bodies: Sequence[bytes]) -> bytes:
+    """UTF-8 JSON of an `InspectionsReported`, from reports that `encode` has written.
+
+    Reads none of them: bytes that may be anything else are read and encoded as a message instead.
+    """
+    # `reports` is the last field, so that its items can follow the rest.
+    empty = encode(InspectionsReported.model_construct(station=station, epoch=epoch, reports=[]))
+    return empty.removesuffix(b"]}") + b",".join(bodies) + b"]}"
 
 
 def decode(shape: type[_M], payload: bytes) -> _M:

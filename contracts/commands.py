@@ -35,11 +35,27 @@ class ReportsCommitted(Message):
     committed_at: UtcTime
 
 
+class ChallengerAssignment(Shape):
+    """A package that should judge the parts of a product in shadow, beside the one that decides.
+
+    `parts` None: until another assignment tells. A number: once it has judged so many without an error it becomes
+    active by itself. A station that does not know of challengers goes on with its champion.
+    """
+
+    package_id: PackageId
+    parts: int | None = Field(default=None, ge=1, le=10_000_000)
+
+
 class ProductAssignment(Shape):
-    """The package that should judge one product."""
+    """The package that should judge one product, and maybe one beside it in shadow.
+
+    `is_urgent`: its download does not wait for the station's maintenance window, as when a bad package is rolled back.
+    """
 
     product: Name
     package_id: PackageId
+    challenger: ChallengerAssignment | None = None
+    is_urgent: bool = False
 
 
 class AssignPackage(Message):
@@ -75,18 +91,28 @@ class ReportStatus(Shape):
     type: Literal["report-status"] = "report-status"
 
 
+class SwitchProduct(Shape):
+    """From the next captured part on inspect this product, unless a part names its own."""
+
+    type: Literal["switch-product"] = "switch-product"
+    product: Name
+
+
 class StationCommand(Message):
     """One command to a station. Unknown types are refused by the reader and counted."""
 
     issued_at: UtcTime
-    command: Annotated[RequestEvidence | ReportStatus, Field(discriminator="type")]
+    command: Annotated[RequestEvidence | ReportStatus | SwitchProduct, Field(discriminator="type")]
 
 
 class TriggerReceived(Message):
-    """A part is in front of the camera (line controller → station)."""
+    """A part is in front of the camera (line controller → station). `contracts.trigger_text` reads it, tolerantly.
 
-    trigger_number: int = Field(ge=0)
-    at: UtcTime
+    `trigger_number` counts parts without gaps: with it a trigger that was lost is found by the next one.
+    """
+
+    trigger_number: int | None = Field(default=None, ge=0, le=2**53)
+    at: UtcTime | None = None
     part_id: PartId | None = None
     product: Name | None = None
 

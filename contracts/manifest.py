@@ -29,13 +29,26 @@ class FileRole(StrEnum):
     REPORT = "report"
 
 
+class FileChunk(Shape):
+    """A piece of a file; where it begins follows from those before it."""
+
+    size_bytes: int = Field(ge=1, le=MAX_PACKAGE_BYTES)
+    sha256: Sha256
+
+
 class PackageFile(Shape):
-    """One file beside the manifest. Flat names only: a package has no folders."""
+    """One file beside the manifest. Flat names only: a package has no folders.
+
+    `chunks` lie side by side and make up the file (`contracts.chunks` cuts it): what a station already has of them need
+    not be sent again. Packages made before there were chunks have none. They save bytes and prove nothing: `sha256`
+    does.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,100}$")
     role: FileRole
     sha256: Sha256
     size_bytes: int = Field(ge=1, le=MAX_PACKAGE_BYTES)
+    chunks: list[FileChunk] = Field(default=[], max_length=4096)
 
     @field_validator("name")
     @classmethod
@@ -44,6 +57,14 @@ class PackageFile(Shape):
             msg = f"file name {value!r} is not allowed in a package"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        listed = sum(chunk.size_bytes for chunk in self.chunks)
+        if self.chunks and listed != self.size_bytes:
+            msg = f"file {self.name}: expected chunks of {self.size_bytes} bytes in all, got {listed}"
+            raise ValueError(msg)
+        return self
 
 
 class PackageVariant(Shape):
@@ -71,6 +92,12 @@ class GraphSignature(Shape):
     heatmap_width_px: int = Field(ge=1, le=4096)
     embedding_length: int = Field(ge=1, le=8192)
     tiles: Tiles = Tiles()
+
+    @model_validator(mode="after")
+    def _of_tiles(self) -> Self:
+        if (fault := self.tiles.misfit(self.model_height_px, self.model_width_px)) is not None:
+            raise ValueError(fault)
+        return self
 
 
 class Promise(Shape):

@@ -10,12 +10,15 @@ from pydantic import Field, model_validator
 
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Epoch, InspectionId, Name, PackageId, PartId, Sequence, Sha256, StationAddress
+from contracts.recipes import ActiveRecipe
 from contracts.vocabulary import (
     Disposition,
     EvidenceKind,
+    ImageFault,
     PackageState,
     RefusalReason,
     SignalState,
+    Stage,
     StationState,
     Variant,
     Verdict,
@@ -29,11 +32,15 @@ MAX_REPORTS_PER_MESSAGE = 500
 class StageLatency(Shape):
     """Where the time of one inspection went, in ms of the station's monotonic clock.
 
-    `verdict_ms` is capture → verdict and `reject_ms` capture → reject signal handed over.
+    The five stages follow each other (see `Stage`); one that the part did not reach is None. `verdict_ms` is capture →
+    verdict and `reject_ms` capture → reject signal handed over.
     """
 
+    capture_ms: Milliseconds | None = None
     prepare_ms: Milliseconds | None = None
     infer_ms: Milliseconds | None = None
+    decide_ms: Milliseconds | None = None
+    actuate_ms: Milliseconds | None = None
     verdict_ms: Milliseconds
     reject_ms: Milliseconds | None = None
 
@@ -51,11 +58,36 @@ class ImageMeasures(Shape):
     colour: float
 
 
+class ChallengerVerdict(Shape):
+    """What a challenger in shadow said of an earlier part of the same station and epoch. It decided nothing.
+
+    It rides on a later report, because the report of its own part waits for nobody. `sequence`: of that part's report.
+    NO_DECISION: it failed, and `score` is None. `infer_ms`: its time in the graph, beside the `infer_ms` of the part.
+    """
+
+    sequence: Sequence
+    package_id: PackageId
+    verdict: Verdict
+    score: float | None = None
+    infer_ms: Milliseconds | None = None
+
+
+def is_discordant(champion: Verdict, challenger: Verdict) -> bool:
+    """Whether one of them would have let the part pass and the other not, so that a judgement shows who is right.
+
+    NG against REVIEW is none: either diverts the part. NO_DECISION is an error of its package, not an opinion.
+    """
+    if Verdict.NO_DECISION in (champion, challenger):
+        return False
+    return (champion is Verdict.OK) is not (challenger is Verdict.OK)
+
+
 class InspectionReported(Shape):
     """One inspection as its station judged it. Idempotent by `(station, epoch, sequence)`.
 
     `score` is the detector's raw output: larger is more anomalous, comparable only within a package.
-    OK means score < ok_limit, NG score ≥ ng_limit, REVIEW in between.
+    OK means score < ok_limit, NG score ≥ ng_limit, REVIEW in between. `recipe_version` 0 is a recipe of the station's
+    own settings, or none.
     """
 
     sequence: Sequence
@@ -63,6 +95,9 @@ class InspectionReported(Shape):
     part_id: PartId | None = None
     product: Name | None = None
     captured_at: UtcTime
+    # By how much `captured_at` is off against the station's steady clock, in s: positive when it is ahead. None: it
+    # agrees within the station's tolerance (2 s), or the station does not tell.
+    clock_error_s: float | None = Field(default=None, allow_inf_nan=False)
     verdict: Verdict
     cause: VerdictCause
     score: float | None = None
@@ -74,8 +109,11 @@ class InspectionReported(Shape):
     provider: str | None = Field(default=None, max_length=64)
     disposition: Disposition
     signal: SignalState
+    image_fault: ImageFault | None = None
+    recipe_version: int | None = Field(default=None, ge=0)
     latency: StageLatency | None = None
     image: ImageMeasures | None = None
+    challenger: ChallengerVerdict | None = None
     is_simulated: bool
 
     @model_validator(mode="after")
@@ -106,6 +144,18 @@ class LatencySummary(Shape):
     max_ms: Milliseconds
 
 
+class StageSummary(LatencySummary):
+    """One stage over the heartbeat's window. `over_budget`: parts of the window that took longer than recipes allow.
+
+    `late`: late parts of the window that owe it to this stage first, the one furthest beyond its budget or, where no
+    budget is broken, the longest.
+    """
+
+    stage: Stage
+    over_budget: int = Field(default=0, ge=0)
+    late: int = Field(default=0, ge=0)
+
+
 class ActivePackage(Shape):
     """A package that judges parts of a product at a station right now."""
 
@@ -122,6 +172,22 @@ class StationFault(Shape):
     message: str = Field(max_length=500)
     remedy: str = Field(default="", max_length=500)
     since: UtcTime
+    # Whose picture shows it.
+    inspection: InspectionId | None = None
+
+
+class TriggerCounts(Shape):
+    """What became of a station's triggers and frames since its start, where triggers come beside the frames.
+
+    `received`: parts announced. `repeated`: bounces and repetitions, no parts. `dropped`: parts announced faster than
+    they were taken. `without_frame`: parts of which no picture came. `frames_without_trigger`: pictures of no part.
+    """
+
+    received: int = Field(default=0, ge=0)
+    repeated: int = Field(default=0, ge=0)
+    dropped: int = Field(default=0, ge=0)
+    without_frame: int = Field(default=0, ge=0)
+    frames_without_trigger: int = Field(default=0, ge=0)
 
 
 class StationReported(Message):
@@ -135,21 +201,75 @@ class StationReported(Message):
     started_at: UtcTime | None = None
     agent_version: str | None = None
     active: list[ActivePackage] = []
+    recipe: ActiveRecipe | None = None
     parts_total: int = 0
     verdict_counts: dict[Verdict, int] = {}
     cause_counts: dict[VerdictCause, int] = {}
     parts_per_minute: float | None = None
     verdict_latency: LatencySummary | None = None
     reject_latency: LatencySummary | None = None
+    stages: list[StageSummary] = Field(default=[], max_length=len(Stage))
     outbox_rows: int = 0
     evidence_pending: int = 0
     evidence_dropped: int = 0
+    triggers: TriggerCounts | None = None
     faults: list[StationFault] = []
     is_simulated: bool = False
 
 
+class WayMeasured(Shape):
+    """One way of running a package at a station: variant, provider and threads, with what was found.
+
+    `infer_p50_ms` None: it cannot run so, `note` says why.
+    """
+
+    variant: Variant
+    provider: str = Field(max_length=64)
+    threads: int = Field(ge=1, le=256)
+    infer_p50_ms: Milliseconds | None = None
+    note: str = Field(default="", max_length=300)
+
+
+class BatchMeasured(Shape):
+    """So many pictures at the same moment at a station whose process serves several cameras.
+
+    `batched_ms`: in one run of the graph; `singly_ms`: each in a run of its own, all at once. Both until the last is
+    judged; None: it cannot be done so, `note` says why.
+    """
+
+    batch: int = Field(ge=2, le=64)
+    batched_ms: Milliseconds | None = None
+    singly_ms: Milliseconds | None = None
+    note: str = Field(default="", max_length=300)
+
+
+class ShadowCounts(Shape):
+    """What a challenger did at a station under the present assignment.
+
+    `judged`: parts of which both packages gave a verdict; `discordant` of them as `is_discordant` says. `skipped`:
+    parts of the champion that it was not asked about, so as not to disturb. `errors`: parts on which it failed. The p99
+    are of the time in the graph over the last parts that both judged. `wanted`: parts after which it becomes active by
+    itself.
+    """
+
+    judged: int = Field(default=0, ge=0)
+    discordant: int = Field(default=0, ge=0)
+    skipped: int = Field(default=0, ge=0)
+    errors: int = Field(default=0, ge=0)
+    champion_p99_ms: Milliseconds | None = None
+    challenger_p99_ms: Milliseconds | None = None
+    wanted: int | None = Field(default=None, ge=1)
+
+
 class PackageProgress(Shape):
-    """How far one assigned package has come at a station, and why not further."""
+    """How far one assigned package has come at a station, and why not further.
+
+    `batch`: frames of several cameras that are judged together at most; 1: each alone; None: one camera, or not known.
+    `infer_p99_ms` was measured here on golden images before it judged; `deadline_ms` is what it was held against.
+    `judging`: the package that judges instead, after FELL_BACK.
+    While it is DOWNLOADING: `bytes_done` of `bytes_total` are at the station, `bytes_reused` of them were there before.
+    `waits_until`: when the maintenance window opens that the download waits for.
+    """
 
     product: Name
     package_id: PackageId
@@ -159,7 +279,20 @@ class PackageProgress(Shape):
     variant: Variant | None = None
     provider: str | None = None
     self_test_worst_error: float | None = None
+    self_test_tolerance: float | None = None
     infer_p50_ms: Milliseconds | None = None
+    infer_p99_ms: Milliseconds | None = None
+    deadline_ms: Milliseconds | None = None
+    shadow: ShadowCounts | None = None
+    judging: PackageId | None = None
+    threads: int | None = Field(default=None, ge=1, le=256)
+    measured: list[WayMeasured] = Field(default=[], max_length=64)
+    batch: int | None = Field(default=None, ge=1, le=64)
+    batches: list[BatchMeasured] = Field(default=[], max_length=16)
+    bytes_done: int | None = Field(default=None, ge=0)
+    bytes_total: int | None = Field(default=None, ge=0)
+    bytes_reused: int | None = Field(default=None, ge=0)
+    waits_until: UtcTime | None = None
     at: UtcTime
 
 

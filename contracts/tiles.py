@@ -43,3 +43,17 @@ class Tiles(Shape):
     def field_px(self, size_px: int) -> tuple[int, int]:
         """Height and width of the field that tiles of `size_px` a side make up, px."""
         return self.rows * size_px, self.columns * size_px
+
+    def misfit(self, height_px: int, width_px: int) -> str | None:
+        """Why a field of this size is not made up of these tiles, each as high as wide; None: it is.
+
+        One tile may have any shape: a graph that was learnt elsewhere need not see squares.
+        """
+        if self.count == 1 or (
+            height_px % self.rows == 0 and self.field_px(height_px // self.rows) == (height_px, width_px)
+        ):
+            return None
+        return (
+            f"tiles: expected {self.told} square tiles of one size to make up the field, got a field of "
+            f"{height_px} x {width_px} px (rows x columns, height x width); make the package again"
+        )

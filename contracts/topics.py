@@ -18,6 +18,7 @@ class Channel(StrEnum):
     PACKAGE_STATUS = "package-status"  # up, QoS 1, retained
     RECEIPT = "receipt"  # down, QoS 1
     ASSIGNMENT = "assignment"  # down, QoS 1, retained
+    RECIPES = "recipes"  # down, QoS 1, retained
     COMMAND = "command"  # down, QoS 1
     FRAME = "frame"  # beside, QoS 0
     TRIGGER = "trigger"  # beside, QoS 1

@@ -31,6 +31,31 @@ class VerdictCause(StrEnum):
     SESSION_CRASHED = "SESSION_CRASHED"
 
 
+class ImageFault(StrEnum):
+    """Why a picture is not fit to be judged. A fault of light, lens, camera or place, never of the part."""
+
+    UNREADABLE = "UNREADABLE"
+    TOO_DARK = "TOO_DARK"
+    SATURATED = "SATURATED"
+    # Nothing to be seen in it: lens cap, dead lamp, a wall of one colour.
+    EMPTY = "EMPTY"
+    BLURRED = "BLURRED"
+    # The same picture again, to the last bit: the camera repeats itself.
+    FROZEN = "FROZEN"
+    # What should stand still does not lie where it was taught, or the ROI reaches outside the frame.
+    MOVED = "MOVED"
+    ABSENT = "ABSENT"
+    # Any other failure while the picture was prepared.
+    OTHER = "OTHER"
+
+
+class RegistrationMethod(StrEnum):
+    """What a recipe's landmarks belong to: marks on the fixture, or a feature of the part itself."""
+
+    FIDUCIAL = "FIDUCIAL"
+    TEMPLATE = "TEMPLATE"
+
+
 class Disposition(StrEnum):
     """What the station asked the line to do with the part."""
 
@@ -47,6 +72,28 @@ class SignalState(StrEnum):
     FAILED = "FAILED"
     # No signal was possible: the part had left before the station knew of it.
     MISSED = "MISSED"
+
+
+class OutputKind(StrEnum):
+    """The ways in which a station tells the line what to do with a part."""
+
+    MQTT = "mqtt"
+    MODBUS = "modbus"
+    OPCUA = "opcua"
+
+
+class Stage(StrEnum):
+    """The stages of one inspection, in order; their times add up to capture → reject signal.
+
+    `CAPTURE` lasts until the judge takes the frame up: exposure, transfer and the wait in the queue. `ACTUATE` ends
+    when the reject output has taken the station's word, not when the gate has moved.
+    """
+
+    CAPTURE = "CAPTURE"
+    PREPARE = "PREPARE"
+    INFER = "INFER"
+    DECIDE = "DECIDE"
+    ACTUATE = "ACTUATE"
 
 
 class StationState(StrEnum):
@@ -83,17 +130,26 @@ class DetectorKind(StrEnum):
 
 
 class PackageState(StrEnum):
-    """How far a station has come with an assigned package."""
+    """How far a station has come with an assigned package.
+
+    `SHADOW`: it judges the champion's parts after the champion and decides nothing. `FELL_BACK`: it was active and
+    erred, and the previous package judges again.
+    """
 
     DOWNLOADING = "DOWNLOADING"
     VERIFIED = "VERIFIED"
     INSTALLED = "INSTALLED"
+    SHADOW = "SHADOW"
     ACTIVE = "ACTIVE"
     REFUSED = "REFUSED"
+    FELL_BACK = "FELL_BACK"
 
 
 class RefusalReason(StrEnum):
-    """Why a station did not take an assignment or a package. `UNREACHABLE` alone is retried."""
+    """Why a station did not take an assignment or a package, or gave one up. `UNREACHABLE` alone is retried.
+
+    `DEADLINE`: measured here, it is too slow for the recipe. `ERRED`: it failed while it judged, in shadow or active.
+    """
 
     SIGNATURE = "SIGNATURE"
     EXPIRED = "EXPIRED"
@@ -105,6 +161,8 @@ class RefusalReason(StrEnum):
     NO_VARIANT = "NO_VARIANT"
     UNREADABLE = "UNREADABLE"
     SELF_TEST = "SELF_TEST"
+    DEADLINE = "DEADLINE"
+    ERRED = "ERRED"
     DISK = "DISK"
     UNREACHABLE = "UNREACHABLE"
 
@@ -195,6 +253,14 @@ class RolloutState(StrEnum):
     STOPPED = "STOPPED"
 
 
+class RiskClass(StrEnum):
+    """What a wrong verdict on a product may cost; how many approvals its rollouts need follows from it."""
+
+    STANDARD = "STANDARD"
+    ELEVATED = "ELEVATED"
+    CRITICAL = "CRITICAL"
+
+
 class WaveState(StrEnum):
     """Life of one wave of a rollout; the first wave is the canary."""
 
@@ -202,6 +268,14 @@ class WaveState(StrEnum):
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
     ERROR = "ERROR"
+
+
+class RecipeAct(StrEnum):
+    """What a person did with a recipe beside making a version of it."""
+
+    PINNED = "PINNED"
+    UNPINNED = "UNPINNED"
+    SWITCH_ASKED = "SWITCH_ASKED"
 
 
 class Role(StrEnum):

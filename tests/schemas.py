@@ -14,6 +14,7 @@ from contracts.commands import AssignPackage, RejectSignal, ReportsCommitted, St
 from contracts.frames import FrameHeader
 from contracts.jobs import EvaluationReport, TrainingJob, TrainingProgress
 from contracts.manifest import PackageManifest
+from contracts.recipes import AssignRecipes
 from contracts.reports import EvidenceOffered, InspectionsReported, PackageStatus, StationReported
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "schemas"
@@ -24,6 +25,7 @@ SHAPES: dict[str, type[Message] | type[FrameHeader]] = {
     "evidence-offered": EvidenceOffered,
     "reports-committed": ReportsCommitted,
     "assign-package": AssignPackage,
+    "assign-recipes": AssignRecipes,
     "station-command": StationCommand,
     "trigger-received": TriggerReceived,
     "reject-signal": RejectSignal,

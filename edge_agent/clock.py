@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two clocks of a station behind one seam: wall time for the wire, monotonic time for durations.
 
-The only module of the station that reads a clock. Does not sleep and does not correct skew. Everything that
+The only module of the station that reads a clock, but for
+what the kernel says of it (`kernel_clock`). Does not sleep and does not correct skew. Everything that
 needs a time is given a `Clock`; tests give a frozen one.
 """
 

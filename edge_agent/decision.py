@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from contracts.vocabulary import Disposition, Verdict, VerdictCause
-from edge_agent.recipe import Recipe
+from edge_agent.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ Holds no behaviour and logs nothing. Foreign exceptions are wrapped at the seam 
 over the station; turned into `StationFault`s by `monitor.health` and into verdict causes by `loop`.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.vocabulary import ImageFault
+
 
 class EdgeError(Exception):
     """Root of the station's own errors.
@@ -65,9 +70,20 @@ class DeviceError(EdgeError):
 
 
 class ImageFaultError(DeviceError):
-    """One frame is not fit to be judged. The part becomes NO_DECISION; never fold it into NG."""
+    """One frame is not fit to be judged. The part becomes NO_DECISION; never fold it into NG.
+
+    Args:
+        fault: its name for reports and counts.
+
+    `picture`, uint8 H × W × 3 BGR or None: what a person should look at. Set by who knows the frame.
+    """
 
     default_code = "image-fault"
+
+    def __init__(self, message: str, *, remedy: str = "", fault: ImageFault = ImageFault.OTHER) -> None:
+        super().__init__(message, remedy=remedy)
+        self.fault = fault
+        self.picture: NDArray[np.uint8] | None = None
 
 
 class InferenceError(DeviceError):

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class QueuedFrame:
-    """A frame on its way to the judge. `is_missed`: its pixels were given up because the queue was full."""
+    """A frame on its way to the judge. `is_missed`: it has no picture, or it was given up: queue full."""
 
     frame: Frame
     is_missed: bool = False
@@ -47,14 +47,10 @@ class FrameQueue:
     def put(self, frame: Frame) -> None:
         """Add a frame; never waits."""
         with self._changed:
-            is_missed = self._with_pixels >= self._max_frames
+            is_missed = frame.is_missed or self._with_pixels >= self._max_frames
             if is_missed:
-                self.missed += 1
-                if is_worth_a_line(self.missed):
-                    _log.warning(
-                        "frame given up, queue full trigger_number=%d missed=%d", frame.trigger_number, self.missed
-                    )
-                frame = replace(frame, pixels=None, fault="the queue to the judge was full")
+                if not frame.is_missed:
+                    frame = self._given_up(frame)
                 if len(self._waiting) - self._with_pixels >= self._max_marks:
                     self.dropped += 1
                     return
@@ -62,6 +58,12 @@ class FrameQueue:
                 self._with_pixels += 1
             self._waiting.append(QueuedFrame(frame, is_missed))
             self._changed.notify()
+
+    def _given_up(self, frame: Frame) -> Frame:
+        self.missed += 1
+        if is_worth_a_line(self.missed):
+            _log.warning("frame given up, queue full trigger_number=%d missed=%d", frame.trigger_number, self.missed)
+        return replace(frame, pixels=None, fault="the queue to the judge was full")
 
     def get(self, timeout_s: float) -> QueuedFrame | None:
         """The oldest frame, or None when none came within `timeout_s`."""

@@ -8,7 +8,7 @@ every part: measures that fail are left out, they never cost the report.
 import logging
 import math
 
-from contracts.reports import ImageMeasures, InspectionReported, StageLatency
+from contracts.reports import ChallengerVerdict, ImageMeasures, InspectionReported, StageLatency
 from contracts.vocabulary import Disposition, SignalState, VerdictCause
 from edge_agent.camera.source import Frame
 from edge_agent.decision import no_decision
@@ -26,6 +26,9 @@ def inspection_report(
     signal: SignalState,
     signalled_s: float,
     is_simulated: bool,
+    silence: Disposition = Disposition.HELD,
+    challenger: ChallengerVerdict | None = None,
+    clock_error_s: float | None = None,
 ) -> InspectionReported:
     """The report on a part that the station saw.
 
@@ -36,15 +39,19 @@ def inspection_report(
         signal: whether the reject output took our word.
         signalled_s: monotonic time at which the signal was handed over.
         is_simulated: not a real part.
+        silence: what the gate does with a part that it hears nothing of.
+        challenger: what a challenger said of an earlier part; it rides along.
+        clock_error_s: how far the time of capture is off; None: it can be trusted.
     """
     decision, package, inference = judgement.decision, judgement.package, judgement.inference
-    limits = package.manifest.limits if package is not None else None
+    limits = judgement.limits or (package.manifest.limits if package is not None else None)
     return InspectionReported(
         sequence=sequence,
         trigger_number=frame.trigger_number,
         part_id=frame.part_id,
         product=judgement.product,
         captured_at=frame.captured_at,
+        clock_error_s=clock_error_s,
         verdict=decision.verdict,
         cause=decision.cause,
         # A score that is no number cannot travel; its part is NO_DECISION already.
@@ -55,16 +62,22 @@ def inspection_report(
         package_id=package.package_id if package is not None else None,
         variant=package.variant if package is not None else None,
         provider=package.session.provider if package is not None else None,
-        # Without a signal the fail-safe gate holds the part, whatever we thought of it.
-        disposition=Disposition.HELD if signal is SignalState.FAILED else decision.disposition,
+        # Without a signal the gate does what it does with every such part, whatever we thought of this one.
+        disposition=silence if signal is SignalState.FAILED else decision.disposition,
         signal=signal,
+        image_fault=None if judgement.image_fault is None else judgement.image_fault.fault,
+        recipe_version=judgement.recipe_version,
         latency=StageLatency(
+            capture_ms=_rounded(judgement.capture_ms),
             prepare_ms=_rounded(judgement.prepare_ms),
             infer_ms=_rounded(judgement.infer_ms),
+            decide_ms=_rounded(judgement.decide_ms),
+            actuate_ms=_rounded((signalled_s - judgement.decided_s) * MS_PER_S) if signal is SignalState.SENT else None,
             verdict_ms=_since_ms(frame, judgement.decided_s),
             reject_ms=_since_ms(frame, signalled_s) if signal is SignalState.SENT else None,
         ),
         image=_measures(judgement),
+        challenger=challenger,
         is_simulated=is_simulated,
     )
 
@@ -77,17 +90,20 @@ def missed_report(
     product: str | None,
     sequence: int,
     is_simulated: bool,
+    silence: Disposition = Disposition.HELD,
+    clock_error_s: float | None = None,
 ) -> InspectionReported:
-    """The report on a part that passed unseen; `revealing` is the frame whose number gave it away."""
+    """The report on a part that passed unseen; `revealing` is the frame whose number and time gave it away."""
     decision = no_decision(cause)
     return InspectionReported(
         sequence=sequence,
         trigger_number=trigger_number,
         product=product,
         captured_at=revealing.captured_at,
+        clock_error_s=clock_error_s,
         verdict=decision.verdict,
         cause=decision.cause,
-        disposition=decision.disposition,
+        disposition=silence,
         signal=SignalState.MISSED,
         is_simulated=is_simulated,
     )

@@ -11,23 +11,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from contracts.ids import Name, StationAddress
+from contracts.ids import StationAddress
 from contracts.vocabulary import Variant
+from edge_agent.changeover_settings import ChangeoverSettings, read_changeover
+from edge_agent.download_settings import DownloadSettings, ProxySettings, read_downloads, read_proxy
 from edge_agent.errors import SettingsError
-from edge_agent.recipe import Recipe, Recipes
+from edge_agent.inference.variants import AUTO
+from edge_agent.logins import without_login
+from edge_agent.output_settings import OutputSettings, read_output
+from edge_agent.packages.settings import FallbackSettings, ShadowSettings, read_fallback, read_shadow
+from edge_agent.page.settings import PageSettings, read_page
+from edge_agent.recipes.from_settings import read_recipe
+from edge_agent.recipes.recipe import Recipe, Recipes
+from edge_agent.reporting.outbox import BEHIND_AFTER_S
 from edge_agent.settings_reader import EffectiveValue, SettingsReader
-from edge_agent.vision.roi import Roi
+from edge_agent.source_settings import SourceSettings, read_source
+from edge_agent.toml_lines import lines_of_keys
+from edge_agent.trigger_settings import FREE_RUN, TriggerSettings, read_trigger_settings
+from edge_agent.value_checks import check_name, check_url
 
 PREFIX: Final = "SIGHTLINE_EDGE_"
-SOURCE_KINDS: Final = ("simulated", "replay", "opencv", "mqtt")
-OUTPUT_KINDS: Final = ("mqtt", "none")
+# What the loop does while reports do not reach the disk; held is every part either way.
+HALT: Final = "halt"
+FAIL_SAFE: Final = "fail-safe"
 _LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-_NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
+_MIB: Final = 1024**2
 _GIB: Final = 1024**3
 
 
@@ -51,6 +61,7 @@ class CentralSettings:
     url: str
     token: str = field(repr=False)
     ca_file: Path | None = None
+    proxy: ProxySettings | None = None
 
 
 @dataclass(frozen=True)
@@ -62,21 +73,8 @@ class TrustSettings:
 
 
 @dataclass(frozen=True)
-class SourceSettings:
-    """Where frames come from. `rate_hz` 0: as they come (replay: 1 per second)."""
-
-    kind: str
-    url: str
-    product: str | None
-    rate_hz: float
-    loop: bool
-    shares_clock: bool
-    retry_max_s: float
-
-
-@dataclass(frozen=True)
 class InferenceSettings:
-    """What runs the graphs."""
+    """What runs the graphs. Provider or variant `auto`, threads 0: the station measures and takes the fastest."""
 
     provider: str
     threads: int
@@ -85,11 +83,19 @@ class InferenceSettings:
 
 @dataclass(frozen=True)
 class BoundSettings:
-    """Every bound of the station, with its unit."""
+    """Every bound of the station, with its unit.
+
+    `on_full_disk` holds once reports have waited `outbox_behind_after_s` for the disk: "fail-safe" goes on judging
+    and holds every part, "halt" does not judge. Pictures leave `keep_free_bytes` of the disk to the reports.
+    """
 
     queue_frames: int
     max_gap_parts: int
     outbox_max_rows: int
+    outbox_max_bytes: int
+    outbox_behind_after_s: float
+    on_full_disk: str
+    keep_free_bytes: int
     resend_after_s: float
     evidence_max_frames: int
     evidence_max_bytes: int
@@ -110,15 +116,21 @@ class Settings:
     central: CentralSettings
     trust: TrustSettings
     source: SourceSettings
-    output: str
+    output: OutputSettings
+    trigger: TriggerSettings
+    changeover: ChangeoverSettings | None
     inference: InferenceSettings
     recipes: Recipes
     bounds: BoundSettings
+    page: PageSettings
+    shadow: ShadowSettings
+    fallback: FallbackSettings
+    downloads: DownloadSettings = field(default_factory=DownloadSettings)
     effective: tuple[EffectiveValue, ...] = ()
 
     def describe(self) -> str:
-        """The effective values, one line each, with where each came from; secrets are masked."""
-        return "\n".join(f"{value.key} = {value.shown}  # {value.origin}" for value in self.effective)
+        """The effective values, one line each, with where each came from; secrets and logins are masked."""
+        return "\n".join(f"{value.key} = {without_login(value.shown)}  # {value.origin}" for value in self.effective)
 
 
 def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
@@ -129,25 +141,32 @@ def load_settings(path: Path, environ: Mapping[str, str] | None = None) -> Setti
         environ: environment variables; None: those of this process.
 
     Raises:
-        SettingsError: unreadable file, or faults in it; all of them at once, each naming its key.
+        SettingsError: unreadable file, or faults in it; all of them at once, each naming its key and its line.
     """
-    reader = SettingsReader(
-        _read_document(path), os.environ if environ is None else environ, prefix=PREFIX, folder=path.parent
-    )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot read the settings file: {error.strerror}"]) from error
+    return settings_of(content, path, os.environ if environ is None else environ)
+
+
+def settings_of(content: bytes, path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read the content of a settings file that need not be there yet; `path` is where it stands or will stand.
+
+    Raises:
+        SettingsError: as `load_settings`.
+    """
+    try:
+        text = content.decode()
+        document, lines = tomllib.loads(text), lines_of_keys(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{path}: not a TOML file: {error}"]) from error
+    reader = SettingsReader(document, environ, prefix=PREFIX, folder=path.parent, lines=lines)
     settings = _read_settings(reader)
     reader.finish()
     if reader.faults or settings is None:
         raise SettingsError(reader.faults)
     return settings
-
-
-def _read_document(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError([f"{path}: cannot read the settings file: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{path}: not a TOML file: {error}"]) from error
 
 
 def _read_settings(reader: SettingsReader) -> Settings | None:
@@ -161,19 +180,26 @@ def _read_settings(reader: SettingsReader) -> Settings | None:
         _url(reader, "central.url", ("http", "https")),
         reader.text("central.token", is_secret=True),
         reader.path("central.ca_file", is_required=False),
+        read_proxy(reader),
     )
+    downloads = read_downloads(reader)
     trust = TrustSettings(
         reader.path("trust.root", is_required=False), reader.path("trust.assignment_key", is_required=False)
     )
-    source = _source(reader)
-    output = reader.choice("output.kind", OUTPUT_KINDS, "mqtt")
+    source = read_source(reader)
+    output = read_output(reader)
+    trigger = read_trigger_settings(reader)
+    _check_who_triggers(reader, source, trigger)
+    changeover = read_changeover(reader)
     inference = InferenceSettings(
-        provider=reader.text("inference.provider", "CPUExecutionProvider"),
-        threads=reader.integer("inference.threads", 1, low=1, high=256),
-        variant=reader.choice("inference.variant", ("auto", *(variant.value for variant in Variant)), "auto"),
+        provider=reader.text("inference.provider", AUTO),
+        threads=reader.integer("inference.threads", 0, low=0, high=256),
+        variant=reader.choice("inference.variant", (AUTO, *(variant.value for variant in Variant)), AUTO),
     )
-    recipes = _recipes(reader)
+    recipes = _recipes(reader, output)
     bounds = _bounds(reader)
+    page = read_page(reader)
+    shadow, fallback = read_shadow(reader), read_fallback(reader)
     if reader.faults or data_dir is None:
         return None
     return Settings(
@@ -187,11 +213,33 @@ def _read_settings(reader: SettingsReader) -> Settings | None:
         trust=trust,
         source=source,
         output=output,
+        trigger=trigger,
+        changeover=changeover,
         inference=inference,
         recipes=recipes,
         bounds=bounds,
+        page=page,
+        shadow=shadow,
+        fallback=fallback,
+        downloads=downloads,
         effective=tuple(reader.effective),
     )
+
+
+def _check_who_triggers(reader: SettingsReader, source: SourceSettings, trigger: TriggerSettings) -> None:
+    """A camera that waits for what nobody gives sees no part, and says nothing."""
+    mode = source.genicam.trigger
+    if source.kind != "genicam":
+        return
+    if trigger.kind == FREE_RUN:
+        if mode == "software":
+            reader.fault("source.trigger", "software needs a trigger.kind that fires the camera, got free-run")
+        return
+    paired = trigger.camera
+    if paired == "auto":
+        paired = mode if mode == "software" else "free-run"
+    if paired != mode:
+        reader.fault("trigger.camera", f'expected "{mode}", as source.trigger says, got "{trigger.camera}"')
 
 
 def _broker(reader: SettingsReader) -> BrokerSettings:
@@ -206,40 +254,12 @@ def _broker(reader: SettingsReader) -> BrokerSettings:
     )
 
 
-def _source(reader: SettingsReader) -> SourceSettings:
-    kind = reader.choice("source.kind", SOURCE_KINDS)
-    # An MQTT camera is found by its topic; everything else has an address.
-    url = reader.text("source.url", "" if kind == "mqtt" else None)
-    if kind == "simulated" and url:
-        _check_url(reader, "source.url", url, ("tcp",), needs_port=True)
-    product = reader.text("source.product", "")
-    if product:
-        _check_name(reader, "source.product", product)
-    return SourceSettings(
-        kind=kind,
-        url=url,
-        product=product or None,
-        rate_hz=reader.number("source.rate_hz", 0.0, low=0, high=1000),
-        loop=reader.flag("source.loop", default=False),
-        shares_clock=reader.flag("source.shares_clock", default=kind == "simulated"),
-        retry_max_s=reader.number("source.retry_max_s", 5.0, low=0.05, high=600),
-    )
-
-
-def _recipes(reader: SettingsReader) -> Recipes:
+def _recipes(reader: SettingsReader, output: OutputSettings) -> Recipes:
     found: dict[str, Recipe] = {}
     for product in reader.names("recipe"):
         key = f"recipe.{product}"
-        _check_name(reader, key, product)
-        corners = reader.whole_numbers(f"{key}.roi_xywh", 4)
-        if corners is not None and min(corners[2:]) < 32:
-            reader.fault(f"{key}.roi_xywh", f"expected width and height ≥ 32 px, got {list(corners[2:])}")
-        found[product] = Recipe(
-            roi=Roi(*corners) if corners is not None else None,
-            deadline_ms=reader.number(f"{key}.deadline_ms", 1000.0, low=1, high=600_000),
-            pass_review=reader.flag(f"{key}.pass_review", default=False),
-            min_contrast=reader.number(f"{key}.min_contrast", 1.0, low=0, high=255),
-        )
+        check_name(reader, key, product)
+        found[product] = read_recipe(reader, key, output)
     return Recipes(MappingProxyType(found))
 
 
@@ -248,6 +268,10 @@ def _bounds(reader: SettingsReader) -> BoundSettings:
         queue_frames=reader.integer("bounds.queue_frames", 8, low=1, high=1000),
         max_gap_parts=reader.integer("bounds.max_gap_parts", 100_000, low=0, high=10_000_000),
         outbox_max_rows=reader.integer("bounds.outbox_max_rows", 2_000_000, low=1000, high=100_000_000),
+        outbox_max_bytes=reader.integer("bounds.outbox_max_bytes", 8 * _GIB, low=_MIB, high=1024 * _GIB),
+        outbox_behind_after_s=reader.number("bounds.outbox_behind_after_s", BEHIND_AFTER_S, low=0.1, high=60),
+        on_full_disk=reader.choice("bounds.on_full_disk", (HALT, FAIL_SAFE), FAIL_SAFE),
+        keep_free_bytes=reader.integer("bounds.keep_free_bytes", 64 * _MIB, low=_MIB, high=1024 * _GIB),
         resend_after_s=reader.number("bounds.resend_after_s", 5.0, low=0.1, high=600),
         evidence_max_frames=reader.integer("bounds.evidence_max_frames", 2000, low=1, high=10_000_000),
         evidence_max_bytes=reader.integer("bounds.evidence_max_bytes", 2 * _GIB, low=1024 * 1024, high=1024 * _GIB),
@@ -259,32 +283,12 @@ def _bounds(reader: SettingsReader) -> BoundSettings:
 def _name(reader: SettingsReader, key: str) -> str:
     value = reader.text(key)
     if value:
-        _check_name(reader, key, value)
+        check_name(reader, key, value)
     return value
-
-
-def _check_name(reader: SettingsReader, key: str, value: str) -> None:
-    try:
-        _NAME.validate_python(value)
-    except ValidationError:
-        reader.fault(key, f"expected a-z, 0-9, _ and - (at most 63, no leading dash), got {value!r}")
 
 
 def _url(reader: SettingsReader, key: str, schemes: tuple[str, ...]) -> str:
     value = reader.text(key)
     if value:
-        _check_url(reader, key, value, schemes)
+        check_url(reader, key, value, schemes)
     return value.rstrip("/")
-
-
-def _check_url(
-    reader: SettingsReader, key: str, value: str, schemes: tuple[str, ...], *, needs_port: bool = False
-) -> None:
-    expected = " or ".join(f"{scheme}://host:port" for scheme in schemes)
-    try:
-        parts = urlsplit(value)
-        is_right = parts.scheme in schemes and bool(parts.hostname) and (parts.port is not None or not needs_port)
-    except ValueError:
-        is_right = False
-    if not is_right:
-        reader.fault(key, f"expected {expected}, got {value!r}")

@@ -9,7 +9,8 @@ import logging
 
 from contracts.codec import encode
 from contracts.commands import RejectSignal
-from contracts.vocabulary import SignalState
+from contracts.vocabulary import Disposition, SignalState
+from edge_agent.actuators.base import OutputUse
 from edge_agent.log_pace import is_worth_a_line
 from edge_agent.reporting.bus import MessageBus
 
@@ -24,13 +25,16 @@ class MqttRejectOutput:
         topic: the reject topic.
     """
 
+    silence = Disposition.HELD
+
     def __init__(self, bus: MessageBus, topic: str) -> None:
         self._bus = bus
         self._topic = topic
         self.failed = 0
 
-    def send(self, signal: RejectSignal) -> SignalState:
-        """Publish the signal; FAILED when the bus would not take it now."""
+    def send(self, signal: RejectSignal, captured_s: float, use: OutputUse | None = None) -> SignalState:
+        """Publish the signal; FAILED when the bus would not take it now. Delays are the receiver's business."""
+        del captured_s, use
         is_taken = self._bus.publish(self._topic, encode(signal), qos=0)
         if is_taken:
             return SignalState.SENT

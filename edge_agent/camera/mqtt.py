@@ -70,6 +70,7 @@ class MqttSource:
         self._product = product
         self._shares_clock = shares_clock
         self._is_subscribed = False
+        self._is_open = False
         self._arrived: deque[_Arrival] = deque()
         self._changed = threading.Condition()
         self.dropped = 0
@@ -85,14 +86,18 @@ class MqttSource:
             self._bus.subscribe(self._topic, self._on_frame)
             self._is_subscribed = True
         self._check_link()
+        self._is_open = True
 
     def read(self, timeout_s: float) -> Frame | None:
         """The next frame that arrived.
 
         Raises:
-            DeviceError: nothing is waiting and the broker is away.
+            DeviceError: nothing is waiting and the broker is away, or the source was not opened.
         """
         with self._changed:
+            if not self._is_open:
+                msg = f"the frame topic {self._topic} is not open"
+                raise DeviceError(msg, remedy="open it first", code="source-gone")
             if not self._arrived:
                 self._changed.wait(timeout_s)
             if self._arrived:
@@ -103,7 +108,10 @@ class MqttSource:
         return self._decode(arrival)
 
     def close(self) -> None:
-        """Stay subscribed: the bus resubscribes by itself, and what arrives meanwhile is not lost."""
+        """Read no more, but stay subscribed: the bus resubscribes by itself, and what arrives meanwhile is kept."""
+        with self._changed:
+            self._is_open = False
+            self._changed.notify_all()
 
     def _check_link(self) -> None:
         if not self._bus.is_connected:

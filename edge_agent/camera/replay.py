@@ -2,7 +2,7 @@
 """A folder of pictures, or one picture, played as a camera at a steady rate.
 
 Everything it gives is marked simulated: a picture played again is not a part on the line. Videos are played by
-`camera.opencv`; truth and layouts of data sets are the plant's business. Numbers follow on from the last one
+`camera.video`; truth and layouts of data sets are the plant's business. Numbers follow on from the last one
 the station recorded, so that a restart neither repeats one nor shows a gap.
 """
 
@@ -68,23 +68,26 @@ class ReplaySource:
 
         Raises:
             SourceEnded: the last picture was played and the source does not loop.
+            DeviceError: not open.
         """
-        if not self._files:
+        files = self._files
+        if not files:
             msg = f"{self._path} is not open"
-            raise DeviceError(msg, code="source-gone")
-        if self._position >= len(self._files):
+            raise DeviceError(msg, remedy="open it first", code="source-gone")
+        if self._position >= len(files):
             if not self._is_looping:
-                msg = f"all {len(self._files)} pictures of {self._path} were played"
+                msg = f"all {len(files)} pictures of {self._path} were played"
                 raise SourceEnded(msg, remedy="set source.loop = true to begin again")
             self._position = 0
         if not self._pace.wait(timeout_s):
             return None
-        file = self._files[self._position]
+        file = files[self._position]
         self._position += 1
         return self._frame_of(file)
 
     def close(self) -> None:
         """Nothing is held open; the place is kept."""
+        self._pace.stop()
         self._files = []
 
     def _frame_of(self, file: Path) -> Frame:

@@ -7,6 +7,7 @@ simulator dropped shows as a gap in the trigger numbers. Reopened by the loop's 
 
 import socket
 import struct
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from contracts.codec import CodecError
@@ -60,14 +61,15 @@ class SimulatedSource:
         Raises:
             DeviceError: the simulator hung up or sent something else.
         """
-        if self._socket is None:
+        connection = self._socket
+        if connection is None:
             raise self._gone("not connected")
         give_up_at = self._clock.monotonic() + timeout_s
         while (payload := self._take_payload()) is None:
             remaining_s = give_up_at - self._clock.monotonic()
             if remaining_s <= 0:
                 return None
-            self._receive(self._socket, remaining_s)
+            self._receive(connection, remaining_s)
         try:
             return frame_from_packed(payload, self._clock, shares_clock=self._shares_clock)
         except CodecError as error:
@@ -76,13 +78,16 @@ class SimulatedSource:
     def close(self) -> None:
         """Hang up and forget half a frame."""
         self._pending.clear()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            # Closing alone does not wake a thread that waits in `read`.
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
     def _receive(self, connection: socket.socket, timeout_s: float) -> None:
-        connection.settimeout(timeout_s)
         try:
+            connection.settimeout(timeout_s)
             chunk = connection.recv(_CHUNK_BYTES)
         except TimeoutError:
             return

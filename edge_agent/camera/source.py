@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam to cameras: what a frame is and what every frame source promises.
 
-No camera is opened here. Implementations: `simulated`, `replay`, `opencv`, `mqtt`. The grab thread of the loop
-is the only caller; it reopens a source that failed, with a growing pause.
+No camera is opened here. Implementations: `simulated`, `replay`, `video`, `opencv`, `mqtt`, `genicam`. The grab thread
+of the loop is the only caller; it reopens a source that failed, with a growing pause. Every implementation is held to
+what stands here by `tests/edge/camera/test_battery.py`.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_agent.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Frame:
         product: type of the part, when the camera knows it.
         is_simulated: not a real part on a real line.
         fault: why `pixels` is None.
+        is_missed: a trigger announced the part, and no picture of it came.
+        recipe: how it is inspected; bound when it is grabbed, by what held when it was captured. Sources leave it out.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -37,10 +42,15 @@ class Frame:
     product: str | None = None
     is_simulated: bool = False
     fault: str = ""
+    is_missed: bool = False
+    recipe: Recipe | None = None
 
 
 class FrameSource(Protocol):
-    """A camera. Used by one thread; every call returns within its time so that the station can stop."""
+    """A camera. Used by one thread; every call returns within its time so that the station can stop.
+
+    Only `close` may come from another thread while one is in `read`; the read then ends soon.
+    """
 
     def open(self) -> None:
         """Connect. May be called again after `close` or a failure.
@@ -55,10 +65,44 @@ class FrameSource(Protocol):
 
         Raises:
             SourceEnded: a finite source has played its last frame.
-            DeviceError: the camera is gone; close and open again.
+            DeviceError: the camera is gone, or was not opened; close and open again.
         """
         ...
 
     def close(self) -> None:
         """Let go of the camera. Never raises; may be called twice."""
+        ...
+
+
+class SoftwareTriggered(Protocol):
+    """A frame source whose camera can be asked for a frame. Not every source is one."""
+
+    def fire(self) -> None:
+        """Ask the camera for one frame, now. It comes through `read`. May be called from another thread.
+
+        Raises:
+            DeviceError: the camera is not open, does not take software triggers, or did not answer; no frame comes.
+        """
+        ...
+
+
+@runtime_checkable
+class SeesPartsWithoutCamera(Protocol):
+    """A source that hears of parts also while its camera is away: they pass unseen, and must be reported."""
+
+    def read_away(self, timeout_s: float) -> list[Frame]:
+        """Parts that have passed unseen, as frames without pixels. Takes `timeout_s`. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A source whose camera takes exposure and gain, besides being a `FrameSource`."""
+
+    def adjust(self, *, exposure_us: float | None, gain_db: float | None) -> None:
+        """Set what is given; every frame that `read` gives from now on was taken so. Called while it is open.
+
+        Raises:
+            DeviceError: the camera does not take it; the text says its range.
+        """
         ...

@@ -16,7 +16,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_agent.errors import DeviceError, InferenceError, TrustError
-from edge_agent.inference.session import Inference, InferenceSession
+from edge_agent.inference.session import Inference
+from edge_agent.inference.variants import split_provider
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ _REQUIRED_OUTPUTS: Final = ("score", "heatmap", "embedding")
 _CLASS_OUTPUT: Final = "class_scores"
 # Errors only: ONNX Runtime's warnings go straight to stderr, past our log.
 _ORT_LOG_ERRORS: Final = 3
+# What a provider says while it cannot be made is read back and told as ours.
+_ORT_LOG_FATAL: Final = 4
 
 
 class OnnxSession:
@@ -34,6 +37,8 @@ class OnnxSession:
         self._session = session
         self._provider = provider
         self._input_name: str = session.get_inputs()[0].name
+        # A number there is a graph made for exactly so many images.
+        self._takes_batches = not isinstance(session.get_inputs()[0].shape[0], int)
         present = {output.name for output in session.get_outputs()}
         self._outputs = [*_REQUIRED_OUTPUTS, *([_CLASS_OUTPUT] if _CLASS_OUTPUT in present else [])]
 
@@ -48,43 +53,81 @@ class OnnxSession:
         Raises:
             InferenceError: wrong shape, a runtime failure, or a score that is NaN or infinite.
         """
-        if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
-            msg = f"image: expected uint8 H × W × 3, got {image_bgr.dtype} {image_bgr.shape}"
+        _check_image(image_bgr)
+        answer = self._answers(np.ascontiguousarray(image_bgr)[np.newaxis])[0]
+        if isinstance(answer, InferenceError):
+            raise answer
+        return answer
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph takes more than one image a run; whether it judges them right is another question."""
+        return self._takes_batches
+
+    def run_batch(self, images_bgr: Sequence[NDArray[np.uint8]]) -> list[Inference | InferenceError]:
+        """Judge images of one shape in one run; for each what is found, or why there is nothing.
+
+        Raises:
+            InferenceError: an image that is none, or the run failed, or it did not answer for every image.
+        """
+        for image in images_bgr:
+            _check_image(image)
+        if len({image.shape for image in images_bgr}) != 1:
+            msg = f"batch: expected images of one shape, got {sorted({image.shape for image in images_bgr})}"
             raise InferenceError(msg)
-        if min(image_bgr.shape[:2]) < MIN_SIDE_PX:
-            msg = f"image: expected both sides ≥ {MIN_SIDE_PX} px, got {image_bgr.shape[:2]}"
-            raise InferenceError(msg)
-        batch = np.ascontiguousarray(image_bgr)[np.newaxis]
+        return self._answers(np.stack(images_bgr))
+
+    def _answers(self, batch: NDArray[np.uint8]) -> list[Inference | InferenceError]:
         try:
             values = self._session.run(self._outputs, {self._input_name: batch})
         except Exception as error:  # ONNX Runtime raises a family of unrelated classes
-            msg = f"the graph failed on an image of {image_bgr.shape}: {error}"
+            msg = f"the graph failed on {_shown(batch)}: {error}"
             raise InferenceError(
                 msg, remedy="if this repeats, assign another package or restart the station"
             ) from error
-        return _read_outputs(values)
+        if len(batch) == 1:
+            return [_read_outputs(values, 0)]
+        lengths = {np.shape(value)[:1] for value in values}
+        if lengths != {(len(batch),)}:
+            msg = f"the graph answered {_shown(batch)} with outputs of length {sorted(lengths)}"
+            raise InferenceError(msg, remedy="export the package with a free number of images")
+        return [_read_outputs(values, index) for index in range(len(batch))]
 
 
-def _read_outputs(values: Sequence[Any]) -> Inference:
-    score = float(np.asarray(values[0]).reshape(-1)[0])
+def _check_image(image_bgr: NDArray[np.uint8]) -> None:
+    if image_bgr.dtype != np.uint8 or image_bgr.ndim != 3 or image_bgr.shape[2] != 3:
+        msg = f"image: expected uint8 H × W × 3, got {image_bgr.dtype} {image_bgr.shape}"
+        raise InferenceError(msg)
+    if min(image_bgr.shape[:2]) < MIN_SIDE_PX:
+        msg = f"image: expected both sides ≥ {MIN_SIDE_PX} px, got {image_bgr.shape[:2]}"
+        raise InferenceError(msg)
+
+
+def _shown(batch: NDArray[np.uint8]) -> str:
+    return f"an image of {batch.shape[1:]}" if len(batch) == 1 else f"{len(batch)} images of {batch.shape[1:]}"
+
+
+def _read_outputs(values: Sequence[Any], index: int) -> Inference | InferenceError:
+    score = float(np.asarray(values[0]).reshape(-1)[index])
     if not np.isfinite(score):
         # A NaN compares false with every limit: left alone it would slip through as "not NG".
         msg = f"the graph gave a score that is not finite ({score})"
-        raise InferenceError(msg, remedy="assign another package; this one is broken on this station")
+        return InferenceError(msg, remedy="assign another package; this one is broken on this station")
     return Inference(
         score=score,
-        heatmap=np.asarray(values[1], dtype=np.float32)[0],
-        embedding=np.asarray(values[2], dtype=np.float32)[0],
-        class_scores=np.asarray(values[3], dtype=np.float32)[0] if len(values) > 3 else None,
+        heatmap=np.asarray(values[1], dtype=np.float32)[index],
+        embedding=np.asarray(values[2], dtype=np.float32)[index],
+        class_scores=np.asarray(values[3], dtype=np.float32)[index] if len(values) > 3 else None,
     )
 
 
-def open_session(path: Path, *, provider: str, threads: int) -> InferenceSession:
+def open_session(path: Path, *, provider: str, threads: int) -> OnnxSession:
     """Open a graph on exactly the provider that was asked for.
 
     Args:
         path: the .onnx file, already verified.
-        provider: an ONNX Runtime execution provider, e.g. `CPUExecutionProvider`.
+        provider: an ONNX Runtime execution provider, e.g. `CPUExecutionProvider`, or one of its devices, e.g.
+            `OpenVINOExecutionProvider:NPU`.
         threads: threads for one graph run.
 
     Raises:
@@ -92,27 +135,52 @@ def open_session(path: Path, *, provider: str, threads: int) -> InferenceSession
         DeviceError: the provider is not there, or ONNX Runtime silently took another one. Park with a fault.
     """
     remedy = _provider_remedy(provider)
-    if provider not in ort.get_available_providers():
-        msg = f"provider {provider!r} is not in this ONNX Runtime (it has {', '.join(ort.get_available_providers())})"
+    name, device = split_provider(provider)
+    if name not in ort.get_available_providers():
+        msg = f"provider {name!r} is not in this ONNX Runtime (it has {', '.join(ort.get_available_providers())})"
         raise DeviceError(msg, remedy=remedy, code="provider-missing")
     try:
         with warnings.catch_warnings():
             # The fallback is read back below and raised as a fault; a warning on stderr helps nobody.
             warnings.simplefilter("ignore")
-            session = ort.InferenceSession(str(path), sess_options=_options(threads), providers=[provider])
+            ort.set_default_logger_severity(_ORT_LOG_FATAL)
+            session = ort.InferenceSession(
+                str(path),
+                sess_options=_options(threads),
+                providers=[name],
+                provider_options=[_provider_options(device, threads)],
+            )
     except Exception as error:  # ONNX Runtime raises a family of unrelated classes
         msg = f"{path.name}: ONNX Runtime cannot open this graph on {provider}: {error}"
         raise TrustError(
             msg, remedy="assign a package made for this ONNX Runtime", code="package-unreadable"
         ) from error
     got = session.get_providers()[0]
-    if got != provider:
+    if got != name:
         # Without a usable GPU onnxruntime-gpu runs on the CPU, ten times slower, without an exception.
         msg = f"asked ONNX Runtime for {provider}, got {got}"
         raise DeviceError(msg, remedy=remedy, code="provider-fallback")
     _check_ends(path, session)
     _log.info("session opened file=%s provider=%s threads=%d", path.name, got, threads)
-    return OnnxSession(session, got)
+    return OnnxSession(session, f"{got}:{device}" if device else got)
+
+
+def available_providers() -> list[str]:
+    """Execution providers that the installed ONNX Runtime was built with. It proves nothing about the hardware."""
+    return list(ort.get_available_providers())
+
+
+def runtime_version() -> str:
+    """Name and version of what runs the graphs."""
+    return f"onnxruntime {ort.__version__}"
+
+
+def _provider_options(device: str, threads: int) -> dict[str, str]:
+    if not device:
+        return {}
+    # OpenVINO takes threads of its own, not those of the session.
+    on_cpu = {"num_of_threads": str(threads)} if device == "CPU" else {}
+    return {"device_type": device, **on_cpu}
 
 
 def _options(threads: int) -> "ort.SessionOptions":

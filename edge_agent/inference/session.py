@@ -31,7 +31,7 @@ class Inference:
 
 
 class InferenceSession(Protocol):
-    """One loaded graph. Safe to call from one thread at a time."""
+    """One loaded graph. Several threads may run it at once."""
 
     @property
     def provider(self) -> str:

@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from contracts.ids import StationAddress
-from contracts.reports import ActivePackage, LatencySummary, StationFault, StationReported
+from contracts.ids import InspectionId, StationAddress
+from contracts.recipes import ActiveRecipe
+from contracts.reports import ActivePackage, LatencySummary, StationFault, StationReported, TriggerCounts
 from contracts.vocabulary import SignalState, StationState, Verdict, VerdictCause
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeError
+from edge_agent.logins import without_login
+from edge_agent.monitor.liveness import Liveness
+from edge_agent.monitor.stages import StageTimes, summarize_stages
 from edge_agent.monitor.state import Conditions, station_state, window_faults
+from edge_agent.monitor.totals import Totals
 
 _TEXT_LIMIT: Final = 500
+_ABLE_FOR_S: Final = 0.5
+_UNABLE: Final = (StationState.STARTING, StationState.HALTED, StationState.FAULT)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class PartSeen:
         signal: whether the reject output took it.
         verdict_ms: capture → verdict; None for a part that was missed.
         reject_ms: capture → signal handed over.
+        stages: where the time went; None for a part that was missed.
     """
 
     at_s: float
@@ -41,18 +49,23 @@ class PartSeen:
     signal: SignalState
     verdict_ms: float | None = None
     reject_ms: float | None = None
+    stages: StageTimes | None = None
 
 
 @dataclass(frozen=True)
 class Gauges:
-    """Readings taken from other rooms when a status is made."""
+    """Readings taken from other rooms when a status is made. `is_blind`: parts are not seen, camera or not."""
 
     active: list[ActivePackage]
+    recipe: ActiveRecipe | None = None
     outbox_rows: int = 0
     evidence_pending: int = 0
     evidence_dropped: int = 0
     faults: Sequence[StationFault] = ()
     is_outbox_faulty: bool = False
+    is_blind: bool = False
+    has_product: bool = True
+    triggers: TriggerCounts | None = None
 
 
 class HealthMonitor:
@@ -93,6 +106,8 @@ class HealthMonitor:
         self._stalled_after_s = stalled_after_s
         self._started_at = clock.now()
         self._started_s = clock.monotonic()
+        self.liveness = Liveness(clock)
+        self._totals = Totals()
         self._lock = threading.Lock()
         self._recent: deque[PartSeen] = deque(maxlen=max_parts)
         self._verdicts: Counter[Verdict] = Counter()
@@ -105,6 +120,8 @@ class HealthMonitor:
         self._has_started = False
         self._is_halted = False
         self._has_source = False
+        self._is_able = False
+        self._able_until_s = 0.0
 
     def started(self) -> None:
         """All rooms are up."""
@@ -138,18 +155,34 @@ class HealthMonitor:
             self._recent.append(part)
             self._verdicts[part.verdict] += 1
             self._causes[part.cause] += 1
+            self._totals.add(part.verdict, part.cause, part.signal, part.stages)
+
+    def totals(self) -> Totals:
+        """Counters since this process began, as a copy."""
+        with self._lock:
+            return self._totals.copy()
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the camera is there."""
+        return self._has_source
 
     def mark_simulated(self) -> None:
         """A simulated frame came: from now on the status says so."""
         self._is_simulated = True
 
-    def set_fault(self, code: str, message: str, remedy: str = "") -> None:
-        """Open a fault, or renew its text; `since` stays."""
+    def set_fault(self, code: str, message: str, remedy: str = "", *, inspection: InspectionId | None = None) -> None:
+        """Open a fault, or renew its text; `since` stays. `inspection`: whose picture shows it."""
         with self._lock:
             known = self._faults.get(code)
             since = known.since if known else self._clock.now()
             self._faults[code] = StationFault(
-                code=code, message=message[:_TEXT_LIMIT], remedy=remedy[:_TEXT_LIMIT], since=since
+                code=code,
+                # Goes to the broker and from there to many screens; errors of a camera repeat its address.
+                message=without_login(message)[:_TEXT_LIMIT],
+                remedy=without_login(remedy)[:_TEXT_LIMIT],
+                since=since,
+                inspection=inspection,
             )
 
     def clear_fault(self, code: str) -> None:
@@ -170,18 +203,21 @@ class HealthMonitor:
                 self._evidence_dropped.popleft()
             dropped_lately = gauges.evidence_dropped - self._evidence_dropped[0][1]
         judging_since_s = self._judging_since_s
+        stages = summarize_stages([part.stages for part in window if part.stages is not None])
         conditions = Conditions(
             has_started=self._has_started,
             is_halted=self._is_halted,
             has_source=self._has_source,
             has_package=bool(gauges.active),
+            has_product=gauges.has_product,
             is_inspecting=bool(window),
             is_outbox_faulty=gauges.is_outbox_faulty,
             is_stalled=judging_since_s is not None and now_s - judging_since_s > self._stalled_after_s,
-            source_fault="source-gone" in faults,
+            source_fault="source-gone" in faults or gauges.is_blind,
             evidence_dropped_lately=dropped_lately,
             causes=tuple(part.cause for part in window),
             signals=tuple(part.signal for part in window),
+            stages=tuple(stages),
         )
         passing = self._dated(window_faults(conditions))
         all_faults = [*faults.values(), *gauges.faults, *passing]
@@ -195,18 +231,29 @@ class HealthMonitor:
             started_at=self._started_at,
             agent_version=self._version,
             active=gauges.active,
+            recipe=gauges.recipe,
             parts_total=sum(verdicts.values()),
             verdict_counts=verdicts,
             cause_counts=causes,
             parts_per_minute=round(60.0 * len(window) / covered_s, 2),
             verdict_latency=summarize([part.verdict_ms for part in window if part.verdict_ms is not None]),
             reject_latency=summarize([part.reject_ms for part in window if part.reject_ms is not None]),
+            stages=stages,
             outbox_rows=gauges.outbox_rows,
             evidence_pending=gauges.evidence_pending,
             evidence_dropped=gauges.evidence_dropped,
+            triggers=gauges.triggers,
             faults=all_faults,
             is_simulated=self._is_simulated,
         )
+
+    def is_able(self) -> bool:
+        """Whether parts are seen, judged and recorded, well or not so well. Half a second old at most; asked often."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._able_until_s:
+            self._is_able = self.status().state not in _UNABLE
+            self._able_until_s = now_s + _ABLE_FOR_S
+        return self._is_able
 
     def gone(self, *, is_planned: bool) -> StationReported:
         """The status that stands when this process is not there: last will, or the last word of a clean stop."""

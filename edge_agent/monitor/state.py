@@ -8,7 +8,18 @@ doing something outlives the window; those found here go away by themselves when
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.vocabulary import SignalState, StationState, VerdictCause
+from contracts.reports import StageSummary
+from contracts.vocabulary import SignalState, Stage, StationState, VerdictCause
+
+# A stage beyond its budget in more than one part of so many is no accident of one part.
+_OVER_BUDGET_SHARE: Final = 0.01
+_STAGE_REMEDIES: Final = {
+    Stage.CAPTURE: "check exposure, the camera's link and whether the judge keeps up with the takt",
+    Stage.PREPARE: "check the ROI's size and the load of this machine",
+    Stage.INFER: "check the load of this machine, and which variant and provider run",
+    Stage.DECIDE: "check the load of this machine",
+    Stage.ACTUATE: "check the link to the reject output",
+}
 
 # This many parts in a row without a judgement is no accident of one picture.
 FAILING_IN_A_ROW: Final = 5
@@ -22,6 +33,7 @@ class Conditions:
     is_halted: bool = False
     has_source: bool = True
     has_package: bool = True
+    has_product: bool = True
     is_inspecting: bool = False
     is_outbox_faulty: bool = False
     is_stalled: bool = False
@@ -29,6 +41,7 @@ class Conditions:
     evidence_dropped_lately: int = 0
     causes: tuple[VerdictCause, ...] = ()
     signals: tuple[SignalState, ...] = ()
+    stages: tuple[StageSummary, ...] = ()
 
     @property
     def is_failing(self) -> bool:
@@ -42,8 +55,8 @@ def station_state(conditions: Conditions, *, has_faults: bool) -> StationState:
     """One state, the gravest that holds.
 
     STARTING: not all rooms are up. FAULT: parts cannot be seen, judged or recorded; a person is needed. HALTED:
-    nothing to judge with, or stopped on purpose. DEGRADED: judging, but something is wrong. INSPECTING: judging
-    parts. READY: waiting for parts.
+    nothing to judge with, not known what is made, or stopped on purpose. DEGRADED: judging, but something is wrong.
+    INSPECTING: judging parts. READY: waiting for parts.
     """
     if not conditions.has_started:
         return StationState.STARTING
@@ -51,7 +64,7 @@ def station_state(conditions: Conditions, *, has_faults: bool) -> StationState:
         return StationState.HALTED
     if conditions.source_fault or conditions.is_outbox_faulty or conditions.is_stalled or conditions.is_failing:
         return StationState.FAULT
-    if not conditions.has_source or not conditions.has_package:
+    if not (conditions.has_source and conditions.has_package and conditions.has_product):
         return StationState.HALTED
     if has_faults:
         return StationState.DEGRADED
@@ -83,10 +96,19 @@ def window_faults(conditions: Conditions) -> list[tuple[str, str, str]]:
         found.append(("frames-missed", f"{missed} of {of} recent parts were not seen", "check network and load"))
     late = conditions.causes.count(VerdictCause.LATE)
     if late:
-        found.append(("verdicts-late", f"{late} of {of} recent verdicts were late", "check load, or raise deadline_ms"))
+        owed = max(conditions.stages, key=lambda each: each.late, default=None)
+        where = f", {owed.late} of them by stage {owed.stage}" if owed is not None and owed.late else ""
+        first = "check load" if owed is None else _STAGE_REMEDIES[owed.stage]
+        message = f"{late} of {of} recent verdicts were late{where}"
+        found.append(("verdicts-late", message, f"{first}, or raise deadline_ms"))
+    over = [each for each in conditions.stages if each.over_budget > max(1, _OVER_BUDGET_SHARE * each.count)]
+    if over:
+        worst = max(over, key=lambda each: each.over_budget)
+        told = ", ".join(f"{each.stage} in {each.over_budget} of {each.count}" for each in over)
+        found.append(("over-budget", f"stages beyond their budget: {told} recent parts", _STAGE_REMEDIES[worst.stage]))
     failed = conditions.signals.count(SignalState.FAILED)
     if failed:
-        remedy = "check the broker: the gate holds every part without a signal"
+        remedy = "check the reject output: the gate hears nothing of these parts (one that is fail-safe holds them)"
         found.append(("signals-failed", f"{failed} of {of} recent reject signals were not taken", remedy))
     if conditions.evidence_dropped_lately:
         message = f"{conditions.evidence_dropped_lately} recent pictures were not kept"

@@ -1,39 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads a package through TUF: metadata and targets, bounded in bytes and in time.
+"""Downloads a package through TUF: metadata and targets, bounded in bytes, in time, in rate and to its windows.
 
 Writes into a staging folder only; what was downloaded is whole, signed for by the packaging key and as the manifest
-says, or the folder is worth nothing. Does not decide what to install. Used by the package installer.
+says. What a broken attempt leaves there is gone on with by the next one (`packages.download`). Does not decide what to
+install. Used by `packages.bringing`.
 
 Foreign errors become `PackageRefused` (what came is wrong: never retry) or `TransportError` (the link: retry).
 """
 
 import logging
-from collections.abc import Callable, Iterator
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
 import httpx
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+from tuf.ngclient import Updater, UpdaterConfig
 
 from contracts.manifest import MANIFEST_NAME, PackageManifest
 from contracts.vocabulary import RefusalReason, Variant
 from edge_agent.clock import Clock
 from edge_agent.errors import TransportError
+from edge_agent.packages.delegation import signed_target
+from edge_agent.packages.download import FileDownload, Transfer, Wanted, remedy_for
+from edge_agent.packages.metadata_http import BoundedHttpFetcher
+from edge_agent.packages.rate import RateLimit
+from edge_agent.packages.reuse import LocalFiles
 from edge_agent.packages.store import verify_file
-from edge_agent.packages.trust import MAX_MANIFEST_BYTES, PackageRefused, read_manifest
+from edge_agent.packages.trust import MAX_MANIFEST_BYTES, PackageRefused, file_named, read_manifest
+from edge_agent.packages.windows import MaintenanceWindows
 
 _log = logging.getLogger(__name__)
 
-_CHUNK_BYTES: Final = 64 * 1024
 _CONNECT_TIMEOUT_S: Final = 5.0
 _READ_TIMEOUT_S: Final = 15.0
 _MAX_ROOT_ROTATIONS: Final = 64
 
 
+def untold(_transfer: Transfer) -> None:
+    """Progress that nobody asked for."""
+
+
 class Interrupted(Exception):  # noqa: N818 - asked for, not an error
     """The download was called off: a newer assignment came, or the station stops."""
+
+
+class WindowClosed(Exception):  # noqa: N818 - agreed on, not an error
+    """Packages are not downloaded now. `opens_at`: when they are, aware UTC; `text` says it to people."""
+
+    def __init__(self, opens_at: datetime, text: str) -> None:
+        super().__init__(text)
+        self.opens_at = opens_at
+        self.text = text
 
 
 class PackageFetcher(Protocol):
@@ -46,66 +68,31 @@ class PackageFetcher(Protocol):
         folder: Path,
         choose: Callable[[PackageManifest], list[Variant]],
         is_called_off: Callable[[], bool],
+        *,
+        have: Sequence[Path] = (),
+        is_urgent: bool = False,
+        on_progress: Callable[[Transfer], None] = untold,
     ) -> PackageManifest:
         """Download the manifest, the golden set and the graphs of the chosen variants, verified.
 
+        Args:
+            package_id: its id, the digest of its manifest.
+            product: it must be for this one.
+            folder: where it comes to stand, and where the last attempt left what it had.
+            choose: the variants to bring, of those that the manifest offers.
+            is_called_off: asked between pieces.
+            have: folders of packages on this disk; what they share with this one is not fetched.
+            is_urgent: do not wait for a maintenance window.
+            on_progress: told whenever bytes have come.
+
         Raises:
-            PackageRefused: what came is wrong. Never retry.
+            PackageRefused: what came is wrong, or there is no room for it. Never retry.
             TransportError: the link is down or slow. Retry.
             Interrupted: called off.
+            WindowClosed: not now.
             OSError: the disk did not take it.
         """
         ...
-
-
-class BoundedHttpFetcher(FetcherInterface):
-    """python-tuf's network seam on httpx: bearer token, time-outs, a deadline and a byte bound for each file."""
-
-    def __init__(self, client: httpx.Client, clock: Clock, *, max_file_bytes: int, max_file_s: float) -> None:
-        self._client = client
-        self._clock = clock
-        self._max_file_bytes = max_file_bytes
-        self._max_file_s = max_file_s
-        self.is_called_off: Callable[[], bool] = lambda: False
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        # A generator would send the request only when it is read; TUF expects HTTP errors from this call.
-        if self.is_called_off():
-            raise Interrupted(url)
-        request = self._client.build_request("GET", url)
-        try:
-            response = self._client.send(request, stream=True)
-        except httpx.TimeoutException as error:
-            msg = f"{url}: no answer in time"
-            raise tuf_errors.SlowRetrievalError(msg) from error
-        if response.status_code != httpx.codes.OK:
-            response.close()
-            msg = f"{url}: expected HTTP 200, got {response.status_code}"
-            raise tuf_errors.DownloadHTTPError(msg, response.status_code)
-        return self._chunks(url, response)
-
-    def _chunks(self, url: str, response: httpx.Response) -> Iterator[bytes]:
-        deadline = self._clock.monotonic() + self._max_file_s
-        received = 0
-        try:
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
-                received += len(chunk)
-                if received > self._max_file_bytes:
-                    # Endless data: the caller's own bound may be generous, this one is the station's.
-                    msg = f"{url}: more than {self._max_file_bytes} bytes"
-                    raise tuf_errors.DownloadLengthMismatchError(msg)
-                if self._clock.monotonic() > deadline:
-                    # Slow retrieval: a byte now and then would hold the installer for ever.
-                    msg = f"{url}: not complete after {self._max_file_s:g} s"
-                    raise tuf_errors.SlowRetrievalError(msg)
-                if self.is_called_off():
-                    raise Interrupted(url)
-                yield chunk
-        except httpx.HTTPError as error:
-            msg = f"{url}: {type(error).__name__}: {error}"
-            raise tuf_errors.DownloadError(msg) from error
-        finally:
-            response.close()
 
 
 class TufPackageFetcher:
@@ -117,6 +104,13 @@ class TufPackageFetcher:
         root: bytes of the root metadata this station was enrolled with.
         metadata_dir: where trusted metadata is kept between runs; protects against rollback.
         max_package_bytes: bound for one file as well.
+        max_file_s: after this a file that comes too slowly is given up until the next attempt.
+        proxy: between the station and central.
+        rate: bound on bytes a second, shared with other stations of the process.
+        windows: when to download; None: always.
+        keep_free_bytes: of the disk, left to the reports.
+        sleep: waits that many seconds.
+        free_bytes: room on the disk of a folder.
     """
 
     def __init__(
@@ -130,17 +124,31 @@ class TufPackageFetcher:
         max_package_bytes: int,
         max_file_s: float = 600.0,
         ca_file: Path | None = None,
+        proxy: httpx.Proxy | None = None,
+        rate: RateLimit | None = None,
+        windows: MaintenanceWindows | None = None,
+        keep_free_bytes: int = 0,
+        sleep: Callable[[float], None] = time.sleep,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
         self._base = f"{central_url.rstrip('/')}/api/v1/tuf"
         self._root = root
         self._metadata_dir = metadata_dir
+        self._clock = clock
         self._max_package_bytes = max_package_bytes
+        self._max_file_s = max_file_s
+        self._rate = rate or RateLimit(0, clock)
+        self._windows = windows
+        self._keep_free_bytes = keep_free_bytes
+        self._sleep = sleep
+        self._free_bytes = free_bytes
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(_READ_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             follow_redirects=False,
             # Proxies and certificates come from the settings, not from the environment.
             trust_env=False,
+            proxy=proxy,
             verify=str(ca_file) if ca_file else True,
         )
         self._fetcher = BoundedHttpFetcher(self._client, clock, max_file_bytes=max_package_bytes, max_file_s=max_file_s)
@@ -156,18 +164,38 @@ class TufPackageFetcher:
         folder: Path,
         choose: Callable[[PackageManifest], list[Variant]],
         is_called_off: Callable[[], bool],
+        *,
+        have: Sequence[Path] = (),
+        is_urgent: bool = False,
+        on_progress: Callable[[Transfer], None] = untold,
     ) -> PackageManifest:
         """See `PackageFetcher`."""
-        self._fetcher.is_called_off = is_called_off
+
+        def check() -> None:
+            if is_called_off():
+                raise Interrupted(package_id)
+            opens_at = None if is_urgent or self._windows is None else self._windows.opens_at(self._clock.now())
+            if opens_at is not None and self._windows is not None:
+                raise WindowClosed(opens_at, f"waiting for the window, next opens at {self._windows.say(opens_at)}")
+
+        check()
+        self._fetcher.check = check
         try:
-            return self._fetch(package_id, product, folder, choose)
+            return self._fetch(package_id, product, folder, choose, have=have, on_progress=on_progress)
         except tuf_errors.DownloadError as error:
             raise _as_ours(error) from error
         except tuf_errors.RepositoryError as error:
             raise PackageRefused(_reason(error), f"package metadata: {error}") from error
 
     def _fetch(
-        self, package_id: str, product: str, folder: Path, choose: Callable[[PackageManifest], list[Variant]]
+        self,
+        package_id: str,
+        product: str,
+        folder: Path,
+        choose: Callable[[PackageManifest], list[Variant]],
+        *,
+        have: Sequence[Path],
+        on_progress: Callable[[Transfer], None],
     ) -> PackageManifest:
         self._metadata_dir.mkdir(parents=True, exist_ok=True)
         updater = Updater(
@@ -187,15 +215,97 @@ class TufPackageFetcher:
         chosen = choose(manifest)
         files = {form.variant: form.file for form in manifest.variants}
         # The manifest's names are flat by contract, so nothing can be written outside the folder.
-        for name in dict.fromkeys([manifest.golden.file, *(files[variant] for variant in chosen)]):
-            target = self._target(updater, f"{package_id}/{name}", product, self._max_package_bytes)
-            updater.download_target(target, str(folder / name))
-            verify_file(folder / name, manifest)
-        _log.info("package downloaded product=%s package=%s variants=%s", product, package_id, [*map(str, chosen)])
+        names = list(dict.fromkeys([manifest.golden.file, *(files[variant] for variant in chosen)]))
+        targets = {
+            name: self._target(updater, f"{package_id}/{name}", product, self._max_package_bytes) for name in names
+        }
+        wanted = [self._wanted(manifest, name, targets[name], folder) for name in names]
+        transfer = Transfer(total_bytes=sum(each.size_bytes for each in wanted))
+        self._bring_all(wanted, manifest, [*have], transfer, on_progress)
+        for left in folder.iterdir():
+            # A part of a variant that is not wanted any more, or of a manifest's own download.
+            if left.name not in (MANIFEST_NAME, *names):
+                left.unlink()
+        _log.info(
+            "package downloaded product=%s package=%s variants=%s bytes=%d reused=%d received=%d",
+            product,
+            package_id,
+            [*map(str, chosen)],
+            transfer.total_bytes,
+            transfer.reused_bytes,
+            transfer.received_bytes,
+        )
         return manifest
 
+    def _bring_all(
+        self,
+        wanted: Sequence[Wanted],
+        manifest: PackageManifest,
+        have: Sequence[Path],
+        transfer: Transfer,
+        on_progress: Callable[[Transfer], None],
+    ) -> None:
+        missing = []
+        for each in wanted:
+            if each.path.exists() and self._is_whole(each, manifest):
+                transfer.done_bytes += each.size_bytes
+            else:
+                missing.append(each)
+        self._check_room(missing)
+        local = LocalFiles(have, [chunk for each in missing for chunk in each.chunks])
+        for each in wanted:
+            if each not in missing:
+                local.add(each.path, file_named(manifest, each.path.name))
+        download = FileDownload(
+            self._client,
+            self._clock,
+            self._rate,
+            max_file_s=self._max_file_s,
+            check=self._fetcher.check,
+            tell=lambda: on_progress(transfer),
+            sleep=self._sleep,
+            transfer=transfer,
+        )
+        on_progress(transfer)
+        for each in missing:
+            download.bring(each, local)
+            verify_file(each.path, manifest)
+            local.add(each.path, file_named(manifest, each.path.name))
+
+    def _is_whole(self, wanted: Wanted, manifest: PackageManifest) -> bool:
+        """Whether the attempt before has brought it already."""
+        try:
+            verify_file(wanted.path, manifest)
+        except PackageRefused:
+            wanted.path.unlink()
+            return False
+        return True
+
+    def _check_room(self, missing: Sequence[Wanted]) -> None:
+        """A disk that runs full in the middle would hold up the reports as well."""
+        if not missing:
+            return
+        here = sum(each.part.stat().st_size for each in missing if each.part.exists())
+        need = sum(each.size_bytes for each in missing) - here
+        room = self._free_bytes(missing[0].path.parent) - self._keep_free_bytes
+        if need > room:
+            kept = f" beside the {self._keep_free_bytes} that are kept for reports" if self._keep_free_bytes else ""
+            msg = f"package: expected {need} bytes of room on the station's disk{kept}, got {max(0, room)}"
+            refusal = PackageRefused(RefusalReason.DISK, msg)
+            refusal.remedy = "make room on the disk of data_dir, then assign the package again or restart the station"
+            raise refusal
+
+    def _wanted(self, manifest: PackageManifest, name: str, target: TargetFile, folder: Path) -> Wanted:
+        entry = file_named(manifest, name)
+        if (target.length, target.hashes.get("sha256")) != (entry.size_bytes, entry.sha256):
+            # Mix-and-match: both are signed, but not for one another.
+            msg = f"package file {name}: the signed metadata and the manifest do not name the same content"
+            raise PackageRefused(RefusalReason.DIGEST, msg)
+        url = f"{self._base}/targets/{target.path}"
+        return Wanted(url, folder / name, entry.size_bytes, entry.sha256, tuple(entry.chunks))
+
     def _target(self, updater: Updater, path: str, product: str, max_bytes: int) -> TargetFile:
-        target = updater.get_targetinfo(path)
+        target = signed_target(updater, self._metadata_dir, path, product)
         if target is None:
             # Arbitrary software: who may assign is not who may publish; both must have signed.
             msg = f"package file {path}: no signed metadata of the packaging key names it"
@@ -212,16 +322,12 @@ class TufPackageFetcher:
 
 def _as_ours(error: tuf_errors.DownloadError) -> Exception:
     cause = error.__cause__
-    if isinstance(cause, Interrupted):
+    if isinstance(cause, Interrupted | WindowClosed):
         return cause
     if isinstance(error, tuf_errors.DownloadLengthMismatchError):
         return PackageRefused(RefusalReason.TOO_LARGE, str(error))
     detail = f"{error} ({cause})" if cause is not None else str(error)
-    status = getattr(error, "status_code", None)
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        remedy = "check central.token in the station's settings"
-    else:
-        remedy = "check the link to central"
+    remedy = remedy_for(getattr(error, "status_code", None))
     return TransportError(f"package download: {detail}", remedy=remedy, code="package-unreachable")
 
 

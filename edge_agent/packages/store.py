@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packages on the station's disk: two slots per product, current and previous.
+"""Packages on the station's disk: two slots per product, current and previous, and one for a challenger in shadow.
 
 Writes whole, then renames; checks every digest again when a package is taken out. Does not download, does not
 open sessions, decides nothing about trust (rules: `packages.trust`). Used by the package installer alone.
 
-Layout below the root: `{product}/{package_id}/…`, `{product}/slots.json`, `.staging/…` (emptied at start).
+Layout below the root: `{product}/{package_id}/…`, `{product}/slots.json`, `notes.json`, `.staging/…` (emptied at
+start), `.partial/{package_id}/…` (downloads that go on after a restart).
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,16 +31,19 @@ from edge_agent.packages.trust import PackageRefused, check_digest, file_named, 
 _log = logging.getLogger(__name__)
 
 _STAGING: Final = ".staging"
+_PARTIAL: Final = ".partial"
 _SLOTS: Final = "slots.json"
+_NOTES: Final = "notes.json"
 _CHUNK_BYTES: Final = 1024 * 1024
 _PRODUCT: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
 
 class Slots(Shape):
-    """The two packages of a product. `current` None: the product is not to be judged."""
+    """The packages of a product. `current` None: the product is not to be judged. `challenger`: judges in shadow."""
 
     current: PackageId | None = None
     previous: PackageId | None = None
+    challenger: PackageId | None = None
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,51 @@ class StoredPackage:
 
 
 class PackageStore:
-    """See the module. One process, one thread.
+    """See the module. One process, one thread; another one may look beside it.
+
+    Args:
+        root: folder of all packages.
+        max_package_bytes: bound for one package.
+        is_looking: only take out; nothing is made or emptied, so a store at work is not disturbed.
 
     Raises:
         OSError: the root cannot be made (as from every method that writes).
     """
 
-    def __init__(self, root: Path, *, max_package_bytes: int) -> None:
+    def __init__(self, root: Path, *, max_package_bytes: int, is_looking: bool = False) -> None:
         self._root = root
         self._max_package_bytes = max_package_bytes
+        if is_looking:
+            return
         # What a crash left half-written is worth nothing.
         shutil.rmtree(root / _STAGING, ignore_errors=True)
         (root / _STAGING).mkdir(parents=True, exist_ok=True)
 
+    @property
+    def notes_path(self) -> Path:
+        """Where the station notes what it saw of its packages."""
+        return self._root / _NOTES
+
     def stage(self) -> Path:
         """A fresh folder to download into, on the same file system. Hand it to `keep` or `discard`."""
         return Path(tempfile.mkdtemp(dir=self._root / _STAGING))
+
+    def partial(self, package_id: str) -> Path:
+        """Where a download of this package goes on, also after a restart. Hand it to `keep` or `discard`."""
+        folder = self._root / _PARTIAL / package_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def drop_partials(self, wanted: Collection[str]) -> None:
+        """Forget the downloads of packages that are not wanted any more."""
+        for folder in (self._root / _PARTIAL).glob("*"):
+            if folder.name not in wanted:
+                self.discard(folder)
+                _log.info("download dropped, package is not assigned any more package=%s", folder.name)
+
+    def folders(self) -> list[Path]:
+        """Folders of all packages, in a slot or not."""
+        return [path.parent for path in sorted(self._root.glob(f"*/*/{MANIFEST_NAME}")) if path.parts[-3][0] != "."]
 
     def discard(self, staged: Path) -> None:
         """Forget a staged package."""
@@ -141,7 +175,14 @@ class PackageStore:
         if old.current == package_id:
             return
         previous = old.current or (old.previous if old.previous != package_id else None)
-        self._write_slots(product, Slots(current=package_id, previous=previous))
+        challenger = old.challenger if old.challenger != package_id else None
+        self._write_slots(product, Slots(current=package_id, previous=previous, challenger=challenger))
+
+    def set_challenger(self, product: str, package_id: str | None) -> None:
+        """Keep this package on the disk beside the two; None: no longer."""
+        old = self.slots(product)
+        if old.challenger != package_id:
+            self._write_slots(product, old.model_copy(update={"challenger": package_id}))
 
     def clear_current(self, product: str) -> None:
         """The product is not to be judged any more; its last package stays as `previous`."""
@@ -150,12 +191,22 @@ class PackageStore:
             self._write_slots(product, Slots(current=None, previous=old.current))
 
     def prune(self, product: str) -> None:
-        """Remove every package of a product that is in neither slot."""
+        """Remove every package of a product that is in no slot."""
         slots = self.slots(product)
         for folder in (self._root / product).iterdir() if (self._root / product).is_dir() else ():
-            if folder.is_dir() and folder.name not in (slots.current, slots.previous):
+            if folder.is_dir() and folder.name not in (slots.current, slots.previous, slots.challenger):
                 shutil.rmtree(folder, ignore_errors=True)
                 _log.info("package removed from disk product=%s package=%s", product, folder.name)
+
+    def forget(self, product: str, package_id: str) -> None:
+        """Remove a package that was refused; one in a slot stays, since it judged before or may judge again."""
+        if package_id not in self.kept():
+            shutil.rmtree(self._folder(product, package_id), ignore_errors=True)
+
+    def kept(self) -> set[str]:
+        """Ids of the packages in any slot."""
+        slots = [self.slots(product) for product in self.products()]
+        return {each for slot in slots for each in (slot.current, slot.previous, slot.challenger) if each}
 
     def _write_slots(self, product: str, slots: Slots) -> None:
         write_whole(self._root / product / _SLOTS, json.dumps(slots.model_dump()).encode())

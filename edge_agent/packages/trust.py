@@ -7,9 +7,10 @@ here. Each refusal names the attack or fault that it stops. TUF's own rules are 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import Error as SecureSystemsError
@@ -25,6 +26,17 @@ from edge_agent.errors import SettingsError, TrustError
 MAX_ENVELOPE_BYTES: Final = 256 * 1024
 MAX_MANIFEST_BYTES: Final = 1024 * 1024
 _KEY_TYPE: Final = "ed25519"
+
+
+class KeyRing(Protocol):
+    """Keys of which one must have signed; which ones may change while the station runs."""
+
+    def keys(self) -> Sequence[Key]:
+        """Those that count now."""
+        ...
+
+
+Signatory = Key | KeyRing
 
 
 class PackageRefused(TrustError):  # noqa: N818 - a refusal is an answer, not an accident
@@ -67,36 +79,49 @@ def load_assignment_key(text: bytes) -> Key:
     return key
 
 
-def open_envelope(sealed: bytes, key: Key) -> Accepted:
+def open_envelope(sealed: bytes, key: Signatory) -> Accepted:
     """Verify the signature of an assignment and read it. Says nothing of number, expiry and addressee.
 
     Raises:
         PackageRefused: TOO_LARGE, UNREADABLE, or SIGNATURE.
     """
-    if len(sealed) > MAX_ENVELOPE_BYTES:
-        msg = f"assignment: expected at most {MAX_ENVELOPE_BYTES} bytes, got {len(sealed)}"
+    payload = open_sealed("assignment", sealed, key, ASSIGNMENT_PAYLOAD_TYPE, MAX_ENVELOPE_BYTES)
+    try:
+        assignment = codec.decode(AssignPackage, payload)
+    except codec.CodecError as error:
+        raise PackageRefused(RefusalReason.UNREADABLE, str(error)) from error
+    return Accepted(assignment, hashlib.sha256(payload).hexdigest())
+
+
+def open_sealed(what: str, sealed: bytes, key: Signatory, payload_type: str, max_bytes: int) -> bytes:
+    """The payload of a DSSE envelope that this key has signed for this purpose. `what` names it in messages.
+
+    Raises:
+        PackageRefused: TOO_LARGE, UNREADABLE, or SIGNATURE.
+    """
+    if len(sealed) > max_bytes:
+        msg = f"{what}: expected at most {max_bytes} bytes, got {len(sealed)}"
         raise PackageRefused(RefusalReason.TOO_LARGE, msg)
     try:
         # Text first: from bytes json takes UTF-16 as well, which could not be stored as it came.
         envelope = Envelope.from_dict(json.loads(sealed.decode()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SecureSystemsError) as error:
-        msg = f"assignment: expected a DSSE envelope, got something else ({type(error).__name__})"
+        msg = f"{what}: expected a DSSE envelope, got something else ({type(error).__name__})"
         raise PackageRefused(RefusalReason.UNREADABLE, msg) from error
+    keys = [key] if isinstance(key, Key) else list(key.keys())
     try:
-        envelope.verify([key], threshold=1)
+        envelope.verify(keys, threshold=1)
     except (SecureSystemsError, ValueError) as error:
+        expected = ", ".join(each.keyid[:16] for each in keys)
         signers = ", ".join(str(keyid)[:16] for keyid in envelope.signatures) or "nobody"
-        msg = f"assignment: expected the signature of key {key.keyid[:16]}, got one of {signers} that does not hold"
+        msg = f"{what}: expected the signature of key {expected}, got one of {signers} that does not hold"
         raise PackageRefused(RefusalReason.SIGNATURE, msg) from error
-    if envelope.payload_type != ASSIGNMENT_PAYLOAD_TYPE:
-        # A thing that the key signed for another purpose must not pass as an assignment.
-        msg = f"assignment: expected payload type {ASSIGNMENT_PAYLOAD_TYPE}, got {envelope.payload_type!r}"
+    if envelope.payload_type != payload_type:
+        # A thing that the key signed for another purpose must not pass as this one.
+        msg = f"{what}: expected payload type {payload_type}, got {envelope.payload_type!r}"
         raise PackageRefused(RefusalReason.SIGNATURE, msg)
-    try:
-        assignment = codec.decode(AssignPackage, envelope.payload)
-    except codec.CodecError as error:
-        raise PackageRefused(RefusalReason.UNREADABLE, str(error)) from error
-    return Accepted(assignment, hashlib.sha256(envelope.payload).hexdigest())
+    payload: bytes = envelope.payload
+    return payload
 
 
 def judge_assignment(

@@ -19,6 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from contracts.ids import StationAddress
+
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[str, bytes], None]
@@ -109,6 +111,14 @@ class BrokerAddress:
         return cls(parts.hostname, port or _PORTS[parts.scheme], is_tls=parts.scheme == "mqtts")
 
 
+def client_id(station: StationAddress) -> str:
+    """One name per station: a broker that still holds a dead connection lets go of it for the new one.
+
+    Names may hold a dash, so a dot stands between them: two stations of one name would throw each other out for ever.
+    """
+    return f"sightline-{station.site}.{station.line}.{station.station}"
+
+
 class PahoBus:
     """`MessageBus` on paho-mqtt 2, MQTT 3.1.1, network loop in a thread.
 
@@ -146,6 +156,8 @@ class PahoBus:
         self._handlers: dict[str, list[Handler]] = {}
         self._callbacks: list[Callable[[], None]] = []
         self._connected = threading.Event()
+        # What the broker said when it refused the login; "" when it has accepted us, or was not reached at all.
+        self.refusal = ""
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv311)
         if username is not None:
             client.username_pw_set(username, password)
@@ -158,6 +170,7 @@ class PahoBus:
         client.reconnect_delay_set(min_delay=1, max_delay=_MAX_RECONNECT_PAUSE_S)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.on_connect = self._connected_now
+        client.on_connect_fail = self._not_reached
         client.on_disconnect = self._disconnected_now
         client.on_message = self._message_arrived
         client.on_publish = self._published
@@ -178,6 +191,11 @@ class PahoBus:
                 link.close()
         self._client.loop_stop()
         self._connected.clear()
+
+    @property
+    def where(self) -> str:
+        """Host and port, for texts."""
+        return f"{self._address.host}:{self._address.port}"
 
     @property
     def is_connected(self) -> bool:
@@ -223,6 +241,7 @@ class PahoBus:
     def _connected_now(
         self, client: mqtt.Client, _user: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, _more: Properties | None
     ) -> None:
+        self.refusal = str(reason) if reason.is_failure else ""
         if reason.is_failure:
             _log.warning("broker refused us broker=%s:%d reason=%s", self._address.host, self._address.port, reason)
             return
@@ -241,6 +260,9 @@ class PahoBus:
         _log.info("broker connected broker=%s:%d", self._address.host, self._address.port)
         for callback in callbacks:
             self._guarded(callback)
+
+    def _not_reached(self, _client: mqtt.Client, _user: Any) -> None:
+        self.refusal = ""
 
     def _disconnected_now(
         self, client: mqtt.Client, _user: Any, _flags: mqtt.DisconnectFlags, reason: ReasonCode, _more: Any

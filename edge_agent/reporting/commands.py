@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from contracts import codec
-from contracts.commands import InspectionKey, RequestEvidence, StationCommand
+from contracts.commands import InspectionKey, RequestEvidence, StationCommand, SwitchProduct
 from contracts.ids import StationAddress
 from contracts.topics import Channel, topic
 from edge_agent.reporting.bus import MessageBus
@@ -32,6 +32,7 @@ class CommandHandler:
     Args:
         request_evidence: takes the inspections whose pictures are wanted.
         report_status: sends status and package status now.
+        switch_product: makes another product from the next part on.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class CommandHandler:
         *,
         request_evidence: Callable[[Sequence[InspectionKey]], None],
         report_status: Callable[[], None],
+        switch_product: Callable[[str], object],
     ) -> None:
         self.counters = CommandCounters()
         self._bus = bus
         self._topic = topic(station, Channel.COMMAND)
         self._request_evidence = request_evidence
         self._report_status = report_status
+        self._switch_product = switch_product
 
     def start(self) -> None:
         """Begin to listen."""
@@ -62,6 +65,8 @@ class CommandHandler:
             return
         if isinstance(command, RequestEvidence):
             self._request_evidence(command.inspections)
+        elif isinstance(command, SwitchProduct):
+            self._switch_product(command.product)
         else:
             self._report_status()
         self.counters.handled += 1

@@ -2,16 +2,19 @@
 """Keeps pictures of recent inspections and brings those that are wanted to central.
 
 The loop hands over arrays and goes on; one thread encodes and stores, another uploads, at lower priority than
-reports. Every judged crop goes into the ring; `upload=True` (NG, REVIEW) and requested ones (audits) are sent.
+reports. Every judged crop goes into the ring; `upload=True` (NG, REVIEW) and requested ones (audits) are sent as PNG.
+Of all others hardly one is ever asked for, and a PNG takes a third of the time of judging: they are kept plain, and
+become PNG once they are asked for. Where the ring or the disk has no room for as many plain ones, all are PNG.
 What a bound costs is counted in `dropped`: pictures may be lost, reports never. Built by the composition root.
 """
 
+import hashlib
 import logging
 import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +28,8 @@ from contracts.vocabulary import EvidenceKind
 from edge_agent.clock import Clock
 from edge_agent.errors import TransportError
 from edge_agent.reporting.faults import FaultBook
-from edge_agent.reporting.pictures import encode_crop, encode_heatmap
-from edge_agent.reporting.ring import EvidenceRing, Picture, Wish
+from edge_agent.reporting.pictures import PLAIN_EXTRA_BYTES, encode_crop, encode_heatmap, encode_plain, png_of
+from edge_agent.reporting.ring import EvidenceRing, Form, Picture, Wish
 from edge_agent.reporting.uploader import EvidenceUploader, UploadRefused
 
 _log = logging.getLogger(__name__)
@@ -78,6 +81,7 @@ class EvidenceRecorder:
         max_pending: automatic uploads that may wait; the oldest is given up first.
         max_waiting: pictures waiting to be encoded; when full, one that nobody wants uploaded goes first.
         max_waiting_bytes: the same in bytes of pixels, for cameras with large fields of view.
+        keep_free_bytes: of the disk, left to the reports: pictures go, oldest first, before it becomes less.
         may_upload: asked before each upload; False lets reports go first.
 
     Raises:
@@ -94,6 +98,7 @@ class EvidenceRecorder:
         max_inspections: int = 2000,
         max_bytes: int = 2 * 1024**3,
         max_pending: int = 1000,
+        keep_free_bytes: int = 0,
         max_waiting: int = _MAX_WAITING,
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
         retry_first_s: float = 1.0,
@@ -104,7 +109,15 @@ class EvidenceRecorder:
         self._station = station
         self._uploader = uploader
         self._faults = FaultBook(clock)
-        self._ring = EvidenceRing(folder, max_inspections=max_inspections, max_bytes=max_bytes, max_pending=max_pending)
+        self._ring = EvidenceRing(
+            folder,
+            max_inspections=max_inspections,
+            max_bytes=max_bytes,
+            max_pending=max_pending,
+            keep_free_bytes=keep_free_bytes,
+        )
+        # Bytes that the reports ask for; 0: nothing.
+        self._room_wanted_bytes = 0
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting_bytes = 0
@@ -202,11 +215,17 @@ class EvidenceRecorder:
             self._requests.append(tuple(keys))
             self._state.notify_all()
 
+    def make_room(self, wanted_bytes: int) -> None:
+        """Reports need this much of the disk: pictures go, oldest first. Does not wait."""
+        with self._state:
+            self._room_wanted_bytes = wanted_bytes
+            self._state.notify_all()
+
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until what was handed over is stored (not uploaded). False: not in time."""
         with self._state:
             return self._state.wait_for(
-                lambda: not self._waiting and not self._requests and not self._is_busy, timeout_s
+                lambda: not (self._waiting or self._requests or self._room_wanted_bytes or self._is_busy), timeout_s
             )
 
     def _is_full_for(self, raw: _Raw) -> bool:
@@ -231,16 +250,21 @@ class EvidenceRecorder:
             with self._state:
                 self._is_busy = False
                 self._state.notify_all()
-                self._state.wait_for(lambda: self._waiting or self._requests or self._stopping.is_set())
-                if not self._waiting and not self._requests:
+                self._state.wait_for(
+                    lambda: self._waiting or self._requests or self._room_wanted_bytes or self._stopping.is_set()
+                )
+                if not self._waiting and not self._requests and not self._room_wanted_bytes:
                     return
+                room_bytes, self._room_wanted_bytes = self._room_wanted_bytes, 0
                 self._is_busy = True
-                # Pictures first: a request that follows its inspection at once must find it.
-                raw = self._waiting.popleft() if self._waiting else None
-                keys = self._requests.popleft() if raw is None else ()
+                # Room for reports first; then pictures: a request that follows its inspection at once must find it.
+                raw = self._waiting.popleft() if self._waiting and not room_bytes else None
+                keys = self._requests.popleft() if raw is None and not room_bytes else ()
                 self._waiting_bytes -= raw.crop.nbytes if raw is not None else 0
             try:
-                if raw is not None:
+                if room_bytes:
+                    self._ring.make_room(room_bytes)
+                elif raw is not None:
                     self._store(raw)
                 else:
                     self.counters.requested += len(keys)
@@ -250,18 +274,24 @@ class EvidenceRecorder:
                 if self._faults.add(_DISK_FAULT, f"pictures cannot be kept: {error}", "check the disk of data_dir"):
                     _log.error("evidence cannot be stored station=%s error=%s", self._station, error)
             else:
-                self._faults.clear(_DISK_FAULT)
+                if raw is not None:
+                    self._faults.clear(_DISK_FAULT)
             self._upload_is_due.set()
 
     def _store(self, raw: _Raw) -> None:
         wish = Wish.AUTOMATIC if raw.upload else Wish.KEPT
-        crop = encode_crop(raw.crop)
-        self._ring.add(raw.key, EvidenceKind.CROP, crop, is_simulated=raw.is_simulated, wish=wish)
+        form = Form.BMP if self._is_kept_plain(raw) else Form.PNG
+        crop = encode_plain(raw.crop) if form is Form.BMP else encode_crop(raw.crop)
+        self._ring.add(raw.key, EvidenceKind.CROP, crop, is_simulated=raw.is_simulated, wish=wish, form=form)
         if raw.heatmap is not None:
             height, width = raw.crop.shape[:2]
             grey = encode_heatmap(raw.heatmap, (height, width), raw.ng_limit)
             self._ring.add(raw.key, EvidenceKind.HEATMAP, grey, is_simulated=raw.is_simulated, wish=wish)
         self.counters.recorded += 1
+
+    def _is_kept_plain(self, raw: _Raw) -> bool:
+        is_colour = raw.crop.ndim == 3 and raw.crop.shape[2] == 3
+        return not raw.upload and is_colour and self._ring.holds_as_many_of(raw.crop.nbytes + PLAIN_EXTRA_BYTES)
 
     def _upload_for_ever(self) -> None:
         pause_s = 0.0
@@ -315,6 +345,8 @@ class EvidenceRecorder:
             _log.warning("evidence file damaged epoch=%d sequence=%d", picture.key.epoch, picture.key.sequence)
             self._ring.lose(picture)
             return
+        if picture.form is not Form.PNG:
+            picture, content = self._as_png(picture, content)
         offered = EvidenceOffered(
             inspection=self._id(picture.key),
             kind=picture.kind,
@@ -336,6 +368,17 @@ class EvidenceRecorder:
             self.counters.refused += 1
             _log.error("evidence refused for good sha256=%s: %s", picture.sha256, error)
         self._ring.settle(picture)
+
+    def _as_png(self, plain: Picture, content: bytes) -> tuple[Picture, bytes]:
+        png = png_of(content)
+        picture = replace(plain, form=Form.PNG, sha256=hashlib.sha256(png).hexdigest(), size_bytes=len(png))
+        try:
+            # Kept as it is offered: an upload that breaks off goes on with the same bytes, whoever goes on with it.
+            self._ring.replace(plain, picture, png)
+        except (OSError, sqlite3.Error) as error:
+            # A full disk is no reason to keep it from central.
+            _log.warning("evidence goes out without being kept as PNG station=%s: %s", self._station, error)
+        return picture, png
 
     def _id(self, key: InspectionKey) -> InspectionId:
         return InspectionId(station=self._station, epoch=key.epoch, sequence=key.sequence)

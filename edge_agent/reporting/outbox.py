@@ -8,12 +8,14 @@ What happens at the bounds: a full or broken disk raises a fault and rows wait i
 reached too, `put` blocks: the station then judges no further part, the fail-safe gate diverts what passes, and
 the gap in trigger numbers is reported later. A row is never dropped while the process lives. What waits in memory
 goes with it: at a kill, and at a stop on a disk that still refuses; the parts are then a gap of the next start.
+`is_behind` tells the loop that the oldest of them has waited too long: from then on no part may pass on a verdict
+that such an end would lose.
 """
 
 import logging
 import sqlite3
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -26,14 +28,18 @@ from contracts.reports import InspectionReported, StationFault
 from edge_agent.clock import Clock
 from edge_agent.errors import DeviceError
 from edge_agent.reporting.faults import FaultBook
-from edge_agent.reporting.outbox_file import NewReport, OutboxFile, StoredReport
+from edge_agent.reporting.outbox_file import ROOM_WANTED_BYTES, NewReport, OutboxFile, StoredReport
 
 _log = logging.getLogger(__name__)
 
 # Reports that are in no commit yet, at most. With the part in hand: what a kill can leave signalled and unrecorded.
 MAX_WAITING_REPORTS: Final = 20_000
 
+# How long a report may wait for the disk before the outbox says that it is behind.
+BEHIND_AFTER_S: Final = 2.0
+
 _GROUP_ROWS: Final = 1000
+_KNOWN_REPORTS: Final = 1000
 _MAX_WAITING_RECEIPTS: Final = 1000
 _FEW: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
@@ -65,6 +71,7 @@ class Outbox:
         max_rows: durable rows at most; beyond it rows wait in memory.
         max_bytes: size of the file at most; beyond it SQLite says that the disk is full.
         max_waiting: rows in memory at most; beyond it `put` blocks.
+        behind_after_s: `is_behind` once the oldest row in memory is older.
 
     Raises:
         DeviceError: another process has the file, or the folder cannot be used.
@@ -78,8 +85,13 @@ class Outbox:
         max_rows: int = 2_000_000,
         max_bytes: int = 8 * 1024**3,
         max_waiting: int = MAX_WAITING_REPORTS,
+        behind_after_s: float = BEHIND_AFTER_S,
     ) -> None:
         self.counters = OutboxCounters()
+        self._clock = clock
+        self._behind_after_s = behind_after_s
+        # When the oldest row in memory was put; written under `_state`, read by the loop without it.
+        self._waiting_since_s: float | None = None
         self._faults = FaultBook(clock)
         self._max_rows = max_rows
         self._max_waiting = max_waiting
@@ -93,11 +105,14 @@ class Outbox:
         self._rows: deque[NewReport] = deque()
         self._receipts: deque[tuple[int, list[SequenceRange]]] = deque()
         self._set_aside: list[int] = []
+        # The newest reports as this process wrote them, by sequence.
+        self._own: OrderedDict[int, bytes] = OrderedDict()
         self._put_total = 0
         self._receipts_total = 0
         self._receipts_done = 0
         self._is_closing = False
         self._on_commit: list[Callable[[], None]] = []
+        self._on_refusal: list[Callable[[int], None]] = []
         self._thread = threading.Thread(target=self._write_for_ever, name="outbox-writer", daemon=True)
         self._thread.start()
 
@@ -117,8 +132,24 @@ class Outbox:
         """Row id of the newest durable report."""
         return self._file.last_row_id
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the oldest report in memory has waited too long for the disk. One read; takes no lock."""
+        since_s = self._waiting_since_s
+        return since_s is not None and self._clock.monotonic() - since_s > self._behind_after_s
+
     def faults(self) -> list[StationFault]:
         """What a person must look at now."""
+        since_s = self._waiting_since_s
+        if since_s is None or not self.is_behind:
+            self._faults.clear("outbox-behind")
+        else:
+            waited_s = self._clock.monotonic() - since_s
+            message = f"a report has waited {waited_s:.1f} s for the disk; every part is held until reports are durable"
+            if self._faults.add(
+                "outbox-behind", message, "free disk space, restore the link to central, check the disk"
+            ):
+                _log.error("outbox is behind waited_s=%.1f waiting=%d", waited_s, len(self._rows))
         return self._faults.current()
 
     def next_sequence(self) -> int:
@@ -137,6 +168,11 @@ class Outbox:
         with self._state:
             self._on_commit.append(callback)
 
+    def on_refusal(self, callback: Callable[[int], None]) -> None:
+        """Call back with the bytes that are wanted when the disk refused a write, on the writer's thread; quick."""
+        with self._state:
+            self._on_refusal.append(callback)
+
     def put(self, report: InspectionReported) -> None:
         """Hand a report over. Does not wait for the disk, except when memory's bound is reached (see the module).
 
@@ -147,7 +183,8 @@ class Outbox:
         if not 1 <= report.sequence <= self._sequence:
             msg = f"sequence: expected one that next_sequence() gave (1 … {self._sequence}), got {report.sequence}"
             raise ValueError(msg)
-        row = NewReport(self.epoch, report.sequence, report.trigger_number, codec.encode(report))
+        body = codec.encode(report)
+        row = NewReport(self.epoch, report.sequence, report.trigger_number, body, self._clock.monotonic())
         with self._state:
             if len(self._rows) >= self._max_waiting and not self._is_closing:
                 self.counters.blocked_puts += 1
@@ -158,7 +195,12 @@ class Outbox:
             if self._is_closing:
                 msg = f"outbox is closed; report {report.sequence} was not taken"
                 raise DeviceError(msg, code="outbox-closed")
+            if not self._rows:
+                self._waiting_since_s = row.put_at_s
             self._rows.append(row)
+            self._own[report.sequence] = body
+            if len(self._own) > _KNOWN_REPORTS:
+                self._own.popitem(last=False)
             self._put_total += 1
             if report.trigger_number is not None:
                 self._last_trigger = report.trigger_number
@@ -171,6 +213,10 @@ class Outbox:
     def committed_rows(self, row_ids: list[int]) -> list[StoredReport]:
         """Those of these durable reports that are still there, oldest first."""
         return self._file.read_rows(row_ids)
+
+    def is_as_written(self, row: StoredReport) -> bool:
+        """Whether a durable report is to the last byte one of the newest that this process put: it needs no check."""
+        return row.epoch == self.epoch and self._own.get(row.sequence) == row.body
 
     def apply_receipt(self, receipt: ReportsCommitted) -> bool:
         """Remove what central has committed. Takes no time; the writer does it.
@@ -286,11 +332,14 @@ class Outbox:
         message = f"the disk does not take reports: {why}; {len(self._rows)} wait in memory"
         if self._faults.add("outbox-disk", message, "free disk space; if it stays, restart the station"):
             _log.error("outbox cannot write reason=%s waiting=%d", why, len(self._rows))
+        for callback in self._on_refusal:
+            callback(ROOM_WANTED_BYTES)
 
     def _settle(self, *, rows: int = 0, receipts: int = 0, aside: int = 0) -> None:
         with self._state:
             for _ in range(rows):
                 self._rows.popleft()
+            self._waiting_since_s = self._rows[0].put_at_s if self._rows else None
             for _ in range(receipts):
                 self._receipts.popleft()
             self._receipts_done += receipts

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value INTEGER NOT NULL) 
 _PAGE_BYTES: Final = 4096
 # Twice what SQLite's log grows to before it is folded back (1000 pages).
 _RESERVE_BYTES: Final = 8 * 1024 * 1024
+# Free space with which a full disk takes rows again: the reserve, and a log of the usual size beside it.
+ROOM_WANTED_BYTES: Final = _RESERVE_BYTES + _RESERVE_BYTES // 4
 _EPOCH: Final = "epoch"
 _LAST_TRIGGER: Final = "last_trigger_number"
 _KEPT_DAMAGED_FILES: Final = 3
@@ -74,6 +76,8 @@ class NewReport(NamedTuple):
     sequence: int
     trigger_number: int | None
     body: bytes
+    # Monotonic time at which it was handed over; the file does not keep it.
+    put_at_s: float = 0.0
 
 
 class OutboxFile:
@@ -118,9 +122,9 @@ class OutboxFile:
             if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _NOT_DAMAGE:
                 raise
             moved = _move_aside(self._path, unix_ms)
-            saved, trigger, old_epoch = _salvage(moved)
-            self.damage = f"{error}; {len(saved)} report(s) saved, damaged file kept as {moved.name}"
-            _log.error("outbox damaged path=%s found=%s saved=%d", self._path, error, len(saved))
+            saved, trigger, old_epoch, gone = _salvage(moved)
+            self.damage = f"{error}; {len(saved)} report(s) saved, {gone} gone, damaged file kept as {moved.name}"
+            _log.error("outbox damaged path=%s found=%s saved=%d gone=%d", self._path, error, len(saved), gone)
             self._writer = _connect(self._path, max_bytes)
         self._reader = sqlite3.connect(self._path, check_same_thread=False, timeout=5.0)
         self.epoch = self._next_epoch(unix_ms, old_epoch)
@@ -303,10 +307,14 @@ def _move_aside(path: Path, unix_ms: int) -> Path:
     return moved
 
 
-def _salvage(path: Path) -> tuple[list[StoredReport], int | None, int]:
-    """What can still be read: reports (oldest first), the last trigger number, the last epoch."""
+def _salvage(path: Path) -> tuple[list[StoredReport], int | None, int, int]:
+    """What can still be read: reports (oldest first), the last trigger number, the last epoch; and how many are gone.
+
+    Gone are the row ids that are missing behind the oldest saved one; a few of them may have had their receipt.
+    """
     saved: dict[int, StoredReport] = {}
     facts: dict[str, int] = {}
+    newest = 0
     with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(path)) as old:
         # From both ends: damage in the middle hides neither the oldest nor the newest rows.
         for order in ("ASC", "DESC"):
@@ -318,7 +326,10 @@ def _salvage(path: Path) -> tuple[list[StoredReport], int | None, int]:
                         saved[row[0]] = StoredReport(*row)
         with contextlib.suppress(sqlite3.DatabaseError, TypeError, ValueError):
             facts = {str(name): int(value) for name, value in old.execute("SELECT name, value FROM fact")}
-    return [saved[row_id] for row_id in sorted(saved)], facts.get(_LAST_TRIGGER), facts.get(_EPOCH, 0)
+        with contextlib.suppress(sqlite3.DatabaseError, TypeError, ValueError):
+            newest = int(old.execute("SELECT seq FROM sqlite_sequence WHERE name = 'report'").fetchone()[0])
+    gone = max(newest, *saved) - min(saved) + 1 - len(saved) if saved else 0
+    return [saved[row_id] for row_id in sorted(saved)], facts.get(_LAST_TRIGGER), facts.get(_EPOCH, 0), gone
 
 
 def _is_report(row: tuple[object, ...]) -> bool:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from contracts import codec
 from contracts.commands import ReportsCommitted, SequenceRange
 from contracts.ids import StationAddress
-from contracts.reports import MAX_REPORTS_PER_MESSAGE, InspectionReported, InspectionsReported
+from contracts.reports import MAX_REPORTS_PER_MESSAGE, InspectionReported
 from contracts.topics import Channel, topic
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.reporting.bus import MessageBus
@@ -312,34 +312,40 @@ class Reporter:
     def _send(self, rows: list[StoredReport]) -> bool:
         """Publish rows, one epoch a message, and note them as in flight. False: the bus refused."""
         for epoch, same in groupby(rows, key=lambda row: row.epoch):
-            group = list(same)
-            reports = self._readable(group)
+            reports = self._readable(same)
             if not reports:
                 continue
-            message = InspectionsReported(station=self._station, epoch=epoch, reports=[report for _, report in reports])
+            message = codec.encode_reports(self._station, epoch, [row.body for row in reports])
             now = self._clock.monotonic()
             # Noted before it is sent: the receipt may be faster than the next line.
             with self._state:
-                for row, _ in reports:
+                for row in reports:
                     self._in_flight[(epoch, row.sequence)] = _InFlight(row.row_id, now)
-            if not self._bus.publish(self._topic, codec.encode(message), qos=1):
+            if not self._bus.publish(self._topic, message, qos=1):
                 self.counters.refused_messages += 1
                 with self._state:
-                    for row, _ in reports:
+                    for row in reports:
                         self._in_flight.pop((epoch, row.sequence), None)
                 return False
             self.counters.messages += 1
         return True
 
-    def _readable(self, rows: Iterable[StoredReport]) -> list[tuple[StoredReport, InspectionReported]]:
-        readable: list[tuple[StoredReport, InspectionReported]] = []
+    def _readable(self, rows: Iterable[StoredReport]) -> list[StoredReport]:
+        """Those that are reports, as `codec.encode` writes them."""
+        readable: list[StoredReport] = []
         unreadable: list[int] = []
         for row in rows:
+            if self._outbox.is_as_written(row):
+                readable.append(row)
+                continue
+            # From before a restart, or long ago: the disk or an older version may have made it something else.
             try:
-                readable.append((row, InspectionReported.model_validate_json(row.body)))
+                report = InspectionReported.model_validate_json(row.body)
             except ValidationError as error:
                 unreadable.append(row.row_id)
                 _log.error("stored report set aside epoch=%d sequence=%d: %s", row.epoch, row.sequence, error)
+            else:
+                readable.append(row._replace(body=codec.encode(report)))
         if unreadable:
             self._outbox.set_aside(unreadable)
         return readable

@@ -7,36 +7,24 @@ for the disk, and a damaged ring is emptied, never repaired.
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
 from contracts.commands import InspectionKey
 from contracts.vocabulary import EvidenceKind
+from edge_agent.reporting.ring_index import open_index
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS picture (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    epoch INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    is_simulated INTEGER NOT NULL,
-    wish INTEGER NOT NULL,
-    UNIQUE (epoch, sequence, kind)
-);
-CREATE INDEX IF NOT EXISTS picture_wish ON picture (wish, id) WHERE wish > 0;
-CREATE TABLE IF NOT EXISTS missing (epoch INTEGER, sequence INTEGER, PRIMARY KEY (epoch, sequence)) WITHOUT ROWID;
-"""
 # The oldest inspection of which nothing is to be uploaded.
 _OLDEST_FREE: Final = """
 SELECT epoch, sequence FROM picture AS one
@@ -47,7 +35,9 @@ WHERE wish = 0 AND NOT EXISTS (
 ORDER BY id LIMIT 1
 """
 _INDEX: Final = "index.db"
+_COLUMNS: Final = "id, epoch, sequence, kind, form, sha256, size_bytes, is_simulated, wish"
 _MAX_MISSING: Final = 10_000
+_UNLINKED_AT_ONCE: Final = 20
 
 
 class Wish(IntEnum):
@@ -58,13 +48,21 @@ class Wish(IntEnum):
     REQUESTED = 2
 
 
+class Form(StrEnum):
+    """What a picture's file holds, by the ending of its name. Central takes PNG alone."""
+
+    PNG = "png"
+    BMP = "bmp"
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One picture in the ring."""
+    """One picture in the ring. `sha256` and `size_bytes` are those of its file in the present form."""
 
     picture_id: int
     key: InspectionKey
     kind: EvidenceKind
+    form: Form
     sha256: str
     size_bytes: int
     is_simulated: bool
@@ -79,13 +77,17 @@ class EvidenceRing:
         max_inspections: newest inspections kept.
         max_bytes: of all pictures together.
         max_pending: automatic uploads waiting at most; the oldest is given up first.
+        keep_free_bytes: of the disk, left to others.
 
     Raises:
         OSError: the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, *, max_inspections: int, max_bytes: int, max_pending: int) -> None:
+    def __init__(
+        self, folder: Path, *, max_inspections: int, max_bytes: int, max_pending: int, keep_free_bytes: int = 0
+    ) -> None:
         self._pictures = folder / "pictures"
+        self._keep_free_bytes = keep_free_bytes
         self._max_inspections = max_inspections
         self._max_bytes = max_bytes
         self._max_pending = max_pending
@@ -95,16 +97,25 @@ class EvidenceRing:
         self._pictures.mkdir(parents=True, exist_ok=True)
         index = folder / _INDEX
         try:
-            self._db = _connect(index)
+            self._db = open_index(index)
         except sqlite3.DatabaseError as error:
             _log.error("evidence index damaged, the ring is emptied path=%s error=%s", index, error)
             for suffix in ("", "-wal", "-shm"):
                 index.with_name(index.name + suffix).unlink(missing_ok=True)
-            self._db = _connect(index)
+            self._db = open_index(index)
         self._remove_orphans()
         self._bytes, self._inspections = self._totals()
 
-    def add(self, key: InspectionKey, kind: EvidenceKind, content: bytes, *, is_simulated: bool, wish: Wish) -> None:
+    def add(
+        self,
+        key: InspectionKey,
+        kind: EvidenceKind,
+        content: bytes,
+        *,
+        is_simulated: bool,
+        wish: Wish,
+        form: Form = Form.PNG,
+    ) -> None:
         """Keep a picture; what exceeds the bounds goes, oldest first, pictures without a wish before others.
 
         Raises:
@@ -112,21 +123,78 @@ class EvidenceRing:
             sqlite3.Error: the index did not take it.
         """
         digest = hashlib.sha256(content).hexdigest()
-        path = self._path(key, kind)
-        new = path.with_suffix(".new")
-        new.write_bytes(content)
-        new.replace(path)
+        if not self.make_room(self._keep_free_bytes + len(content) if self._keep_free_bytes else 0):
+            raise OSError(errno.ENOSPC, f"less than {self._keep_free_bytes} bytes of the disk would be left")
+        _write_whole(self._path(key, kind, form), content)
         with self._lock:
             with self._transaction():
                 self._db.execute(
-                    "INSERT OR REPLACE INTO picture (epoch, sequence, kind, sha256, size_bytes, is_simulated, wish)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (key.epoch, key.sequence, kind.value, digest, len(content), is_simulated, int(wish)),
+                    "INSERT OR REPLACE INTO picture"
+                    " (epoch, sequence, kind, form, sha256, size_bytes, is_simulated, wish)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (key.epoch, key.sequence, kind.value, form.value, digest, len(content), is_simulated, int(wish)),
                 )
             self._bytes += len(content)
             if kind is EvidenceKind.CROP:
                 self._inspections += 1
             self._shrink()
+
+    def holds_as_many_of(self, size_bytes: int) -> bool:
+        """Whether the ring, full of pictures of that size, keeps within its bytes and those of the disk."""
+        full_bytes = self._max_inspections * size_bytes
+        free_bytes = _free_bytes(self._pictures) - self._keep_free_bytes
+        return full_bytes <= min(self._max_bytes, self._bytes + free_bytes)
+
+    def replace(self, old: Picture, new: Picture, content: bytes) -> None:
+        """Keep a picture in another form. One that left the ring meanwhile stays gone.
+
+        A process that ends in between leaves one of the two files without a row, which the next start removes.
+
+        Raises:
+            OSError: the disk did not take it; the old form is still there.
+            sqlite3.Error: the index did not take it; the old form is still there.
+        """
+        with self._lock:
+            _write_whole(self._path_of(new), content)
+            with self._transaction():
+                is_there = self._db.execute(
+                    "UPDATE picture SET form = ?, sha256 = ?, size_bytes = ? WHERE id = ?",
+                    (new.form.value, new.sha256, new.size_bytes, old.picture_id),
+                ).rowcount
+            if not is_there:
+                self._path_of(new).unlink(missing_ok=True)
+                return
+            self._path_of(old).unlink(missing_ok=True)
+            self._bytes += new.size_bytes - old.size_bytes
+
+    def make_room(self, wanted_bytes: int) -> bool:
+        """Remove pictures, oldest first, until that much of the disk is free. False: none is left to remove.
+
+        Raises:
+            sqlite3.Error: the index takes nothing, with no picture left to make room for it.
+        """
+        with self._lock:
+            while _free_bytes(self._pictures) < wanted_bytes:
+                try:
+                    if not self._evict_oldest():
+                        return False
+                except sqlite3.OperationalError:
+                    # To forget a row the index needs some pages; one small picture may not have freed them.
+                    if not self._unlink_oldest():
+                        raise
+        return True
+
+    def _unlink_oldest(self) -> bool:
+        """Remove some files and leave their rows. Returns whether there were any."""
+        gone = 0
+        for row in self._db.execute("SELECT epoch, sequence, kind, form FROM picture ORDER BY id"):
+            path = self._pictures / _name(*row)
+            if path.exists():
+                path.unlink()
+                gone += 1
+                if gone >= _UNLINKED_AT_ONCE:
+                    break
+        return bool(gone)
 
     def want(self, keys: Iterable[InspectionKey]) -> int:
         """Pictures of these inspections are requested; those we no longer have are noted as missing.
@@ -155,7 +223,7 @@ class EvidenceRing:
         """The picture to upload next: requested ones first, then oldest first."""
         marks = ",".join("?" * len(except_ids))
         query = (
-            "SELECT id, epoch, sequence, kind, sha256, size_bytes, is_simulated, wish FROM picture"  # noqa: S608 - marks
+            f"SELECT {_COLUMNS} FROM picture"  # noqa: S608 - marks
             f" WHERE wish > 0 AND id NOT IN ({marks}) ORDER BY wish DESC, id LIMIT 1"
         )
         with self._lock:
@@ -166,16 +234,17 @@ class EvidenceRing:
             picture_id=row[0],
             key=InspectionKey(epoch=row[1], sequence=row[2]),
             kind=EvidenceKind(row[3]),
-            sha256=row[4],
-            size_bytes=row[5],
-            is_simulated=bool(row[6]),
-            wish=Wish(row[7]),
+            form=Form(row[4]),
+            sha256=row[5],
+            size_bytes=row[6],
+            is_simulated=bool(row[7]),
+            wish=Wish(row[8]),
         )
 
     def read(self, picture: Picture) -> bytes | None:
         """The bytes of a picture; None when the file is gone or is not what was stored (power loss)."""
         try:
-            content = self._path(picture.key, picture.kind).read_bytes()
+            content = self._path_of(picture).read_bytes()
         except OSError:
             return None
         return content if hashlib.sha256(content).hexdigest() == picture.sha256 else None
@@ -194,7 +263,7 @@ class EvidenceRing:
                     self._db.execute(
                         "INSERT OR IGNORE INTO missing VALUES (?, ?)", (picture.key.epoch, picture.key.sequence)
                     )
-            self._path(picture.key, picture.kind).unlink(missing_ok=True)
+            self._path_of(picture).unlink(missing_ok=True)
             self.dropped += 1
             self._bytes, self._inspections = self._totals()
 
@@ -244,23 +313,31 @@ class EvidenceRing:
                 break
             self.dropped += given_up
         while self._inspections > self._max_inspections or self._bytes > self._max_bytes:
-            is_promised = False
-            row = self._db.execute(_OLDEST_FREE).fetchone()
-            if row is None:
-                is_promised = True
-                row = self._db.execute("SELECT epoch, sequence FROM picture ORDER BY id LIMIT 1").fetchone()
-            if row is None:
+            if not self._evict_oldest():
                 return
-            self._evict(InspectionKey(epoch=row[0], sequence=row[1]), is_promised=is_promised)
+
+    def _evict_oldest(self) -> bool:
+        is_promised = False
+        row = self._db.execute(_OLDEST_FREE).fetchone()
+        if row is None:
+            is_promised = True
+            row = self._db.execute("SELECT epoch, sequence FROM picture ORDER BY id LIMIT 1").fetchone()
+        if row is None:
+            return False
+        self._evict(InspectionKey(epoch=row[0], sequence=row[1]), is_promised=is_promised)
+        return True
 
     def _evict(self, key: InspectionKey, *, is_promised: bool) -> None:
         rows = self._db.execute(
-            "SELECT kind, size_bytes FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence)
+            "SELECT kind, form, size_bytes FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence)
         ).fetchall()
+        # Files first: on a full disk the index cannot even forget a row before there is room. A row without its file
+        # is known as such when it is read.
+        for kind, form, _ in rows:
+            self._path(key, EvidenceKind(kind), Form(form)).unlink(missing_ok=True)
         with self._transaction():
             self._db.execute("DELETE FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence))
-        for kind, size_bytes in rows:
-            self._path(key, EvidenceKind(kind)).unlink(missing_ok=True)
+        for kind, _, size_bytes in rows:
             self._bytes -= size_bytes
             if kind == EvidenceKind.CROP.value:
                 self._inspections -= 1
@@ -278,16 +355,16 @@ class EvidenceRing:
 
     def _remove_orphans(self) -> None:
         """Files without a row (a crash between the two) would never be evicted."""
-        known = {
-            _name(epoch, sequence, kind)
-            for epoch, sequence, kind in self._db.execute("SELECT epoch, sequence, kind FROM picture")
-        }
+        known = {_name(*row) for row in self._db.execute("SELECT epoch, sequence, kind, form FROM picture")}
         for path in self._pictures.iterdir():
             if path.name not in known:
                 path.unlink(missing_ok=True)
 
-    def _path(self, key: InspectionKey, kind: EvidenceKind) -> Path:
-        return self._pictures / _name(key.epoch, key.sequence, kind.value)
+    def _path_of(self, picture: Picture) -> Path:
+        return self._path(picture.key, picture.kind, picture.form)
+
+    def _path(self, key: InspectionKey, kind: EvidenceKind, form: Form) -> Path:
+        return self._pictures / _name(key.epoch, key.sequence, kind.value, form.value)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -301,19 +378,16 @@ class EvidenceRing:
             raise
 
 
-def _name(epoch: int, sequence: int, kind: str) -> str:
-    return f"{epoch}-{sequence}-{kind.lower()}.png"
+def _free_bytes(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(str(found))  # noqa: TRY301 - same road as SQLite's own finding
-        connection.executescript(_SCHEMA)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def _name(epoch: int, sequence: int, kind: str, form: str) -> str:
+    return f"{epoch}-{sequence}-{kind.lower()}.{form}"
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)

@@ -47,14 +47,18 @@ class EvidenceUploader:
         central_url: base URL of central, without `/api`.
         token: bearer token of role STATION.
         ca_file: certificates to trust instead of the system's.
+        proxy: between the station and central.
     """
 
-    def __init__(self, central_url: str, token: str, *, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, central_url: str, token: str, *, ca_file: Path | None = None, proxy: httpx.Proxy | None = None
+    ) -> None:
         self._client = httpx.Client(
             base_url=f"{central_url.rstrip('/')}/api/v1/",
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(_TIMEOUT_S, connect=_CONNECT_TIMEOUT_S),
             trust_env=False,
+            proxy=proxy,
             verify=str(ca_file) if ca_file else True,
         )
 

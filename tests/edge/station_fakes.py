@@ -20,7 +20,8 @@ from contracts.manifest import (
     PackageVariant,
 )
 from contracts.reports import InspectionReported
-from contracts.vocabulary import DetectorKind, SignalState, Variant
+from contracts.vocabulary import DetectorKind, Disposition, SignalState, Variant
+from edge_agent.actuators.base import OutputUse
 from edge_agent.camera.source import Frame
 from edge_agent.clock import Clock
 from edge_agent.frame_queue import FrameQueue, QueuedFrame
@@ -29,7 +30,7 @@ from edge_agent.inference.slots import PackageSlots
 from edge_agent.judging import Judge
 from edge_agent.loop import InspectionLoop
 from edge_agent.monitor.health import Gauges, HealthMonitor
-from edge_agent.recipe import Recipes
+from edge_agent.recipes.recipe import Recipes
 from edge_agent.triggers import TriggerWatch
 from tests.fakes.clock import FakeClock
 
@@ -121,10 +122,17 @@ def textured(height: int = 64, width: int = 64) -> NDArray[np.uint8]:
     return np.dstack([grey, grey, grey])
 
 
+def _noisy(number: int) -> NDArray[np.uint8]:
+    """No two pictures of a camera are equal to the last bit."""
+    pixels = textured()
+    pixels[0, 0] = number % 256
+    return pixels
+
+
 def frame_of(number: int, clock: Clock, **changes: object) -> Frame:
     """A frame captured now."""
     values: dict[str, object] = {
-        "pixels": textured(),
+        "pixels": _noisy(number),
         "captured_at": clock.now(),
         "captured_monotonic": clock.monotonic(),
         "trigger_number": number,
@@ -139,6 +147,7 @@ class MemoryOutbox:
 
     story: list[str]
     epoch: int = 77
+    is_behind: bool = False
     reports: list[InspectionReported] = field(default_factory=list)
     sequence: int = 0
     failure: Exception | None = None
@@ -187,8 +196,13 @@ class MemoryOutput:
     signals: list[RejectSignal] = field(default_factory=list)
     answer: SignalState = SignalState.SENT
     failure: Exception | None = None
+    silence: Disposition = Disposition.HELD
+    captured: list[float] = field(default_factory=list)
+    uses: list[OutputUse | None] = field(default_factory=list)
 
-    def send(self, signal: RejectSignal) -> SignalState:
+    def send(self, signal: RejectSignal, captured_s: float, use: OutputUse | None = None) -> SignalState:
+        self.uses.append(use)
+        self.captured.append(captured_s)
         self.story.append(f"signal {signal.trigger_number}")
         self.signals.append(signal)
         if self.failure is not None:
@@ -207,6 +221,7 @@ class Bench:
         recipes: Recipes | None = None,
         default_product: str | None = None,
         is_simulated: bool = False,
+        halts_when_behind: bool = False,
     ) -> None:
         self.story: list[str] = []
         self.clock = FakeClock()
@@ -230,6 +245,7 @@ class Bench:
             clock=self.clock,
             is_simulated=is_simulated,
             default_product=default_product,
+            halts_when_behind=halts_when_behind,
         )
 
     def activate(self, score: float = 0.1, *, classes: list[str] | None = None) -> ScoreSession:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.vocabulary import Disposition, Verdict, VerdictCause
 from edge_agent.decision import decide, dispose, no_decision
-from edge_agent.recipe import Recipe
+from edge_agent.recipes.recipe import Recipe
 
 RECIPE = Recipe(deadline_ms=100)
 

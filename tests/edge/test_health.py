@@ -4,7 +4,7 @@ import time
 import pytest
 
 from contracts import codec
-from contracts.reports import ActivePackage, StationReported
+from contracts.reports import ActivePackage, StationReported, TriggerCounts
 from contracts.topics import Channel, topic
 from contracts.vocabulary import SignalState, StationState, Variant, Verdict, VerdictCause
 from edge_agent.errors import DeviceError
@@ -37,6 +37,13 @@ class Rig:
         return {fault.code for fault in self.health.status().faults}
 
 
+def test_login_of_a_camera_never_reaches_a_status() -> None:
+    rig = Rig()
+    rig.health.source_lost(DeviceError("cannot open 'rtsp://user:se@cret@cam/1'", remedy="look at rtsp://user:x@cam"))
+    (fault,) = rig.health.status().faults
+    assert (fault.message, fault.remedy) == ("cannot open 'rtsp://cam/1'", "look at rtsp://cam")
+
+
 TABLE = [
     (Conditions(has_started=False, source_fault=True), StationState.STARTING),
     (Conditions(is_halted=True, source_fault=True), StationState.HALTED),
@@ -45,6 +52,7 @@ TABLE = [
     (Conditions(is_stalled=True), StationState.FAULT),
     (Conditions(causes=(VerdictCause.INFERENCE_ERROR,) * FAILING_IN_A_ROW, is_inspecting=True), StationState.FAULT),
     (Conditions(has_package=False, is_inspecting=True), StationState.HALTED),
+    (Conditions(has_product=False, is_inspecting=True), StationState.HALTED),
     (Conditions(has_source=False), StationState.HALTED),
     (Conditions(is_inspecting=True), StationState.INSPECTING),
     (Conditions(), StationState.READY),
@@ -54,6 +62,14 @@ TABLE = [
 @pytest.mark.parametrize(("conditions", "state"), TABLE)
 def test_gravest_condition_names_the_state(conditions: Conditions, state: StationState) -> None:
     assert station_state(conditions, has_faults=False) is state
+
+
+def test_station_that_does_not_know_what_is_made_is_not_able() -> None:
+    rig = Rig()
+    assert rig.health.is_able()
+    rig.gauges = Gauges(active=[ACTIVE], has_product=False)
+    rig.clock.advance(1)
+    assert not rig.health.is_able()
 
 
 def test_fault_beside_judging_is_degraded() -> None:
@@ -115,6 +131,16 @@ def test_faults_of_other_rooms_and_their_readings_are_in_the_status() -> None:
     rig.gauges = Gauges(active=[ACTIVE], outbox_rows=3, evidence_pending=2, is_outbox_faulty=True)
     status = rig.health.status()
     assert (status.outbox_rows, status.evidence_pending, status.state) == (3, 2, StationState.FAULT)
+
+
+def test_station_that_hears_no_triggers_is_blind_and_unable_whatever_its_camera_says() -> None:
+    rig = Rig()
+    assert rig.health.is_able()
+    rig.gauges = Gauges(active=[ACTIVE], is_blind=True, triggers=TriggerCounts(received=7, without_frame=1))
+    status = rig.health.status()
+    rig.clock.advance(0.5)
+    assert (status.state, rig.health.is_able()) == (StationState.FAULT, False)
+    assert codec.decode(StationReported, codec.encode(status)).triggers == TriggerCounts(received=7, without_frame=1)
 
 
 def test_pictures_lost_lately_degrade_but_old_losses_do_not() -> None:

@@ -6,12 +6,13 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
+from contracts.recipes import RecipeLimits
 from contracts.vocabulary import Disposition, SignalState, StationState, Verdict, VerdictCause
 from edge_agent.errors import DeviceError, InferenceError
 from edge_agent.frame_queue import QueuedFrame
-from edge_agent.recipe import Recipe, Recipes
+from edge_agent.recipes.recipe import Recipe, Recipes
 from edge_agent.vision.roi import Roi
-from tests.edge.station_fakes import Bench, ScoreSession, frame_of, loaded, textured
+from tests.edge.station_fakes import DIGEST, Bench, ScoreSession, frame_of, loaded, textured
 
 
 def test_signal_leaves_before_outbox_and_evidence() -> None:
@@ -136,6 +137,24 @@ def test_part_whose_signal_failed_is_held_by_the_gate(score: float) -> None:
     assert (report.signal, report.disposition) == (SignalState.FAILED, Disposition.HELD)
     assert report.latency is not None
     assert report.latency.reject_ms is None
+
+
+def test_part_whose_signal_failed_has_passed_a_gate_that_lets_pass_what_it_hears_nothing_of() -> None:
+    bench = Bench()
+    bench.activate(0.9)
+    bench.output.silence = Disposition.PASSED
+    assert bench.show(1).disposition is Disposition.REJECTED
+    bench.output.answer = SignalState.FAILED
+    bench.show(3)
+    assert [report.disposition for report in bench.outbox.reports[1:]] == ["PASSED", "PASSED"]
+
+
+def test_output_hears_when_the_part_was_captured() -> None:
+    bench = Bench()
+    bench.activate(0.1)
+    captured_s = bench.clock.monotonic() - 0.25
+    bench.show(1, captured_monotonic=captured_s)
+    assert bench.output.captured == [captured_s]
 
 
 def test_output_that_raises_counts_as_failed() -> None:
@@ -307,3 +326,47 @@ def test_state_follows_the_parts() -> None:
     assert status.state is StationState.INSPECTING
     assert status.verdict_latency is not None
     assert (status.parts_total, status.verdict_counts) == (1, {Verdict.OK: 1})
+
+
+def test_limits_of_a_recipe_hold_for_the_package_that_they_name_and_no_other() -> None:
+    for package_id, verdict, shown in ((DIGEST, "NG", 0.2), ("cd" * 32, "OK", 0.6)):
+        limits = RecipeLimits(package_id=package_id, ok_limit=0.1, ng_limit=0.2)
+        bench = Bench(recipes=Recipes(MappingProxyType({"ring": Recipe(limits=limits, version=3)})))
+        bench.activate(0.25)
+        report = bench.show(1)
+        assert (report.verdict, report.ng_limit, report.recipe_version) == (verdict, shown, 3)
+
+
+def test_recipe_that_a_frame_was_bound_to_counts_and_names_whose_package_judges() -> None:
+    bench = Bench(recipes=Recipes(MappingProxyType({"cap": Recipe(version=1)})))
+    bench.activate(0.1)
+    bound = Recipe(version=2, package_family="ring")
+    report = bench.show(1, product="cap", recipe=bound)
+    assert (report.product, report.verdict, report.recipe_version) == ("cap", "OK", 2)
+    assert bench.show(2, product="cap").cause is VerdictCause.NO_PACKAGE
+
+
+@pytest.mark.parametrize("score", [0.1, 0.4, 0.9])
+def test_no_part_passes_while_reports_do_not_reach_the_disk_and_its_verdict_is_kept(score: float) -> None:
+    bench = Bench()
+    session = bench.activate(score)
+    sound = bench.show(1)
+    bench.outbox.is_behind = True
+    behind = bench.show(2)
+    assert (behind.verdict, behind.disposition) == (sound.verdict, Disposition.HELD)
+    assert bench.output.signals[1].disposition is Disposition.HELD
+    bench.outbox.is_behind = False
+    assert bench.show(3).disposition is sound.disposition
+    assert session.runs == 3
+
+
+def test_halting_station_does_not_judge_while_reports_do_not_reach_the_disk() -> None:
+    bench = Bench(halts_when_behind=True)
+    session = bench.activate(0.1)
+    bench.outbox.is_behind = True
+    report = bench.show(1)
+    assert (report.verdict, report.cause) == (Verdict.NO_DECISION, VerdictCause.MISSED_FRAME)
+    assert bench.output.signals[0].disposition is Disposition.HELD
+    assert session.runs == 0
+    bench.outbox.is_behind = False
+    assert bench.show(2).disposition is Disposition.PASSED

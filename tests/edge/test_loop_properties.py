@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts.vocabulary import Disposition, SignalState, Verdict, VerdictCause
 from edge_agent.errors import InferenceError
 from edge_agent.frame_queue import QueuedFrame
-from edge_agent.recipe import Recipe, Recipes
+from edge_agent.recipes.recipe import Recipe, Recipes
 from tests.edge.station_fakes import Bench, frame_of
 
 DEADLINE_MS = 100

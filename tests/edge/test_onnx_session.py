@@ -8,7 +8,7 @@ import pytest
 from contracts.vocabulary import Variant
 from edge_agent.errors import DeviceError, InferenceError, TrustError
 from edge_agent.inference.onnx import open_session
-from edge_agent.inference.variants import choose_variants, variant_order
+from edge_agent.inference.variants import variant_order, ways_to_try
 from tests.edge.tiny_package import brightness_graph, part
 
 CPU = "CPUExecutionProvider"
@@ -90,9 +90,10 @@ def test_graph_without_a_score_is_never_retried(tmp_path: Path) -> None:
 
 def test_variants_are_tried_in_the_order_of_the_provider() -> None:
     assert variant_order(CPU) == (Variant.INT8_U8S8, Variant.FP32)
-    assert choose_variants([Variant.FP32, Variant.INT8_U8S8], CPU) == [Variant.INT8_U8S8, Variant.FP32]
-    assert choose_variants([Variant.FP16], CPU) == []
-    assert choose_variants([Variant.FP32, Variant.INT8_U8S8], CPU, "fp32") == [Variant.FP32]
+    offered = [Variant.FP32, Variant.INT8_U8S8]
+    assert [way.variant for way in ways_to_try(offered, [CPU])] == [Variant.INT8_U8S8, Variant.FP32]
+    assert ways_to_try([Variant.FP16], [CPU]) == []
+    assert [way.variant for way in ways_to_try(offered, [CPU], variant="fp32")] == [Variant.FP32]
     assert variant_order("UnheardOfProvider") == (Variant.FP32,)
     with pytest.raises(ValueError, match="fp64"):
         variant_order(CPU, "fp64")

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from contracts.vocabulary import RegistrationMethod, Stage
 from edge_agent.__main__ import main
 from edge_agent.errors import SettingsError
 from edge_agent.settings import load_settings
+from edge_agent.vision.quality import Guard
 from edge_agent.vision.roi import Roi
 
 WHOLE = """
@@ -35,6 +40,7 @@ product = "ring"
 [recipe.ring]
 roi_xywh = [8, 16, 128, 96]
 deadline_ms = 250
+budget_ms = { infer = 12, actuate = 2 }
 pass_review = true
 """
 
@@ -52,11 +58,12 @@ def test_settings_are_read_whole_with_defaults(tmp_path: Path) -> None:
     assert settings.trust.root == tmp_path / "trust/root.json"
     assert settings.central.url == "http://central.local:8000"
     assert settings.source.shares_clock
-    assert settings.output == "mqtt"
-    assert (settings.inference.provider, settings.inference.threads) == ("CPUExecutionProvider", 1)
+    assert settings.output.kinds == ("mqtt",)
+    assert (settings.inference.provider, settings.inference.threads) == ("auto", 0)
     recipe = settings.recipes.of("ring")
     assert (recipe.roi, recipe.deadline_ms, recipe.pass_review) == (Roi(8, 16, 128, 96), 250, True)
     assert settings.recipes.of("board").deadline_ms == 1000
+    assert (recipe.budgets_ms, settings.recipes.of("board").budgets_ms) == ({Stage.INFER: 12, Stage.ACTUATE: 2}, {})
     assert settings.recipes.of(None).roi is None
 
 
@@ -64,14 +71,14 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     environ = {
         "SIGHTLINE_EDGE_STATION": "st-9",
         "SIGHTLINE_EDGE_BROKER_KEEPALIVE_S": "7",
-        "SIGHTLINE_EDGE_SOURCE_LOOP": "true",
+        "SIGHTLINE_EDGE_SOURCE_SHARES_CLOCK": "false",
         "SIGHTLINE_EDGE_RECIPE_RING_DEADLINE_MS": "90",
         "HOME": "/root",
     }
     settings = load_settings(_write(tmp_path), environ)
     assert settings.station.station == "st-9"
     assert settings.broker.keepalive_s == 7
-    assert settings.source.loop
+    assert not settings.source.shares_clock
     assert settings.recipes.of("ring").deadline_ms == 90
     assert "broker.keepalive_s = 7  # SIGHTLINE_EDGE_BROKER_KEEPALIVE_S" in settings.describe()
 
@@ -158,6 +165,19 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert "central.token = ********" in settings.describe()
 
 
+def test_login_in_a_cameras_address_is_not_shown(tmp_path: Path) -> None:
+    content = re.sub(r'(?m)^url = "tcp://.*$', 'url = "rtsp://camera:hun@ter@10.0.0.5/stream"', WHOLE)
+    content = content.replace('kind = "simulated"', 'kind = "opencv"')
+    settings = load_settings(_write(tmp_path, content), {})
+    assert settings.source.url == "rtsp://camera:hun@ter@10.0.0.5/stream"
+    assert "source.url = 'rtsp://10.0.0.5/stream'" in settings.describe()
+
+
+def test_folder_of_pictures_is_taken_from_the_settings_files_own_folder(tmp_path: Path) -> None:
+    content = re.sub(r'(?m)^url = "tcp://.*$', 'url = "pictures"', WHOLE).replace('"simulated"', '"replay"')
+    assert load_settings(_write(tmp_path, content), {}).source.url == str(tmp_path / "pictures")
+
+
 @pytest.mark.parametrize("content", [None, "site = ", "\x00"])
 def test_file_that_cannot_be_read_is_one_clear_fault(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "station.toml" if content is None else _write(tmp_path, content)
@@ -177,3 +197,74 @@ def test_wrong_settings_end_with_code_2_and_every_fault_on_stderr(
     shown = capsys.readouterr().err
     assert "settings: broker.url: expected mqtt://host:port or mqtts://host:port, got 'http://broker'" in shown
     assert "Traceback" not in shown
+
+
+RECIPE = """
+[recipe.cap]
+min_brightness = 20
+max_saturated = 0.3
+min_sharpness = 40
+max_identical = 0
+roi_polygon = [[10, 10], [90, 10], [50, 80]]
+registration = "template"
+landmark_files = ["mark.png"]
+landmark_xy = [[5, 7]]
+search_px = 12
+min_score = 0.8
+max_shift_px = 6
+"""
+
+
+def test_guard_polygon_and_registration_of_a_recipe_are_read(tmp_path: Path) -> None:
+    mark = np.random.default_rng(0).integers(0, 255, (16, 20), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "mark.png"), mark)
+    path = _write(tmp_path)
+    path.write_text(path.read_text() + RECIPE)
+    recipe = load_settings(path, {}).recipes.of("cap")
+    assert recipe.guard == Guard(20, 0.3, 1.0, 40, 0)
+    assert recipe.roi == Roi(10, 10, 81, 71, ((10, 10), (90, 10), (50, 80)))
+    assert recipe.registration is not None
+    (landmark,) = recipe.registration.landmarks
+    assert np.array_equal(landmark.pattern, mark)
+    assert (landmark.x_px, landmark.y_px, recipe.registration.method) == (5, 7, RegistrationMethod.TEMPLATE)
+    assert (recipe.registration.search_px, recipe.registration.min_score) == (12, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ("[[10, 10], [90, 10], [50, 80]]", "[[10, 10], [90, 10]]", "roi_polygon: expected 3 … 64 points"),
+        ("[[10, 10], [90, 10], [50, 80]]", "[[10, 10], [90, 10], [50]]", "roi_polygon: expected 3 … 64 points"),
+        ("roi_polygon", "roi_xywh = [0, 0, 64, 64]\nroi_polygon", "expected either roi_xywh or roi_polygon, got both"),
+        ("[50, 80]", "[50, 12]", "roi_polygon: expected width and height ≥ 32 px, got 81 × 3"),
+        ("landmark_xy = [[5, 7]]", "landmark_xy = [[5, 7], [8, 9]]", "got 1 files and 2 places"),
+        ('"mark.png"', '"nowhere.png"', "cannot read"),
+        ('"mark.png"', '"flat.png"', "shows nothing that could be found again"),
+        ('"mark.png"', '"text.png"', "got something else"),
+        ('"template"', '"none"', "expected fiducial or template beside landmarks, got 'none'"),
+        ("max_saturated = 0.3", "max_saturated = 3", "max_saturated: expected a number 0 … 1, got 3"),
+    ],
+)
+def test_fault_in_a_recipe_is_named(tmp_path: Path, was: str, now: str, told: str) -> None:
+    cv2.imwrite(str(tmp_path / "mark.png"), np.random.default_rng(0).integers(0, 255, (16, 20), dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((16, 20), 80, np.uint8))
+    (tmp_path / "text.png").write_text("no picture")
+    assert was in RECIPE
+    path = _write(tmp_path)
+    path.write_text(path.read_text() + RECIPE.replace(was, now))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, {})
+    assert told in "\n".join(caught.value.faults)
+
+
+def test_bounds_of_the_outbox_are_settings_and_a_wrong_answer_to_a_full_disk_is_refused_in_words(
+    tmp_path: Path,
+) -> None:
+    bounds = load_settings(_write(tmp_path), {}).bounds
+    assert (bounds.outbox_max_bytes, bounds.outbox_behind_after_s) == (8 * 1024**3, 2.0)
+    assert (bounds.on_full_disk, bounds.keep_free_bytes) == ("fail-safe", 64 * 1024**2)
+    environ = {"SIGHTLINE_EDGE_BOUNDS_ON_FULL_DISK": "halt", "SIGHTLINE_EDGE_BOUNDS_OUTBOX_MAX_BYTES": "1048576"}
+    bounds = load_settings(_write(tmp_path), environ).bounds
+    assert (bounds.on_full_disk, bounds.outbox_max_bytes) == ("halt", 2**20)
+    with pytest.raises(SettingsError, match=r"bounds.on_full_disk.*halt.*fail-safe.*'ignore'"):
+        load_settings(_write(tmp_path), {"SIGHTLINE_EDGE_BOUNDS_ON_FULL_DISK": "ignore"})

@@ -19,9 +19,18 @@ from tests.edge.station_fakes import manifest_of
 
 HEATMAP_PX = 4
 EMBEDDING = 2
+_MATRIX = 192
 
 
-def brightness_graph(path: Path, *, offset: float = 0.0, output: str = "score", factor: float = 1 / 255) -> Path:
+def brightness_graph(
+    path: Path,
+    *,
+    offset: float = 0.0,
+    output: str = "score",
+    factor: float = 1 / 255,
+    images: str | int = "n",
+    steps: int = 0,
+) -> Path:
     """Write the graph: score = mean × `factor` + `offset`, heatmap and embedding filled with it.
 
     Args:
@@ -29,6 +38,8 @@ def brightness_graph(path: Path, *, offset: float = 0.0, output: str = "score", 
         offset: added to the score; NaN makes a graph that always answers NaN.
         output: another name makes a graph that lacks the score.
         factor: of the mean of all bytes.
+        images: of one run; a number makes a graph for exactly so many.
+        steps: multiplications of matrices that every run does, however many images it is given.
     """
     nodes = [
         helper.make_node("Cast", ["image"], ["bytes"], to=TensorProto.FLOAT),
@@ -49,14 +60,36 @@ def brightness_graph(path: Path, *, offset: float = 0.0, output: str = "score", 
         "one_row": np.array([-1, 1], dtype=np.int64),
         "row_repeats": np.array([1, EMBEDDING], dtype=np.int64),
     }
+    for step in range(steps):
+        nodes.insert(step, helper.make_node("MatMul", [f"matrix{step}", "ones"], [f"matrix{step + 1}"]))
+    if steps:
+        constants |= {
+            "none": np.array(0.0, dtype=np.float32),
+            "second": np.array(1, dtype=np.int64),
+            "ones": np.full((_MATRIX, _MATRIX), 1 / _MATRIX, dtype=np.float32),
+        }
+        # From the height of the image: what rests on nothing is worked out once, when the graph is opened.
+        before = [("Shape", ["image"], "sides"), ("Gather", ["sides", "second"], "height")]
+        made = [helper.make_node(kind, inputs, [name]) for kind, inputs, name in before]
+        made.append(helper.make_node("Cast", ["height"], ["height_px"], to=TensorProto.FLOAT))
+        made.append(helper.make_node("Mul", ["ones", "height_px"], ["matrix0"]))
+        nodes[:0] = made
+        after = [
+            helper.make_node("ReduceMean", [f"matrix{steps}"], ["worked"], keepdims=0),
+            helper.make_node("Mul", ["worked", "none"], ["nothing"]),
+            helper.make_node("Add", ["bare", "nothing"], [output]),
+        ]
+        place = next(index for index, node in enumerate(nodes) if node.output[0] == output)
+        nodes[place].output[0] = "bare"
+        nodes[place + 1 : place + 1] = after
     graph = helper.make_graph(
         nodes,
         "brightness",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [images, "h", "w", 3])],
         [
-            helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n"]),
-            helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, ["n", HEATMAP_PX, HEATMAP_PX]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", EMBEDDING]),
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, [images]),
+            helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, [images, HEATMAP_PX, HEATMAP_PX]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [images, EMBEDDING]),
         ],
         [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -73,13 +106,13 @@ def part(brightness: int, side_px: int = 64) -> NDArray[np.uint8]:
     return np.dstack([grey, grey, grey])
 
 
-def write_package(folder: Path, product: str = "ring") -> str:
-    """Write a package whose limits are OK < 0.3, NG ≥ 0.6. Returns its id."""
+def write_package(folder: Path, product: str = "ring", offset: float = 0.0, **of_the_graph: Any) -> str:
+    """Write a package whose limits are OK < 0.3, NG ≥ 0.6, with `offset` added to every score. Returns its id."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = brightness_graph(folder / "fp32.onnx")
+    graph = brightness_graph(folder / "fp32.onnx", offset=offset, **of_the_graph)
     golden = folder / "golden.npz"
     images = np.stack([part(level) for level in (40, 128, 220)])
-    scores = np.array([40, 128, 220], dtype=np.float32) / 255
+    scores = np.array([40, 128, 220], dtype=np.float32) / 255 + np.float32(offset)
     np.savez(golden, images=images, score_fp32=scores)
     manifest = json.loads(manifest_of(product).model_dump_json(exclude_none=True))
     manifest["created_at"] = datetime.now(UTC).isoformat()
@@ -93,13 +126,16 @@ def write_package(folder: Path, product: str = "ring") -> str:
     return _sha256(folder / MANIFEST_NAME)
 
 
-def install(data_dir: Path, product: str = "ring") -> str:
-    """Put a package into a station's folder as its current one. Returns its id."""
+def install(data_dir: Path, product: str = "ring", *, offset: float = 0.0, is_current: bool = True) -> str:
+    """Put a package into a station's folder, as its current one or as its challenger. Returns its id."""
     store = PackageStore(data_dir / "packages", max_package_bytes=2**20)
     staged = store.stage()
-    package_id = write_package(staged, product)
+    package_id = write_package(staged, product, offset=offset)
     store.keep(staged, product, package_id)
-    store.set_current(product, package_id)
+    if is_current:
+        store.set_current(product, package_id)
+    else:
+        store.set_challenger(product, package_id)
     return package_id
 
 

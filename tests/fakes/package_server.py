@@ -7,7 +7,7 @@ Stands for central's `/api/v1/tuf`; holds the assignment key too, so that a test
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +19,10 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from contracts import codec
-from contracts.commands import ASSIGNMENT_PAYLOAD_TYPE, AssignPackage, ProductAssignment
+from contracts.commands import ASSIGNMENT_PAYLOAD_TYPE, AssignPackage, ChallengerAssignment, ProductAssignment
 from contracts.ids import StationAddress
 from tests.fakes.packages import BuiltPackage
+from tests.fakes.ranges import RangeRules
 
 TOKEN = "station-token"
 _PREFIX = "/api/v1/tuf/"
@@ -38,6 +39,7 @@ class PackageServer:
         self.status: dict[str, int] = {}
         self.on_request: Callable[[str], None] = lambda _path: None
         self.is_reachable = True
+        self.ranges = RangeRules()
         self._folder = folder
         self._signers = {role: CryptoSigner.generate_ed25519() for role in ("root", "targets", "snapshot", "timestamp")}
         self.assignment_signer = CryptoSigner.generate_ed25519()
@@ -114,6 +116,8 @@ class PackageServer:
         lifetime: timedelta = timedelta(days=1),
         signer: CryptoSigner | None = None,
         payload_type: str = ASSIGNMENT_PAYLOAD_TYPE,
+        challengers: dict[str, ChallengerAssignment] | None = None,
+        urgent: Collection[str] = (),
     ) -> bytes:
         """A signed assignment."""
         now = now or datetime.now(UTC)
@@ -122,7 +126,15 @@ class PackageServer:
             number=number,
             issued_at=now,
             expires_at=now + lifetime,
-            packages=[ProductAssignment(product=product, package_id=found) for product, found in packages.items()],
+            packages=[
+                ProductAssignment(
+                    product=product,
+                    package_id=found,
+                    challenger=(challengers or {}).get(product),
+                    is_urgent=product in urgent,
+                )
+                for product, found in packages.items()
+            ],
         )
         envelope = Envelope(codec.encode(assignment), payload_type, {})
         envelope.sign(signer or self.assignment_signer)
@@ -154,7 +166,9 @@ class PackageServer:
             return self.status[path], b""
         if path in self.replaced:
             return 200, self.replaced[path]
-        file = self._folder / path
+        parts = path.split("/")
+        # As central: the name that a product's role gives a file leads to the same file.
+        file = self._folder / ("/".join([parts[0], *parts[2:]]) if len(parts) == 4 else path)
         return (200, file.read_bytes()) if file.is_file() else (404, b"")
 
 
@@ -178,11 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self._packages.endless:
             self._send_for_ever()
             return
-        status, body = self._packages.answer(path)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self._packages.ranges.send(self, path, *self._packages.answer(path))
 
     def _send_for_ever(self) -> None:
         self.send_response(200)

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from contracts import codec
+from contracts.chunks import cut, digests
 from contracts.manifest import (
     MANIFEST_NAME,
+    FileChunk,
     FileRole,
     GoldenSet,
     GraphSignature,
@@ -43,7 +45,7 @@ class BuiltPackage:
     manifest: PackageManifest
 
 
-def brightness_graph(scale: float = 1.0) -> bytes:
+def brightness_graph(scale: float = 1.0, name: str = "brightness") -> bytes:
     """ONNX bytes: score = scale · mean ÷ 255; heatmap all equal to the score; embedding: mean of each channel."""
     constants = [
         helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale / 255.0]),
@@ -62,7 +64,7 @@ def brightness_graph(scale: float = 1.0) -> bytes:
     ]
     graph = helper.make_graph(
         nodes,
-        "brightness",
+        name,
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])],
         [
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
@@ -74,6 +76,18 @@ def brightness_graph(scale: float = 1.0) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def weighted_graph(tensors: dict[str, NDArray[Any]], scale: float = 1.0, name: str = "weighted") -> bytes:
+    """The same graph with weights that nothing reads, to have something to download."""
+    model = onnx.load_model_from_string(brightness_graph(scale, name))
+    model.graph.initializer.extend(numpy_helper.from_array(values, key) for key, values in tensors.items())
+    return bytes(model.SerializeToString())
+
+
+def _chunks(content: bytes) -> list[FileChunk]:
+    sizes = cut(content)
+    return [FileChunk(size_bytes=size, sha256=sha) for size, sha in zip(sizes, digests(content, sizes), strict=True)]
 
 
 def golden_images(count: int = 3) -> NDArray[np.uint8]:
@@ -89,6 +103,7 @@ def build_package(
     graphs: dict[Variant, bytes] | None = None,
     golden: dict[str, Any] | None = None,
     changes: dict[str, Any] | None = None,
+    has_chunks: bool = True,
 ) -> BuiltPackage:
     """Write a whole package.
 
@@ -96,13 +111,13 @@ def build_package(
         folder: made here; holds manifest and files.
         product: the product it judges.
         scale: makes two packages differ.
-        graphs: ONNX bytes by variant; default: the same graph as int8-u8s8 and as fp32.
+        graphs: ONNX bytes by variant; default: the same graph as int8-u8s8 and as fp32, each under a name of its own.
         golden: arrays that replace those of the golden set.
         changes: fields that replace those of the manifest's JSON.
+        has_chunks: list the chunks of the graphs, as packages do since they know them.
     """
     folder.mkdir(parents=True)
-    graph = brightness_graph(scale)
-    graphs = graphs or {Variant.INT8_U8S8: graph, Variant.FP32: graph}
+    graphs = graphs or {each: brightness_graph(scale, each.value) for each in (Variant.INT8_U8S8, Variant.FP32)}
     images = golden_images()
     scores = (images.astype(np.float64).mean(axis=(1, 2, 3)) / 255.0 * scale).astype(np.float32)
     arrays: dict[str, Any] = {"images": images}
@@ -117,6 +132,7 @@ def build_package(
             role=FileRole.GOLDEN if path.suffix == ".npz" else FileRole.MODEL,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
             size_bytes=path.stat().st_size,
+            chunks=_chunks(path.read_bytes()) if has_chunks and path.suffix == ".onnx" else [],
         )
         for path in sorted(folder.iterdir())
     ]

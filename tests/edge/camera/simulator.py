@@ -30,19 +30,24 @@ def packed(number: int, pixels: NDArray[np.uint8], **header: object) -> bytes:
 
 
 class CameraSimulator:
-    """Listens on a free port; `send` goes to the client that is connected."""
+    """Listens on a port, a free one by default; `send` goes to the client that is connected."""
 
-    def __init__(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int = 0) -> None:
+        self._server = socket.create_server(("127.0.0.1", port))
         self._clients: list[socket.socket] = []
         self._connected = threading.Condition()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.getsockname()[1])
+
+    @property
     def url(self) -> str:
         """Where to connect."""
-        return f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        return f"tcp://127.0.0.1:{self.port}"
 
     def send(self, payload: bytes, *, pieces: int = 1) -> None:
         """One frame, optionally in several writes."""

@@ -3,13 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.camera.genicam import GenicamSource
 from edge_agent.camera.mqtt import MqttSource
 from edge_agent.camera.opencv import OpenCvSource
 from edge_agent.camera.opening import make_source
 from edge_agent.camera.replay import ReplaySource
 from edge_agent.camera.simulated import SimulatedSource
+from edge_agent.camera.video import VideoSource
 from edge_agent.clock import SystemClock
-from edge_agent.settings import SourceSettings
+from edge_agent.source_settings import SourceSettings
 from tests.edge.camera import rigs
 from tests.edge.camera.rigs import read
 from tests.edge.station_fakes import STATION
@@ -20,8 +22,10 @@ KINDS = [
     ("mqtt", "", MqttSource),
     ("opencv", "0", OpenCvSource),
     ("opencv", "rtsp://camera/1", OpenCvSource),
+    ("genicam", "GV01", GenicamSource),
     ("replay", "pictures", ReplaySource),
-    ("replay", "video.avi", OpenCvSource),
+    ("replay", "video.avi", VideoSource),
+    ("opencv", "video.avi", VideoSource),
 ]
 
 
@@ -29,7 +33,7 @@ KINDS = [
 def test_settings_name_the_kind_of_source(tmp_path: Path, kind: str, url: str, expected: type) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "video.avi").touch()
-    address = str(tmp_path / url) if kind == "replay" else url
+    address = str(tmp_path / url) if (tmp_path / url).exists() and url else url
     settings = SourceSettings(kind, address, "ring", 0.0, loop=False, shares_clock=True, retry_max_s=1.0)
     source = make_source(
         settings, station=STATION, bus=FakeBus(FakeBroker()), clock=SystemClock(), first_trigger=3, capacity=2

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -7,6 +6,7 @@ import pytest
 from edge_agent.camera.opencv import OpenCvSource
 from edge_agent.camera.pacing import Pace
 from edge_agent.camera.replay import ReplaySource
+from edge_agent.camera.video import VideoSource
 from edge_agent.clock import SystemClock
 from edge_agent.errors import DeviceError
 from tests.edge.camera import rigs
@@ -48,8 +48,8 @@ def test_folder_opened_again_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_video_that_loops_goes_on_counting(tmp_path: Path) -> None:
-    with rigs.opencv(tmp_path):
-        source = OpenCvSource(str(tmp_path / "video.avi"), SystemClock(), is_looping=True)
+    with rigs.video(tmp_path):
+        source = VideoSource(tmp_path / "video.avi", SystemClock(), is_looping=True)
         source.open()
         numbers = [read(source).trigger_number for _ in range(2 * FRAMES)]
         source.close()
@@ -75,11 +75,3 @@ def test_pace_beats_at_its_rate_and_makes_up_for_nothing() -> None:
     assert beats == pytest.approx(10, abs=1)
     clock.advance(5)
     assert [pace.wait(0.0) for _ in range(3)] == [True, False, False]
-
-
-def test_source_that_is_not_open_says_so(tmp_path: Path) -> None:
-    for source in (OpenCvSource("0", SystemClock()), ReplaySource(tmp_path, SystemClock())):
-        with pytest.raises(DeviceError, match="not open"):
-            source.read(0.0)
-        with contextlib.suppress(DeviceError):
-            source.close()

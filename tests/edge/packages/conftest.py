@@ -3,22 +3,26 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contracts import codec
-from contracts.ids import StationAddress
+from contracts.ids import InspectionId, StationAddress
 from contracts.reports import PackageProgress, PackageStatus
 from contracts.topics import Channel, topic
 from contracts.vocabulary import PackageState, RefusalReason
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.inference.shadow import Shadow
 from edge_agent.inference.slots import PackageSlots
 from edge_agent.packages.accepted import AcceptedAssignment
 from edge_agent.packages.activation import Runtime
 from edge_agent.packages.fetch import TufPackageFetcher
+from edge_agent.packages.guard import GuardPolicy
 from edge_agent.packages.installer import PackageInstaller
 from edge_agent.packages.store import PackageStore
 from edge_agent.packages.trust import load_assignment_key
+from edge_agent.packages.watching import PackageWatch
 from tests.fakes.bus import FakeBroker, FakeBus
 from tests.fakes.package_server import TOKEN, PackageServer
 from tests.fakes.packages import BuiltPackage, build_package
@@ -36,15 +40,20 @@ class Bench:
         self.server = server
         self.broker = FakeBroker()
         self.runtime = Runtime("CPUExecutionProvider")
+        self.policy = GuardPolicy(sound_parts=3)
+        self.deadline_ms: float | None = None
+        self.clock: Clock = SystemClock()
+        # What the settings would say of downloads.
+        self.downloads: dict[str, Any] = {}
         self.statuses: list[PackageStatus] = []
         self._listener = FakeBus(self.broker)
         self._listener.subscribe(topic(STATION, Channel.PACKAGE_STATUS), self._heard)
         self._listener.start()
-        self._running: list[tuple[PackageInstaller, FakeBus, TufPackageFetcher]] = []
+        self._running: list[tuple[PackageInstaller, PackageWatch, FakeBus, TufPackageFetcher]] = []
 
     def start(self) -> PackageInstaller:
         """A process start: everything anew but the disk."""
-        clock = SystemClock()
+        clock = self.clock
         bus = FakeBus(self.broker)
         key = load_assignment_key(self.server.assignment_key)
         self.slots = PackageSlots()
@@ -56,7 +65,10 @@ class Bench:
             metadata_dir=self.disk / "trust" / "tuf",
             clock=clock,
             max_package_bytes=MAX_PACKAGE_BYTES,
+            **self.downloads,
         )
+        self.pictures: list[InspectionId] = []
+        self.shadow = Shadow(clock, waiting=lambda: 0, ask_picture=self.pictures.append, share=1.0)
         self.installer = PackageInstaller(
             STATION,
             bus=bus,
@@ -67,18 +79,23 @@ class Bench:
             accepted=AcceptedAssignment(self.disk / "trust" / "assignment.json", key),
             assignment_key=key,
             runtime=self.runtime,
+            shadow=self.shadow,
+            deadline_ms=lambda _product: self.deadline_ms,
             retry_first_s=0.05,
             retry_longest_s=0.2,
         )
+        self.watch = PackageWatch(self.installer, self.shadow, clock, self.policy, tick_s=0.01, tell_s=0.0)
+        self.watch.start()
         self.installer.start()
         bus.start()
-        self._running.append((self.installer, bus, fetcher))
+        self._running.append((self.installer, self.watch, bus, fetcher))
         return self.installer
 
     def stop(self) -> None:
         """The process ends."""
-        for installer, bus, fetcher in self._running:
+        for installer, watch, bus, fetcher in self._running:
             installer.stop()
+            watch.stop()
             bus.stop()
             fetcher.close()
         self._running.clear()
@@ -106,10 +123,22 @@ class Bench:
         """The last status heard."""
         return self.statuses[-1]
 
+    def row(self, package: BuiltPackage) -> PackageProgress | None:
+        """What was last said of a package."""
+        rows = self.statuses[-1].packages if self.statuses else []
+        return next((row for row in rows if row.package_id == package.package_id), None)
+
+    def wait_state(self, package: BuiltPackage, state: PackageState) -> PackageProgress:
+        """Wait until the station says so of a package."""
+        self.wait(lambda: (row := self.row(package)) is not None and row.state is state)
+        row = self.row(package)
+        assert row is not None
+        return row
+
     def progress(self, product: str = "ring") -> PackageProgress | None:
-        """What was last said of a product."""
+        """What was last said of a product: of the package that decides, not of its challenger."""
         for status in reversed(self.statuses[-1:]):
-            for row in status.packages:
+            for row in reversed(status.packages):
                 if row.product == product:
                     return row
         return None

@@ -181,7 +181,7 @@ def test_newer_assignment_interrupts_a_download(bench: Bench) -> None:
     bench.start()
     bench.assign(1, {"ring": slow.package_id})
     bench.wait_active(good)
-    assert bench.installer.counters.activated == 1
+    bench.wait(lambda: bench.installer.counters.activated == 1)
     assert not (bench.disk / "packages" / "ring" / slow.package_id).exists()
 
 
@@ -209,4 +209,8 @@ def test_old_session_serves_until_the_new_one_is_active(bench: Bench) -> None:
     bench.wait_active(first)
     bench.assign(2, {"ring": second.package_id})
     bench.wait_active(second)
-    assert seen == [None, first.package_id]
+    # Two variants are measured, one that seems slower a second time, then the faster one is opened to stay.
+    before = seen.index(first.package_id)
+    assert seen[:before] == [None] * before
+    assert seen[before:] == [first.package_id] * (len(seen) - before)
+    assert min(before, len(seen) - before) >= 3

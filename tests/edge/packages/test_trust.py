@@ -178,6 +178,13 @@ def test_manifest_of_the_assigned_package_is_read(package: BuiltPackage) -> None
     assert found == package.manifest
 
 
+def test_manifest_whose_tiles_do_not_make_up_its_field_is_refused(package: BuiltPackage) -> None:
+    graph = json.loads((package.folder / MANIFEST_NAME).read_bytes())["graph"]
+    with pytest.raises(PackageRefused, match="square tiles of one size to make up the field") as caught:
+        read(_manifest(package, graph=graph | {"tiles": {"rows": 1, "columns": 2}}))
+    assert caught.value.reason is RefusalReason.UNREADABLE
+
+
 def test_manifest_with_another_digest_is_refused(package: BuiltPackage) -> None:
     with pytest.raises(PackageRefused) as caught:
         read_manifest(_manifest(package), package_id="b" * 64, product="ring", max_package_bytes=10**9)

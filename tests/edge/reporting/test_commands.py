@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from contracts import codec
-from contracts.commands import InspectionKey, ReportStatus, RequestEvidence, StationCommand
+from contracts.commands import InspectionKey, ReportStatus, RequestEvidence, StationCommand, SwitchProduct
 from contracts.topics import Channel, topic
 from edge_agent.reporting.commands import CommandHandler
 from tests.edge.reporting.builders import NOW, STATION
@@ -21,8 +21,15 @@ class World:
         self.broker = FakeBroker()
         self.requested: list[InspectionKey] = []
         self.reports = 0
+        self.switched: list[str] = []
         bus = FakeBus(self.broker)
-        self.handler = CommandHandler(bus, STATION, request_evidence=self._request, report_status=self._report)
+        self.handler = CommandHandler(
+            bus,
+            STATION,
+            request_evidence=self._request,
+            report_status=self._report,
+            switch_product=self.switched.append,
+        )
         self.handler.start()
         bus.start()
         self.stop = bus.stop
@@ -67,4 +74,12 @@ def test_unknown_command_is_refused_and_counted(payload: bytes) -> None:
     world.broker.route(COMMANDS, payload)
     wait_until(lambda: world.handler.counters.refused == 1)
     assert (world.requested, world.reports) == ([], 0)
+    world.stop()
+
+
+def test_switch_of_the_product_reaches_the_recipe_book() -> None:
+    world = World()
+    world.broker.route(COMMANDS, codec.encode(StationCommand(issued_at=NOW, command=SwitchProduct(product="cap"))))
+    wait_until(lambda: world.handler.counters.handled == 1)
+    assert world.switched == ["cap"]
     world.stop()

@@ -2,6 +2,7 @@
 """Pictures are kept within bounds, brought to central in pieces that resume, and never hold anything up."""
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from contracts.commands import InspectionKey
 from contracts.ids import InspectionId
 from contracts.vocabulary import EvidenceKind
 from edge_agent.clock import SystemClock
+from edge_agent.reporting import ring
 from edge_agent.reporting.evidence import EvidenceRecorder
 from edge_agent.reporting.uploader import EvidenceUploader
 from tests.edge.reporting.builders import STATION
@@ -32,13 +34,13 @@ class World:
     """A recorder on a disk that survives restarts, and central."""
 
     def __init__(self, folder: Path, server: EvidenceServer) -> None:
-        self._folder = folder
+        self.folder = folder
         self.server = server
         self._running: list[EvidenceRecorder] = []
 
     def start(self, *, is_running: bool = True, **bounds: object) -> EvidenceRecorder:
         self.recorder = EvidenceRecorder(
-            self._folder,
+            self.folder,
             STATION,
             EvidenceUploader(self.server.url, TOKEN),
             SystemClock(),
@@ -212,7 +214,7 @@ def test_ring_keeps_the_newest_inspections(world: World, tmp_path: Path) -> None
         world.record(sequence)
         assert recorder.flush(60)
     names = sorted(path.name for path in (tmp_path / "evidence" / "pictures").iterdir())
-    assert names == sorted(f"{EPOCH}-{sequence}-crop.png" for sequence in range(16, 21))
+    assert names == sorted(f"{EPOCH}-{sequence}-crop.bmp" for sequence in range(16, 21))
     assert recorder._ring.inspections == 5
     assert recorder.dropped == 0
 
@@ -284,7 +286,7 @@ def test_file_damaged_on_disk_is_not_uploaded_but_reported_missing(world: World,
     world.start()
     world.record(1)
     assert world.recorder.flush(60)
-    path = tmp_path / "evidence" / "pictures" / f"{EPOCH}-1-crop.png"
+    path = tmp_path / "evidence" / "pictures" / f"{EPOCH}-1-crop.bmp"
     path.write_bytes(path.read_bytes()[:-10])
     world.request(1)
     wait_until(lambda: world.server.unavailable == [1])
@@ -326,3 +328,54 @@ def test_digest_of_the_offer_is_that_of_the_bytes(world: World) -> None:
         assert hashlib.sha256(content).hexdigest() == offer["sha256"]
         assert offer["size_bytes"] == len(content)
         assert EvidenceKind(offer["kind"])
+
+
+def test_pictures_go_oldest_first_before_the_disk_has_less_than_its_reports_need(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 100_000
+
+    def free_bytes(folder: Path) -> int:
+        return free - sum(path.stat().st_size for path in folder.iterdir())
+
+    monkeypatch.setattr(ring, "_free_bytes", free_bytes)
+    recorder = world.start(keep_free_bytes=50_000)
+    for sequence in range(1, 21):
+        world.record(sequence)
+        assert recorder.flush(5)
+    kept = sorted(int(path.name.split("-")[1]) for path in (world.folder / "pictures").iterdir())
+    assert kept == list(range(21 - len(kept), 21))
+    assert 1 < len(kept) < 20
+    recorder.make_room(90_000)
+    assert recorder.flush(5)
+    assert free_bytes(world.folder / "pictures") >= 90_000
+    recorder.make_room(200_000)
+    wait_until(lambda: recorder.flush(5) and not list((world.folder / "pictures").iterdir()))
+    world.record(30)
+    assert recorder.flush(5)
+    free = 40_000
+    world.record(31)
+    assert recorder.flush(5)
+    assert [fault.code for fault in recorder.faults()] == ["evidence-disk"]
+
+
+def test_index_that_cannot_forget_a_row_for_want_of_room_gets_it_from_the_oldest_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ring.EvidenceRing(tmp_path, max_inspections=100, max_bytes=2**30, max_pending=10)
+    for sequence in range(1, 31):
+        key = InspectionKey(epoch=EPOCH, sequence=sequence)
+        made.add(key, EvidenceKind.CROP, b"x" * 1000, is_simulated=True, wish=ring.Wish.KEPT)
+    monkeypatch.setattr(ring, "_free_bytes", lambda folder: 30_000 - 1000 * len(list(folder.iterdir())))
+    evict = made._evict_oldest
+
+    def evict_with_room() -> bool:
+        if ring._free_bytes(tmp_path / "pictures") < 5000:
+            raise sqlite3.OperationalError("database or disk is full")
+        return evict()
+
+    monkeypatch.setattr(made, "_evict_oldest", evict_with_room)
+    assert made.make_room(25_000)
+    kept = sorted(int(path.name.split("-")[1]) for path in (tmp_path / "pictures").iterdir())
+    assert kept == [26, 27, 28, 29, 30]
+    made.close()

@@ -314,3 +314,50 @@ def test_folder_that_cannot_be_made_is_a_device_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DeviceError, match="cannot be opened"):
         Outbox(tmp_path / "file" / "outbox.db", FakeClock())
+
+
+def test_outbox_is_behind_once_its_oldest_report_has_waited_too_long_and_says_so(tmp_path: Path) -> None:
+    clock = FakeClock()
+    outbox = Outbox(tmp_path / "outbox.db", clock, max_rows=5, behind_after_s=2.0)
+
+    def is_behind() -> bool:
+        return outbox.is_behind
+
+    put(outbox, 5)
+    assert outbox.flush(5)
+    clock.advance(60)
+    assert not is_behind()
+    put(outbox, 1)
+    clock.advance(1.9)
+    put(outbox, 1)
+    assert not is_behind()
+    clock.advance(0.2)
+    assert is_behind()
+    assert "outbox-behind" in {fault.code for fault in outbox.faults()}
+    outbox.apply_receipt(receipt(outbox.epoch, [1]))
+    wait_until(lambda: not is_behind())
+    clock.advance(2)
+    assert is_behind()
+    outbox.apply_receipt(receipt(outbox.epoch, [2]))
+    wait_until(lambda: not is_behind())
+    assert "outbox-behind" not in {fault.code for fault in outbox.faults()}
+    outbox.close()
+
+
+def test_outbox_of_so_many_bytes_takes_no_more_and_loses_nothing_of_it(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", FakeClock(), max_bytes=2**20)
+    sequences: list[int] = []
+    for _ in range(10):
+        sequences += put(outbox, 1000, first_trigger=len(sequences) + 1)
+        if not outbox.flush(2):
+            break
+    assert "outbox-disk" in {fault.code for fault in outbox.faults()}
+    assert (tmp_path / "outbox.db").stat().st_size <= 2**20
+    kept = len(ids(outbox))
+    assert 500 < kept < len(sequences)
+    while (durable := [sequence for _, sequence in ids(outbox)]) and durable[-1] != sequences[-1]:
+        outbox.apply_receipt(receipt(outbox.epoch, durable[:1000]))
+        wait_until(lambda known=durable: [sequence for _, sequence in ids(outbox)] != known)  # type: ignore[misc]
+    assert outbox.flush(10)
+    assert outbox.counters.committed == len(sequences)
+    outbox.close()

@@ -10,7 +10,7 @@ import pytest
 
 from contracts import codec
 from contracts.ids import StationAddress
-from contracts.reports import InspectionsReported
+from contracts.reports import InspectionReported, InspectionsReported
 from contracts.topics import Channel, every_station, topic
 from edge_agent.clock import SystemClock
 from edge_agent.reporting.outbox import Outbox
@@ -248,6 +248,54 @@ def test_stored_row_that_cannot_be_read_is_set_aside_and_the_rest_goes(world: Wo
     world.wait_empty()
     assert {sequence for _, sequence in world.central.received} == {1, 3}
     assert [fault.code for fault in world.outbox.faults()] == ["outbox-unreadable"]
+
+
+def test_report_that_this_process_wrote_is_sent_as_it_stands_and_any_other_is_read_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    real = InspectionReported.model_validate_json
+
+    def reading(body: bytes) -> InspectionReported:
+        read.append(body)
+        return real(body)
+
+    monkeypatch.setattr("edge_agent.reporting.reporter.InspectionReported.model_validate_json", reading)
+    world.put(3)
+    world.outbox.flush()
+    other = codec.encode(report(2, trigger_number=77)).replace(b"{", b'{"unknown": 1, ', 1)
+    world.outbox._file._writer.execute("UPDATE report SET body = ? WHERE sequence = 2", (other,))
+    world.start()
+    world.wait_empty()
+    assert set(read) == {other}
+    assert {sequence for _, sequence in world.central.received} == {1, 2, 3}
+
+
+def test_reports_of_an_earlier_process_are_read_before_they_are_sent(world: World) -> None:
+    world.put(2)
+    world.outbox.flush()
+    rows = world.outbox.committed_after(0, 10)
+    assert [world.outbox.is_as_written(row) for row in rows] == [True, True]
+    world.outbox.close()
+    world.outbox = Outbox(world.folder / "outbox.db", SystemClock())
+    world.put(2)
+    world.outbox.flush()
+    assert [world.outbox.is_as_written(row) for row in world.outbox.committed_after(0, 10)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    damaged = rows[0]._replace(epoch=world.outbox.epoch, body=rows[0].body[:-1] + b" ")
+    assert not world.outbox.is_as_written(damaged)
+
+
+def test_only_the_newest_reports_are_known_by_heart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.reporting.outbox._KNOWN_REPORTS", 2)
+    world.put(5)
+    world.outbox.flush()
+    known = [world.outbox.is_as_written(row) for row in world.outbox.committed_after(0, 10)]
+    assert known == [False, False, False, True, True]
 
 
 def test_reporter_waits_for_a_bus_that_takes_nothing(world: World) -> None:

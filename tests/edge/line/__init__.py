@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reject outputs and triggers on a line controller, against real servers on loopback."""

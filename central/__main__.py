@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-central`: init, run, migrate, token, export-openapi. Parses words and calls; decides nothing.
+"""`sightline-central`: init, run, migrate, token, recipe, package, keys, export-openapi. Parses words, decides nothing.
 
 A mistake of the operator is one clear text on stderr and exit code 2; only a fault of ours shows a traceback.
 """
@@ -12,13 +12,18 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from central.clock import SystemClock
 from central.errors import CentralError, SettingsError
+from central.keys_command import add_keys_commands
 from central.settings import CentralSettings, effective_values, load_settings
 from central.store.database import Database
 from central.store.repositories import tokens
 from central.store.schema import migrate, require_current
+from contracts.ids import Name, StationAddress
 from contracts.vocabulary import Role
 
 log = logging.getLogger("central")
@@ -64,15 +69,60 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("--name", required=True)
     revoke.set_defaults(call=_token_revoke)
 
-    for command in (run, migration, create, listing, revoke):
+    of_recipes, of_packages = _recipe_commands(commands), _package_commands(commands)
+    for command in (run, migration, create, listing, revoke, *of_recipes, *of_packages):
         where = command.add_mutually_exclusive_group(required=True)
         where.add_argument("--settings", type=Path, metavar="FILE")
         where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
+
+    add_keys_commands(commands)
 
     export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")
     export.add_argument("--out", type=Path, metavar="FILE")
     export.set_defaults(call=_export_openapi)
     return parser
+
+
+def _recipe_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    recipe = commands.add_parser("recipe", help="a product's recipe to a JSON file and back").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    exporting = recipe.add_parser("export", help="write a version of a recipe to a file")
+    exporting.add_argument("--version", type=int, metavar="N", help="default: the newest")
+    exporting.set_defaults(call=_recipe_export)
+    importing = recipe.add_parser("import", help="make the next version from a file")
+    importing.add_argument("--note", required=True, help="why, for the history")
+    importing.add_argument("--by", default="command-line", metavar="NAME", help="who, for the history")
+    importing.set_defaults(call=_recipe_import)
+    for command in (exporting, importing):
+        command.add_argument("product", metavar="PRODUCT")
+        command.add_argument("file", type=Path, metavar="FILE")
+        command.add_argument("--station", metavar="SITE/LINE/STATION", help="made for this station alone")
+    pinning = recipe.add_parser("pin", help="keep a station at one version")
+    pinning.add_argument("--version", type=int, required=True, metavar="N")
+    pinning.set_defaults(call=_recipe_pin)
+    unpinning = recipe.add_parser("unpin", help="let a station use the newest version again")
+    unpinning.set_defaults(call=_recipe_pin, version=None)
+    for command in (pinning, unpinning):
+        command.add_argument("product", metavar="PRODUCT")
+        command.add_argument("--station", required=True, metavar="SITE/LINE/STATION")
+        command.add_argument("--note", required=True, help="why, for the history")
+        command.add_argument("--by", default="command-line", metavar="NAME", help="who, for the history")
+    return exporting, importing, pinning, unpinning
+
+
+def _package_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
+    package = commands.add_parser("package", help="bring in a package that was made outside central").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    bringing = package.add_parser("import", help="publish a package; a running central rolls it out, canary first")
+    bringing.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="of `sightline-models train`: OUT, or OUT/package"
+    )
+    bringing.add_argument("--note", required=True, help="why it may judge, for the history")
+    bringing.add_argument("--by", required=True, metavar="NAME", help="who vouches for it, for the history")
+    bringing.set_defaults(call=_package_import)
+    return (bringing,)
 
 
 def _settings(options: argparse.Namespace) -> CentralSettings:
@@ -90,6 +140,8 @@ def _init(options: argparse.Namespace) -> int:
     if done.unheeded:
         print(f"          {', '.join(done.unheeded)} not applied: change it in that file")  # noqa: T201 - as above
     print(f"enrolment {done.enrolment_dir} (root.json, assignment.pub: copy to each station)")  # noqa: T201 - as above
+    if done.is_root_key_here:
+        print("keys      all lie on this machine, the root key too; a plant takes that away: `keys ceremony`")  # noqa: T201 - as above
     return 0
 
 
@@ -151,6 +203,93 @@ def _token_revoke(options: argparse.Namespace) -> int:
     with _opened(options).begin() as session:
         tokens.revoke(session, options.name, SystemClock().now())
     return 0
+
+
+def _recipe_export(options: argparse.Namespace) -> int:
+    from central.recipe_files import export_recipe  # noqa: PLC0415 - as in `_run`
+
+    product = _named("PRODUCT", options.product)
+    version = export_recipe(_opened(options), product, options.file, station=_station(options), version=options.version)
+    print(f"version {version} of {product} written to {options.file}")  # noqa: T201 - as above
+    return 0
+
+
+def _recipe_import(options: argparse.Namespace) -> int:
+    from central.recipe_files import import_recipe  # noqa: PLC0415 - as in `_run`
+
+    if not options.note.strip():
+        raise SettingsError(["--note: expected why this version is made, got nothing"])
+    product = _named("PRODUCT", options.product)
+    row = import_recipe(
+        _opened(options),
+        SystemClock(),
+        product,
+        options.file,
+        station=_station(options),
+        by=_named("--by", options.by),
+        note=options.note,
+    )
+    print(f"version {row.version} of {product} made")  # noqa: T201 - as above
+    for warning in row.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
+    return 0
+
+
+def _recipe_pin(options: argparse.Namespace) -> int:
+    from central.recipe_files import pin_recipe  # noqa: PLC0415 - as in `_run`
+
+    if not options.note.strip():
+        raise SettingsError(["--note: expected why, got nothing"])
+    product, station, by = _named("PRODUCT", options.product), _station(options) or "", _named("--by", options.by)
+    pin_recipe(
+        _opened(options), SystemClock(), product, station=station, version=options.version, by=by, note=options.note
+    )
+    done = "uses the newest version" if options.version is None else f"stays at version {options.version}"
+    print(f"{station} {done} of {product}")  # noqa: T201 - as above
+    return 0
+
+
+def _package_import(options: argparse.Namespace) -> int:
+    from central.package_files import import_package  # noqa: PLC0415 - as in `_run`
+    from central.trust.enrolment import open_repository  # noqa: PLC0415 - as in `_run`
+
+    if not options.note.strip():
+        raise SettingsError(["--note: expected why this package may judge, got nothing"])
+    settings = _settings(options)
+    done = import_package(
+        _opened(options),
+        open_repository(settings.trust_dir),
+        options.folder,
+        SystemClock().now(),
+        by=_named("--by", options.by),
+        note=options.note.strip(),
+    )
+    kind = "simulated" if done.is_simulated else "real"
+    if not done.is_new:
+        print(f"package {done.package_id[:12]} of {done.product} is here already; nothing was changed")  # noqa: T201 - as above
+        return 0
+    print(f"package {done.package_id[:12]} of {done.product} ({kind} parts) published")  # noqa: T201 - as above
+    if settings.rollout.is_automatic:
+        print("a running central rolls it out to the stations of this product, canary first")  # noqa: T201 - as above
+    else:
+        print("rollout.is_automatic is off: start its rollout on the dashboard, or by POST /rollouts")  # noqa: T201 - as above
+    return 0
+
+
+def _station(options: argparse.Namespace) -> str | None:
+    if options.station is None:
+        return None
+    try:
+        return str(StationAddress.parse(options.station))
+    except ValueError as error:
+        raise SettingsError([f"--station: expected site/line/station, got {options.station!r}"]) from error
+
+
+def _named(what: str, text: str) -> str:
+    try:
+        return TypeAdapter(Name).validate_python(text)
+    except ValidationError as error:
+        raise SettingsError([f"{what}: expected 1 … 63 of a-z 0-9 - _, got {text!r}"]) from error
 
 
 def _token_name(text: str) -> str:

@@ -14,7 +14,8 @@ from central.errors import SettingsError
 from central.settings import CentralSettings, load_settings
 from central.store.database import Database
 from central.store.schema import migrate
-from central.trust.enrolment import ENROLMENT_FOLDER, initialise_trust
+from central.trust.enrolment import ENROLMENT_FOLDER, KEYS_FOLDER, initialise_trust
+from central.trust.keys import KeyName, has_key
 
 SETTINGS_NAME: Final = "central.toml"
 
@@ -37,6 +38,7 @@ class Initialised:
     is_new: bool
     enrolment_dir: Path
     unheeded: tuple[str, ...] = ()
+    is_root_key_here: bool = False
 
 
 def initialise(folder: Path, wanted: Wanted, clock: Clock) -> Initialised:
@@ -68,7 +70,8 @@ def initialise(folder: Path, wanted: Wanted, clock: Clock) -> Initialised:
         raise SettingsError([f"{settings_file}: {fault}" for fault in error.faults]) from error
     prepare(settings, clock)
     unheeded = () if is_new else _unheeded(wanted, settings)
-    return Initialised(settings_file, is_new, settings.trust_dir / ENROLMENT_FOLDER, unheeded)
+    is_here = has_key(settings.trust_dir / KEYS_FOLDER, KeyName.ROOT)
+    return Initialised(settings_file, is_new, settings.trust_dir / ENROLMENT_FOLDER, unheeded, is_here)
 
 
 def _unheeded(wanted: Wanted, settings: CentralSettings) -> tuple[str, ...]:

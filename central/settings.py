@@ -8,6 +8,7 @@ reads the environment. Used by `central.__main__`; everything else is handed its
 
 import dataclasses
 import os
+import re
 import tomllib
 import types
 from collections.abc import Callable, Mapping
@@ -16,7 +17,10 @@ from pathlib import Path
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from urllib.parse import unquote, urlsplit
 
+from pydantic import ValidationError
+
 from central.errors import SettingsError
+from contracts.tiles import MOST_FIELD_PX, MOST_TILES, Tiles
 
 ENV_PREFIX: Final = "SIGHTLINE_CENTRAL_"
 _SECRETS: Final = frozenset({"password"})
@@ -75,13 +79,19 @@ class EvidenceSettings:
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How accepted parts are drawn for blind judgement. Shares are of the accepted parts of one period."""
+    """How accepted parts are drawn for blind judgement. Shares are of the accepted parts of one period.
+
+    `discordant_*`: parts on which a challenger in shadow and its champion disagree: so many may wait for people for
+    each challenger, and so many are drawn in all.
+    """
 
     period_s: float = 30.0
     accepted_share: float = 0.05
     tightened_share: float = 0.25
     lost_after_s: float = 120.0
     claim_s: float = 120.0
+    discordant_open: int = 20
+    discordant_most: int = 500
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,9 @@ class LearningSettings:
     max_images: int = 5_000
     command: tuple[str, ...] = ("sightline-models", "run-job")
     threads: int = 1
+    # What a first training sees of a part; later ones see as their champion does.
     size_px: int = 256
+    tiles: Tiles = field(default_factory=Tiles)
     timeout_s: float = 3_600.0
 
 
@@ -136,7 +148,7 @@ class RolloutSettings:
     period_s: float = 1.0
     canary: int = 1
     bake_parts: int = 60
-    bake_timeout_s: float = 600.0
+    bake_patience_s: float = 600.0
     install_timeout_s: float = 180.0
     max_no_decision_share: float = 0.05
     max_reject_rate_factor: float = 4.0
@@ -218,6 +230,12 @@ def settings_from(given: Mapping[str, Any], env: Mapping[str, str], base: Path) 
     return _with_url_login(settings)
 
 
+def without_login(url: str) -> str:
+    """An address for people: `mqtt://user:password@host` becomes `mqtt://***@host`."""
+    scheme, is_url, rest = url.partition("://")
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if is_url and "@" in rest else url
+
+
 def effective_values(settings: CentralSettings) -> dict[str, Any]:
     """What is in force, for the log at start; secrets masked, passwords in URLs too."""
 
@@ -227,8 +245,9 @@ def effective_values(settings: CentralSettings) -> dict[str, Any]:
         if name in _SECRETS and value:
             return "***"
         if isinstance(value, str) and "@" in value and "://" in value:
-            scheme, _, rest = value.partition("://")
-            return f"{scheme}://***@{rest.rpartition('@')[2]}"
+            return without_login(value)
+        if isinstance(value, Tiles):
+            return value.told
         return str(value) if isinstance(value, Path) else value
 
     return {key: shown(key, value) for key, value in dataclasses.asdict(settings).items()}
@@ -280,7 +299,9 @@ def _converted(hint: Any, raw: Any, *, is_text: bool) -> Any:
         if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
             raise ValueError(f"expected a list of words, got {raw!r}")
         return tuple(words)
-    converters: dict[Any, Callable[[Any], Any]] = {bool: _boolean, int: _whole, float: _number, str: _text, Path: _path}
+    converters: dict[Any, Callable[[Any], Any]] = {
+        bool: _boolean, int: _whole, float: _number, str: _text, Path: _path, Tiles: _tiles,
+    }  # fmt: skip
     return converters[hint](raw)
 
 
@@ -320,6 +341,16 @@ def _path(raw: Any) -> Path:
     return Path(_text(raw))
 
 
+def _tiles(raw: Any) -> Tiles:
+    found = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", raw) if isinstance(raw, str) else None
+    try:
+        if found is not None:
+            return Tiles(rows=int(found[1]), columns=int(found[2]))
+    except ValidationError:
+        pass
+    raise ValueError(f"expected ROWSxCOLUMNS, such as 2x5, at most {MOST_TILES} tiles in all, got {raw!r}")
+
+
 def _check(settings: CentralSettings) -> list[str]:
     """Bounds, each with its unit. A share lies in 0 … 1; a period or size is above 0."""
     faults: list[str] = []
@@ -332,6 +363,9 @@ def _check(settings: CentralSettings) -> list[str]:
         faults.append(f"broker.url: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got {settings.broker.url!r}")
     if settings.database_url.partition(":")[0].partition("+")[0] not in ("sqlite", "postgresql"):
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
+    if max(settings.learning.tiles.field_px(settings.learning.size_px)) > MOST_FIELD_PX:
+        got = f"{settings.learning.tiles.told} of {settings.learning.size_px} px"
+        faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)
         if not dataclasses.is_dataclass(inner):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The routers of the learning loop, for `api/server.py`, which looks this module up by name."""
+"""The routers of the learning loop and of recipes, for `api/server.py`, which looks this module up by name."""
 
 from fastapi import APIRouter
 
-from central.api import alarms, packages, references, rollouts, trainings, tuf
+from central.api import alarms, packages, recipes, references, rollout_policies, rollouts, trainings, tuf
 
 
 def build_routers() -> list[APIRouter]:
@@ -14,5 +14,8 @@ def build_routers() -> list[APIRouter]:
         trainings.router,
         packages.router,
         rollouts.router,
+        rollout_policies.router,
+        recipes.router,
+        recipes.station_router,
         tuf.router,
     ]

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies of the HTTP API for judged pictures, trainings, packages and rollouts.
+"""Bodies of the HTTP API for judged pictures, trainings and packages.
 
 Shapes only; the rest of the API's bodies, and the rules that hold for all of them, stand in `schemas`.
 """
 
 from pydantic import Field
 
-from central.api.schemas import Rate
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId, PartId, Sha256
 from contracts.jobs import EvaluationReport
@@ -16,9 +15,7 @@ from contracts.vocabulary import (
     Judgement,
     LabelSource,
     PromotionOutcome,
-    RolloutState,
     TrainingState,
-    WaveState,
 )
 
 
@@ -105,52 +102,3 @@ class PackageView(Shape):
     manifest: PackageManifest
     promotion: PromotionView | None = None
     training_id: str | None = None
-
-
-class StartRollout(Shape):
-    """Body of `POST /rollouts`. Empty `stations`: all that judge the product. `canary`: how many go first."""
-
-    package_id: PackageId
-    stations: list[str] = []
-    canary: int = Field(default=1, ge=1, le=1000)
-    reason: str = Field(default="asked for by hand", max_length=1000)
-
-
-class WaveStation(Shape):
-    """One station in a wave and what its canary evidence says."""
-
-    station: str
-    assignment_number: int | None
-    progress: str
-    detail: str
-    parts_judged: int
-    reject_rate: Rate | None = None
-    is_done: bool
-
-
-class WaveView(Shape):
-    """A wave with its conditions, in words."""
-
-    index: int
-    state: WaveState
-    success_condition: str
-    error_condition: str
-    started_at: UtcTime | None = None
-    finished_at: UtcTime | None = None
-    stations: list[WaveStation]
-
-
-class RolloutView(Shape):
-    """`GET /rollouts`, `GET /rollouts/{id}`, `POST /rollouts/{id}/{pause|resume|abort}` with `By`."""
-
-    id: int
-    package_id: PackageId
-    previous_package_id: PackageId | None
-    product: Name
-    state: RolloutState
-    reason: str
-    created_at: UtcTime
-    finished_at: UtcTime | None = None
-    waves: list[WaveView]
-    # What happened, oldest first: "2026-01-02T03:04:05Z canary line-1/st-1 active".
-    history: list[str]

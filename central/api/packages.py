@@ -39,6 +39,12 @@ def get_package(services: ServicesOf, package_id: Annotated[PackageId, Path()]) 
         return _view(session, row)
 
 
+def _without_chunks(manifest: PackageManifest) -> PackageManifest:
+    """A list of packages is asked for every few seconds; the chunks of their files are for stations alone."""
+    files = [file.model_copy(update={"chunks": []}) for file in manifest.files]
+    return manifest.model_copy(update={"files": files})
+
+
 def _view(session: Session, row: Package) -> PackageView:
     champion = session.get(Champion, (row.product, row.is_simulated))
     promotion = session.get(Promotion, row.package_id)
@@ -50,7 +56,7 @@ def _view(session: Session, row: Package) -> PackageView:
         is_champion=champion is not None and champion.package_id == row.package_id,
         is_simulated=row.is_simulated,
         size_bytes=row.size_bytes,
-        manifest=PackageManifest.model_validate_json(row.manifest),
+        manifest=_without_chunks(PackageManifest.model_validate_json(row.manifest)),
         promotion=None
         if promotion is None
         else PromotionView(

@@ -1,33 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/rollouts`: which package goes where, how far it has come and why.
+"""`/rollouts`: which package goes where, how far it has come, why, and what it was exposed to.
 
-Starts, pauses, resumes and aborts by the word of a person; decides nothing itself.
+Starts, pauses, resumes, approves and aborts by the word of a person; decides nothing itself.
 """
 
-from typing import Annotated, Any
+import csv
+import io
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import StreamingResponse
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.learning_schemas import RolloutView, StartRollout, WaveStation, WaveView
-from central.api.schemas import By, Rate
+from central.api.rollout_schemas import (
+    ExposureAtStation,
+    RolloutEvidence,
+    RolloutExposure,
+    RolloutStep,
+    RolloutView,
+    SetAside,
+    StartRollout,
+)
+from central.api.rollout_views import rollout_view
+from central.api.schemas import By
 from central.api.trainings import loop_of
-from central.domain.rollout import StationStep, Wave
-from central.domain.rollout_conditions import BakePolicy
 from central.errors import NotFoundError
 from central.foundation import Services
-from central.quality.rates import binomial_interval
-from central.services.rollout_facts import counts_since
-from central.services.rollouts import MACHINE
+from central.services.rollout_evidence import exposure_of, quarantine_of
 from central.store.learning_tables import RolloutRow
-from central.store.tables import Station
-from contracts.vocabulary import Role, RolloutState
+from central.store.repositories import rollout_policies
+from contracts.vocabulary import Role, RolloutState, Verdict
 
 router = APIRouter(prefix="/rollouts", tags=["rollouts"], dependencies=[Depends(allow(Role.VIEWER))])
 
 RolloutNumber = Annotated[int, Path(ge=1, le=2**62)]
 _engineer = [Depends(allow(Role.ENGINEER))]
+_QUARANTINE_HEAD: Final = ("station", "captured_at", "part_id", "trigger_number", "epoch", "sequence", "score")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_ROWS_A_CHUNK: Final = 500
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Not possible in the state it is in"}}
 
 
@@ -42,17 +54,52 @@ def list_rollouts(
     if state is not None:
         wanted = wanted.where(RolloutRow.state == state)
     with services.database.read() as session:
-        return [_view(session, services, row) for row in session.exec(wanted).all()]
+        policy = loop_of(services).rollouts.policy_of
+        return [rollout_view(session, row, policy(row)) for row in session.exec(wanted).all()]
 
 
 @router.get("/{rollout_id}", summary="One rollout")
 def get_rollout(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutView:
-    """With its waves, conditions in words, and history."""
+    """With its waves, conditions in words, what it waits for, and history."""
     with services.database.read() as session:
-        row = session.get(RolloutRow, rollout_id)
-        if row is None:
-            raise NotFoundError(f"rollout {rollout_id}: no such rollout")
-        return _view(session, services, row)
+        row = _row(session, rollout_id)
+        return rollout_view(session, row, loop_of(services).rollouts.policy_of(row))
+
+
+@router.get("/{rollout_id}/exposure", summary="Parts that the package of a rollout judged")
+def get_exposure(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutExposure:
+    """By station, from its assignment on; also of a rollout that was aborted."""
+    with services.database.read() as session:
+        return _exposure(session, _row(session, rollout_id))
+
+
+@router.get("/{rollout_id}/evidence", summary="All that a rollout rested on, as one file")
+def get_evidence(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutEvidence:
+    """The rollout, every step with its facts, and the parts its package judged."""
+    with services.database.read() as session:
+        row = _row(session, rollout_id)
+        return RolloutEvidence(
+            rollout=rollout_view(session, row, loop_of(services).rollouts.policy_of(row)),
+            steps=[
+                RolloutStep(at=event.at, lines=event.lines, evidence=event.evidence)
+                for event in rollout_policies.events(session, rollout_id)
+            ],
+            exposure=_exposure(session, row),
+        )
+
+
+@router.get(
+    "/{rollout_id}/quarantine.csv",
+    summary="Parts that the package of a rollout let pass",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}, "description": "One line a part, by station and capture time"}},
+)
+def get_quarantine(services: ServicesOf, rollout_id: RolloutNumber) -> StreamingResponse:
+    """To find them on the line or in the store: escapes of a bad package hide among the parts that it passed."""
+    with services.database.read() as session:
+        _row(session, rollout_id)
+    headers = {"Content-Disposition": f'attachment; filename="quarantine-rollout-{rollout_id}.csv"'}
+    return StreamingResponse(_quarantine_lines(services, rollout_id), media_type="text/csv", headers=headers)
 
 
 @router.post("", summary="Start a rollout", status_code=201, dependencies=_engineer, responses=_CONFLICT)
@@ -69,6 +116,7 @@ def start_rollout(services: ServicesOf, wanted: StartRollout) -> RolloutView:
         canary=wanted.canary,
         reason=wanted.reason,
         now=services.clock.now(),
+        plan=wanted.plan.read() if wanted.plan is not None else None,
     )
     return get_rollout(services, rollout_id)
 
@@ -87,6 +135,20 @@ def resume_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> 
     return get_rollout(services, rollout_id)
 
 
+@router.post("/{rollout_id}/approve", summary="Approve the next wave", dependencies=_engineer, responses=_CONFLICT)
+def approve_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> RolloutView:
+    """Lets the wave that waits for a person begin; one approval, one wave."""
+    loop_of(services).rollouts.approve(rollout_id, who.by, services.clock.now())
+    return get_rollout(services, rollout_id)
+
+
+@router.post("/{rollout_id}/set-aside", summary="Go on without a station", dependencies=_engineer, responses=_CONFLICT)
+def set_station_aside(services: ServicesOf, rollout_id: RolloutNumber, said: SetAside) -> RolloutView:
+    """One that holds its wave up. It is assigned its previous package and catches up after the rollout."""
+    loop_of(services).rollouts.set_aside(rollout_id, said.station, said.by, services.clock.now())
+    return get_rollout(services, rollout_id)
+
+
 @router.post("/{rollout_id}/abort", summary="Abort and roll back", dependencies=_engineer, responses=_CONFLICT)
 def abort_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> RolloutView:
     """Every touched station is assigned its previous package again."""
@@ -94,57 +156,43 @@ def abort_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> R
     return get_rollout(services, rollout_id)
 
 
-def _view(session: Session, services: Services, row: RolloutRow) -> RolloutView:
-    state = MACHINE.validate_json(row.machine)
-    policy = loop_of(services).rollouts.policy_of(row)
-    return RolloutView(
-        id=row.id or 0,
+def _row(session: Session, rollout_id: int) -> RolloutRow:
+    row = session.get(RolloutRow, rollout_id)
+    if row is None:
+        raise NotFoundError(f"rollout {rollout_id}: no such rollout")
+    return row
+
+
+def _exposure(session: Session, row: RolloutRow) -> RolloutExposure:
+    stations = exposure_of(session, row)
+    return RolloutExposure(
+        rollout_id=row.id or 0,
         package_id=row.package_id,
-        previous_package_id=row.previous_package_id,
-        product=row.product,
-        state=state.state,
-        reason=row.reason,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        waves=[_wave_view(session, row, wave, policy) for wave in state.waves],
-        history=list(state.history),
+        parts=sum(sum(each.verdicts.values()) for each in stations),
+        passed=sum(each.verdicts.get(Verdict.OK, 0) for each in stations),
+        stations=[ExposureAtStation.model_validate(each, from_attributes=True) for each in stations],
     )
 
 
-def _wave_view(session: Session, row: RolloutRow, wave: Wave, policy: BakePolicy) -> WaveView:
-    return WaveView(
-        index=wave.index,
-        state=wave.state,
-        success_condition=policy.success_in_words(),
-        error_condition=policy.error_in_words(),
-        started_at=wave.started_at,
-        finished_at=wave.finished_at,
-        stations=[_station_view(session, row, item) for item in wave.stations],
-    )
+def _quarantine_lines(services: Services, rollout_id: int) -> Iterator[str]:
+    """The table, some rows at a time: a bad night is a hundred thousand parts."""
+    text = io.StringIO()
+    lines = csv.writer(text)
+    lines.writerow(_QUARANTINE_HEAD)
+    with services.database.read() as session:
+        for number, part in enumerate(quarantine_of(session, _row(session, rollout_id)), 1):
+            captured_at = part.captured_at.isoformat()
+            part_id = _as_text(part.part_id)
+            lines.writerow(
+                (part.station, captured_at, part_id, part.trigger_number, part.epoch, part.sequence, part.score)
+            )
+            if number % _ROWS_A_CHUNK == 0:
+                yield text.getvalue()
+                text.seek(0)
+                text.truncate()
+    yield text.getvalue()
 
 
-def _station_view(session: Session, row: RolloutRow, item: StationStep) -> WaveStation:
-    touched = row.before.get(item.station)
-    judged, rate = 0, None
-    station = session.exec(select(Station).where(Station.address == item.station)).first()
-    if touched is not None and station is not None:
-        counts = counts_since(session, row, station, int(touched["after_inspection_id"]))
-        judged = counts.judged
-        interval = binomial_interval(counts.diverted, counts.judged)
-        rate = Rate(
-            estimate=interval.estimate,
-            low=interval.low,
-            high=interval.high,
-            count=counts.diverted,
-            of=counts.judged,
-            method=f"NG or REVIEW of the parts judged with the new package, {interval.method}",
-        )
-    return WaveStation(
-        station=item.station,
-        assignment_number=int(touched["number"]) if touched else None,
-        progress=item.progress.value,
-        detail=item.detail,
-        parts_judged=judged,
-        reject_rate=rate,
-        is_done=item.progress.value == "DONE",
-    )
+def _as_text(cell: str | None) -> str | None:
+    """A serial that a spreadsheet would take for a formula, marked as text."""
+    return f"'{cell}" if cell is not None and cell.startswith(_FORMULA_STARTS) else cell

@@ -18,6 +18,7 @@ from contracts.vocabulary import (
     AuditState,
     Disposition,
     EvidenceKind,
+    ImageFault,
     Judgement,
     Role,
     SignalState,
@@ -57,6 +58,26 @@ class Rate(Shape):
     method: str
 
 
+class ShadowView(Shape):
+    """Parts that a champion and a challenger in shadow both judged at a station.
+
+    `discordant`: one would have let the part pass, the other not. `errors`: the challenger failed. `challenger_right`
+    and `challenger_wrong`: of the discordant ones that people have judged.
+    """
+
+    station: str
+    champion: PackageId
+    challenger: PackageId
+    concordant: int
+    discordant: int
+    errors: int
+    challenger_right: int
+    challenger_wrong: int
+    first_at: UtcTime
+    last_at: UtcTime
+    is_simulated: bool
+
+
 class EvidenceView(Shape):
     """A stored picture; fetch it at `GET /evidence/{sha256}`."""
 
@@ -77,6 +98,8 @@ class InspectionView(Shape):
     part_id: str | None = None
     product: str | None = None
     captured_at: UtcTime
+    # By how much `captured_at` is off, as its station found: positive when it is ahead. None: it can be trusted.
+    clock_error_s: float | None = None
     committed_at: UtcTime
     verdict: Verdict
     cause: VerdictCause
@@ -89,6 +112,8 @@ class InspectionView(Shape):
     provider: str | None = None
     disposition: Disposition
     signal: SignalState
+    image_fault: ImageFault | None = None
+    recipe_version: int | None = None
     latency: StageLatency | None = None
     image: ImageMeasures | None = None
     is_simulated: bool
@@ -106,11 +131,22 @@ class InspectionPage(Shape):
     next_id: int | None = None
 
 
+class StationRecipes(Shape):
+    """The recipes that a station was last sent. Part of `StationView`. What it uses stands in `status.recipe`."""
+
+    number: int
+    issued_at: UtcTime
+    # Product → version.
+    versions: dict[Name, int]
+    # UNKNOWN PENDING IN_SYNC ERROR: as in `StationView`, of recipes alone.
+    sync: str
+
+
 class StationView(Shape):
     """`GET /stations`: what runs where, as last reported, beside what should run."""
 
     station: str
-    # UNKNOWN REGISTERED PENDING IN_SYNC ERROR, as fleets are usually shown.
+    # UNKNOWN REGISTERED PENDING IN_SYNC ERROR, as fleets are usually shown; the worse of packages and recipes.
     sync: str
     last_report_at: UtcTime | None = None
     # By central's clock: a report, a status, or that its link broke.
@@ -119,6 +155,8 @@ class StationView(Shape):
     package_status: PackageStatus | None = None
     assignment_number: int | None = None
     assigned: dict[Name, PackageId] = {}
+    # None: it was sent none.
+    recipes: StationRecipes | None = None
     inspections: int = 0
     gaps: int = 0
     is_simulated: bool = False

@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from central.api import admin, audits, evidence, health, inspections, metrics, problems, quality, stations
+from central.api import admin, audits, evidence, health, inspections, metrics, problems, quality, shadow, stations
 from central.foundation import Services
 
 API_PREFIX: Final = "/api/v1"
@@ -44,6 +44,7 @@ def _ground_floor() -> list[APIRouter]:
         quality.router,
         evidence.router,
         audits.router,
+        shadow.router,
         admin.router,
     ]
 

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows to the shapes of the API. Pure; adds nothing that is not stored, except intervals and the fleet word."""
 
-from central.api.schemas import AuditTask, Bucket, EvidenceView, InspectionView, Rate, StationView
+from datetime import datetime
+
+from central.api.recipe_views import recipe_sync_word, worse
+from central.api.schemas import AuditTask, Bucket, EvidenceView, InspectionView, Rate, StationRecipes, StationView
 from central.quality.rates import Interval, binomial_interval
 from central.store.repositories.audits import AuditEntry
 from central.store.repositories.inspections import InspectionEntry
 from central.store.repositories.quality import MinuteEntry
+from central.store.repositories.recipes import Sent
 from central.store.tables import Station
 from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
-from contracts.vocabulary import PackageState, Variant
+from contracts.vocabulary import ImageFault, PackageState, Variant
 
 CONFIDENCE = 0.95
 
@@ -19,7 +23,13 @@ def inspection_view(entry: InspectionEntry) -> InspectionView:
     latency = None
     if row.verdict_ms is not None:
         latency = StageLatency(
-            prepare_ms=row.prepare_ms, infer_ms=row.infer_ms, verdict_ms=row.verdict_ms, reject_ms=row.reject_ms
+            capture_ms=row.capture_ms,
+            prepare_ms=row.prepare_ms,
+            infer_ms=row.infer_ms,
+            decide_ms=row.decide_ms,
+            actuate_ms=row.actuate_ms,
+            verdict_ms=row.verdict_ms,
+            reject_ms=row.reject_ms,
         )
     image = None
     if None not in (row.brightness, row.contrast, row.blur, row.colour):
@@ -35,6 +45,7 @@ def inspection_view(entry: InspectionEntry) -> InspectionView:
         part_id=row.part_id,
         product=row.product,
         captured_at=row.captured_at,
+        clock_error_s=row.clock_error_s,
         committed_at=row.committed_at,
         verdict=row.verdict,
         cause=row.cause,
@@ -47,6 +58,8 @@ def inspection_view(entry: InspectionEntry) -> InspectionView:
         provider=row.provider,
         disposition=row.disposition,
         signal=row.signal,
+        image_fault=None if row.image_fault is None else ImageFault(row.image_fault),
+        recipe_version=row.recipe_version,
         latency=latency,
         image=image,
         is_simulated=row.is_simulated,
@@ -57,19 +70,25 @@ def inspection_view(entry: InspectionEntry) -> InspectionView:
     )
 
 
-def station_view(row: Station, inspections: int, missing: int) -> StationView:
+def station_view(row: Station, inspections: int, missing: int, sent: Sent | None, now: datetime) -> StationView:
     """A station as last heard of, beside what should run there."""
     status = None if row.status is None else StationReported.model_validate_json(row.status)
     package_status = None if row.package_status is None else PackageStatus.model_validate_json(row.package_status)
+    recipes_word = recipe_sync_word(sent, status, now)
     return StationView(
         station=row.address,
-        sync=sync_word(row.assignment_number, row.assigned, package_status),
+        sync=worse(sync_word(row.assignment_number, row.assigned, package_status), recipes_word),
         last_report_at=row.last_report_at,
         heard_at=row.heard_at,
         status=status,
         package_status=package_status,
         assignment_number=row.assignment_number,
         assigned=row.assigned,
+        recipes=None
+        if sent is None
+        else StationRecipes(
+            number=sent.number, issued_at=sent.issued_at, versions=dict(sent.versions), sync=recipes_word
+        ),
         inspections=inspections,
         gaps=max(0, missing),
         is_simulated=row.is_simulated,
@@ -79,14 +98,15 @@ def station_view(row: Station, inspections: int, missing: int) -> StationView:
 def sync_word(number: int | None, assigned: dict[str, str], reported: PackageStatus | None) -> str:
     """Desired against reported, in the words fleets are usually shown with.
 
-    REGISTERED: known, nothing assigned. UNKNOWN: assigned, never heard of packages. ERROR: refused. PENDING: on its
-    way. IN_SYNC: every assigned package judges.
+    REGISTERED: known, nothing assigned. UNKNOWN: assigned, never heard of packages. ERROR: refused, or fell back.
+    PENDING: on its way. IN_SYNC: every assigned package judges.
     """
     if number is None:
         return "REGISTERED"
     if reported is None:
         return "UNKNOWN"
-    if reported.refused is not None or any(item.state is PackageState.REFUSED for item in reported.packages):
+    errors = (PackageState.REFUSED, PackageState.FELL_BACK)
+    if reported.refused is not None or any(item.state in errors for item in reported.packages):
         return "ERROR"
     active = {item.product: item.package_id for item in reported.packages if item.state is PackageState.ACTIVE}
     is_there = reported.assignment_number >= number and all(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training may learn from, and which judged pictures are held out to test it.
+"""What a training may learn from, how large it sees a part, and which judged pictures are held out to test it.
 
 Pure: no pictures, no files, no process. Called by `services/learning.py`.
 """
@@ -9,6 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from contracts.jobs import LEAST_SIZE_PX, MOST_SIZE_PX
+from contracts.manifest import GraphSignature
+from contracts.tiles import Tiles
 from contracts.vocabulary import Judgement, LabelSource, PartUse
 
 
@@ -48,6 +51,31 @@ class Readiness:
 def readiness(good: int, defective: int, min_good: int, min_defective: int) -> Readiness:
     """Compare counts of firm judgements with what is demanded."""
     return Readiness(good, defective, max(0, min_good - good), max(0, min_defective - defective))
+
+
+@dataclass(frozen=True)
+class SeenField:
+    """What a model sees of a picture: `tiles` of `size_px` a side."""
+
+    size_px: int
+    tiles: Tiles
+
+
+def field_like(champion: GraphSignature | None, otherwise: SeenField) -> SeenField:
+    """The field that a retraining sees: that of the champion, or the one of a first training.
+
+    With another one the candidate would not be the same product learnt from more labels: with fewer tiles it is blind
+    to the small defects for which somebody chose them. A champion whose field no job can ask for (a foreign graph, not
+    square) lends its tiles alone. The backbone is not taken over: the trainer takes the best that is at hand now, as
+    it did for the champion, and falls back where weights are gone.
+    """
+    if champion is None:
+        return otherwise
+    size_px = champion.model_height_px // champion.tiles.rows
+    is_asked_so = champion.tiles.field_px(size_px) == (champion.model_height_px, champion.model_width_px)
+    if is_asked_so and LEAST_SIZE_PX <= size_px <= MOST_SIZE_PX:
+        return SeenField(size_px, champion.tiles)
+    return SeenField(otherwise.size_px, champion.tiles)
 
 
 def split_holdout(

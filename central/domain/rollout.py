@@ -2,102 +2,57 @@
 """The rollout machine: waves of stations, a success and an error condition, and going back.
 
 Pure: takes what was seen of each station and the time, gives the next state and what to do. Does not sign,
-publish, count or store; `services/rollouts.py` does. Fails closed: no data is never success, a time-out is an
-error, and an error sends every touched station back to the previous package.
+publish, count or store; `services/rollouts.py` does. Fails closed: no data is never success, and an error sends every
+touched station back to the previous package. A station that is out of reach, or has not judged enough parts yet, is
+neither: its wave waits and says for what.
 
-    READY -> RUNNING <-> PAUSED          wave:    SCHEDULED -> RUNNING -> FINISHED | ERROR
-    RUNNING | PAUSED -> ERROR            station: WAITING -> ASSIGNED -> BAKING -> DONE
-    RUNNING -> FINISHED                           any touched one -> ERRED, ROLLED_BACK
-    READY | RUNNING | PAUSED -> STOPPED  (a person aborts)
+    READY -> RUNNING <-> PAUSED                    wave:    SCHEDULED -> RUNNING -> FINISHED | ERROR
+    RUNNING <-> WAITING_FOR_APPROVAL               station: WAITING -> [SHADOW ->] ASSIGNED -> BAKING -> DONE
+    any open one -> ERROR | STOPPED (by a person)           SHADOW | ASSIGNED | BAKING <-> AWAY
+    RUNNING -> FINISHED                                     any touched one -> ERRED, ROLLED_BACK, SET_ASIDE
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
-from central.domain.rollout_conditions import BakePolicy, Seen, error_in, lost_in, success_in
-from contracts.vocabulary import PackageState, RolloutState, WaveState
+from central.domain.rollout_conditions import BakePolicy, Seen
+from central.domain.rollout_gates import WaveAnswer, WaveOutcome
+from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
+from central.domain.rollout_shapes import (
+    ENDED,
+    SETTLED,
+    TOUCHED,
+    UNDER_WAY,
+    Action,
+    Assign,
+    Progress,
+    RollBack,
+    Rollout,
+    Shadow,
+    StationStep,
+    Wave,
+)
+from central.domain.rollout_station import conditions_of, look_at
+from contracts.vocabulary import RolloutState, WaveState
 
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
-
-
-class Progress(StrEnum):
-    """How far one station has come in its wave."""
-
-    WAITING = "WAITING"
-    ASSIGNED = "ASSIGNED"
-    BAKING = "BAKING"
-    DONE = "DONE"
-    ERRED = "ERRED"
-    ROLLED_BACK = "ROLLED_BACK"
-
-
-_TOUCHED = frozenset({Progress.ASSIGNED, Progress.BAKING, Progress.DONE, Progress.ERRED})
-ENDED = frozenset({RolloutState.FINISHED, RolloutState.ERROR, RolloutState.STOPPED})
-
-
-@dataclass(frozen=True)
-class StationStep:
-    """One station in a wave. `since`: when it entered `progress`; the clock of the time-outs."""
-
-    station: str
-    progress: Progress = Progress.WAITING
-    since: datetime | None = None
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Stations that get the package together; wave 0 is the canary."""
-
-    index: int
-    stations: tuple[StationStep, ...]
-    state: WaveState = WaveState.SCHEDULED
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One package on its way to its stations. `has_previous` False: the product's first package."""
-
-    waves: tuple[Wave, ...]
-    has_previous: bool
-    state: RolloutState = RolloutState.READY
-    finished_at: datetime | None = None
-    history: tuple[str, ...] = ()
-
-    @property
-    def touched(self) -> tuple[str, ...]:
-        """Stations that were told to take the package and have not been sent back."""
-        steps = (step for wave in self.waves for step in wave.stations)
-        return tuple(step.station for step in steps if step.progress in _TOUCHED)
-
-
-@dataclass(frozen=True)
-class Assign:
-    """Give the station the new package."""
-
-    station: str
-
-
-@dataclass(frozen=True)
-class RollBack:
-    """Give the station its previous package again, by a new assignment."""
-
-    station: str
-
-
-Action = Assign | RollBack
+_NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
+_NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def plan_waves(stations: Sequence[str], canary: int) -> tuple[Wave, ...]:
     """The first `canary` stations, then all others. Order is the caller's; each station once."""
-    names = list(dict.fromkeys(stations))
-    parts = [part for part in (names[:canary], names[canary:]) if part]
-    return tuple(Wave(index, tuple(StationStep(name) for name in part)) for index, part in enumerate(parts))
+    return waves_of(choose_waves(stations, (WavePlan(WaveScope.COUNT, canary), WavePlan(WaveScope.ALL))))
+
+
+def waves_of(chosen: Sequence[tuple[WavePlan, Sequence[str]]]) -> tuple[Wave, ...]:
+    """Waves that nobody has been assigned in yet."""
+    return tuple(
+        Wave(index, tuple(StationStep(name) for name in names), plan) for index, (plan, names) in enumerate(chosen)
+    )
 
 
 def with_waves(rollout: Rollout, waves: tuple[Wave, ...]) -> Rollout:
@@ -118,23 +73,31 @@ def step(
     now: datetime,
     *,
     hears_since: datetime | None = _ALWAYS,
+    held: Mapping[str, str] = _NOBODY,
+    gates: Mapping[int, WaveAnswer] = _NO_GATE,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Where the rollout goes from here. Calling it again with the same facts changes nothing more.
 
     `seen` may lack stations: nothing known of them, which never counts as success. `hears_since`: since when central
     hears its stations, None while it does not; time-outs count from then: what it could not hear was nobody's fault.
+    `held`: stations that may not be touched now, each with the reason; going back is never held. `gates`: by wave, what
+    its gates say of its parts in shadow; without an answer there is not enough evidence.
     """
     if rollout.state in ENDED:
         return rollout, ()
     if rollout.state is RolloutState.READY:
-        return _start(rollout, now)
+        return _start(rollout, held, now)
     is_running = rollout.state is RolloutState.RUNNING
     rollout = _look(rollout, seen, policy, now, clock_from=hears_since if is_running else None)
     for wave in rollout.waves:
         erred = [item for item in wave.stations if item.progress is Progress.ERRED]
         if erred:
             return _end_with_roll_back(rollout, RolloutState.ERROR, f"{erred[0].station}: {erred[0].detail}", now)
-    return _advance(rollout, now) if is_running else (rollout, ())
+    failed = next((index for index in gates if gates[index].outcome is WaveOutcome.FAILED), None)
+    if failed is not None:
+        why = f"gates of {_wave_name(rollout.waves[failed])}: {'; '.join(gates[failed].reasons)}"
+        return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
+    return _advance(rollout, held, gates, now) if is_running else (rollout, ())
 
 
 def pause(rollout: Rollout, by: str, now: datetime) -> Rollout:
@@ -155,6 +118,28 @@ def resume(rollout: Rollout, by: str, now: datetime) -> Rollout:
     return _note(replace(rollout, state=RolloutState.RUNNING, waves=waves), f"resumed by {by}", now)
 
 
+def approve(rollout: Rollout, by: str, now: datetime) -> Rollout:
+    """Let the wave that waits begin. One approval opens one wave."""
+    if rollout.state is not RolloutState.WAITING_FOR_APPROVAL:
+        return rollout
+    waiting = next(wave for wave in rollout.waves if wave.state is WaveState.SCHEDULED)
+    waves = tuple(replace(wave, approved_by=by) if wave is waiting else wave for wave in rollout.waves)
+    after = replace(rollout, state=RolloutState.RUNNING, waves=waves)
+    return _note(after, f"{_wave_name(waiting)} approved by {by}", now)
+
+
+def set_aside(rollout: Rollout, station: str, by: str, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
+    """Go on without a station that holds its wave up; it is sent back, and catches up after the rollout."""
+    for wave in rollout.waves:
+        for item in wave.stations:
+            if rollout.state in ENDED or item.station != station or item.progress not in UNDER_WAY:
+                continue
+            aside = replace(item, progress=Progress.SET_ASIDE, since=now, detail=f"set aside by {by}: {item.detail}")
+            after = _with_station(rollout, wave, aside)
+            return _note(after, f"{_wave_name(wave)} {station} set aside by {by}", now), (RollBack(station),)
+    return rollout, ()
+
+
 def abort(rollout: Rollout, by: str, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
     """A person stops it: every touched station goes back."""
     if rollout.state in ENDED:
@@ -162,10 +147,10 @@ def abort(rollout: Rollout, by: str, now: datetime) -> tuple[Rollout, tuple[Acti
     return _end_with_roll_back(rollout, RolloutState.STOPPED, f"aborted by {by}", now)
 
 
-def _start(rollout: Rollout, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
+def _start(rollout: Rollout, held: Mapping[str, str], now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
     if not rollout.waves:
         return rollout, ()
-    return _advance(_note(replace(rollout, state=RolloutState.RUNNING), "started", now), now)
+    return _advance(_note(replace(rollout, state=RolloutState.RUNNING), "started", now), held, _NO_GATE, now)
 
 
 def _look(
@@ -174,8 +159,9 @@ def _look(
     """Move every touched station by what was seen of it. `clock_from` None: no time-out runs."""
     for index, wave in enumerate(rollout.waves):
         moved = []
+        asked = conditions_of(wave, policy)
         for item in wave.stations:
-            after = _look_at(item, seen.get(item.station, Seen()), policy, now, clock_from=clock_from)
+            after = look_at(item, seen.get(item.station, Seen()), asked, now, clock_from=clock_from)
             if after.progress is not item.progress:
                 rollout = _note(
                     rollout, f"{_wave_name(wave)} {item.station} {after.progress.value}: {after.detail}", now
@@ -187,62 +173,99 @@ def _look(
     return rollout
 
 
-def _look_at(
-    item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, *, clock_from: datetime | None
-) -> StationStep:
-    if item.progress not in (Progress.ASSIGNED, Progress.BAKING, Progress.DONE):
-        return item
-    waited_s = 0.0
-    if item.since is not None and clock_from is not None:
-        waited_s = (now - max(item.since, clock_from)).total_seconds()
-    error = error_in(seen, policy)
-    if error is None and item.progress is not Progress.DONE:
-        error = lost_in(seen, policy, waited_s, now)
-    if error is not None:
-        return replace(item, progress=Progress.ERRED, since=now, detail=error)
-    if item.progress is Progress.ASSIGNED:
-        return _settle_assigned(item, seen, policy, now, waited_s)
-    return item if item.progress is Progress.DONE else _settle_baking(item, seen, policy, now, waited_s)
-
-
-def _settle_assigned(item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, waited_s: float) -> StationStep:
-    if seen.package_state is PackageState.ACTIVE:
-        return replace(item, progress=Progress.BAKING, since=now, detail="the package is active")
-    if waited_s > policy.install_timeout_s:
-        detail = f"not active within {policy.install_timeout_s:.0f} s; last heard: {seen.heard()}"
-        return replace(item, progress=Progress.ERRED, since=now, detail=detail)
-    return replace(item, detail=f"waiting for the package to become active; last heard: {seen.heard()}")
-
-
-def _settle_baking(item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, waited_s: float) -> StationStep:
-    is_done, detail = success_in(seen, policy)
-    if is_done:
-        return replace(item, progress=Progress.DONE, since=now, detail=detail)
-    if waited_s > policy.bake_timeout_s:
-        detail = f"success was not shown within {policy.bake_timeout_s:.0f} s: {detail}"
-        return replace(item, progress=Progress.ERRED, since=now, detail=detail)
-    return replace(item, detail=detail)
-
-
-def _advance(rollout: Rollout, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
-    """Finish the running wave when all its stations are done, and open the next one: never two at a time."""
-    waves = list(rollout.waves)
-    for index, wave in enumerate(waves):
+def _advance(
+    rollout: Rollout, held: Mapping[str, str], gates: Mapping[int, WaveAnswer], now: datetime
+) -> tuple[Rollout, tuple[Action, ...]]:
+    """Finish the running wave when its stations are done, and open the next one: never two at a time."""
+    for index, scheduled in enumerate(rollout.waves):
+        wave = scheduled
         if wave.state is WaveState.FINISHED:
             continue
-        if wave.state is WaveState.RUNNING:
-            if any(item.progress is not Progress.DONE for item in wave.stations):
-                return replace(rollout, waves=tuple(waves)), ()
-            waves[index] = replace(wave, state=WaveState.FINISHED, finished_at=now)
-            rollout = _note(rollout, f"{_wave_name(wave)} finished", now)
-            continue
-        assigned = tuple(replace(item, progress=Progress.ASSIGNED, since=now) for item in wave.stations)
-        waves[index] = replace(wave, state=WaveState.RUNNING, started_at=now, stations=assigned)
-        names = ", ".join(item.station for item in assigned)
-        rollout = _note(replace(rollout, waves=tuple(waves)), f"{_wave_name(wave)} assigned to {names}", now)
-        return rollout, tuple(Assign(item.station) for item in assigned)
-    rollout = replace(rollout, waves=tuple(waves), state=RolloutState.FINISHED, finished_at=now)
-    return _note(rollout, "finished", now), ()
+        if wave.state is WaveState.SCHEDULED:
+            if wave.plan.needs_approval and wave.approved_by is None:
+                waiting = replace(rollout, state=RolloutState.WAITING_FOR_APPROVAL)
+                return _note(waiting, f"{_wave_name(wave)} waits for approval", now), ()
+            wave = replace(wave, state=WaveState.RUNNING, started_at=now)
+            rollout = _with_wave(rollout, wave)
+        rollout, shown = _show(rollout, wave, gates.get(index), now)
+        rollout, actions = _assign(rollout, rollout.waves[index], held, now)
+        actions = (*shown, *actions)
+        wave = rollout.waves[index]
+        if actions or not _is_complete(wave):
+            return rollout, actions
+        away = [item.station for item in wave.stations if item.progress is Progress.AWAY]
+        rollout = _with_wave(rollout, replace(wave, state=WaveState.FINISHED, finished_at=now))
+        without = f" without {', '.join(away)}, out of reach" if away else ""
+        rollout = _note(rollout, f"{_wave_name(wave)} finished{without}", now)
+    return _note(replace(rollout, state=RolloutState.FINISHED, finished_at=now), "finished", now), ()
+
+
+def has_shadow(rollout: Rollout, wave: Wave) -> bool:
+    """Whether the wave is to show itself in shadow. A product's first package has nobody to stand beside."""
+    return wave.plan.shadow is not None and rollout.has_previous
+
+
+def _show(rollout: Rollout, wave: Wave, answer: WaveAnswer | None, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
+    """Give the package to the stations in shadow once the gates have passed, and to one that comes back after that."""
+    in_shadow = [item.station for item in wave.stations if item.progress is Progress.SHADOW]
+    if not in_shadow:
+        return rollout, ()
+    if answer is not None and answer.outcome is WaveOutcome.PASSED and not wave.is_shown:
+        wave = replace(wave, is_shown=True)
+        rollout = _note(rollout, f"{_wave_name(wave)} passed its gates in shadow", now)
+    waits = f"not enough evidence in shadow: {'; '.join(answer.reasons) if answer is not None else 'no part yet'}"
+    moved = tuple(
+        item
+        if item.progress is not Progress.SHADOW
+        else replace(item, progress=Progress.ASSIGNED, since=now, detail="its gates have passed")
+        if wave.is_shown
+        else replace(item, detail=waits)
+        for item in wave.stations
+    )
+    rollout = _with_wave(rollout, replace(wave, stations=moved))
+    if not wave.is_shown:
+        return rollout, ()
+    rollout = _note(rollout, f"{_wave_name(wave)} assigned to {', '.join(in_shadow)}", now)
+    return rollout, tuple(Assign(name) for name in in_shadow)
+
+
+def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
+    """Touch the stations of a running wave that wait and may be touched."""
+    is_shadow = has_shadow(rollout, wave) and not wave.is_shown
+    waiting = [item for item in wave.stations if item.progress is Progress.WAITING]
+    free = {item.station for item in waiting if item.station not in held}
+    moved = tuple(
+        replace(item, progress=Progress.SHADOW if is_shadow else Progress.ASSIGNED, since=now, detail="")
+        if item.station in free
+        else replace(item, detail=held[item.station])
+        if item in waiting
+        else item
+        for item in wave.stations
+    )
+    rollout = _with_wave(rollout, replace(wave, stations=moved))
+    names = [item.station for item in waiting if item.station in free]
+    if names:
+        what = "in shadow at" if is_shadow else "assigned to"
+        rollout = _note(rollout, f"{_wave_name(wave)} {what} {', '.join(names)}", now)
+    return rollout, tuple(Shadow(name) if is_shadow else Assign(name) for name in names)
+
+
+def _is_complete(wave: Wave) -> bool:
+    """Whether every station has shown it, but for as many out of reach as the plan allows. Nobody is no success."""
+    away = sum(item.progress is Progress.AWAY for item in wave.stations)
+    settled = sum(item.progress in SETTLED for item in wave.stations)
+    total = len(wave.stations)
+    is_any_done = any(item.progress is Progress.DONE for item in wave.stations)
+    return is_any_done and settled + away == total and away <= wave.plan.max_away_share * total
+
+
+def _with_wave(rollout: Rollout, wave: Wave) -> Rollout:
+    return replace(rollout, waves=(*rollout.waves[: wave.index], wave, *rollout.waves[wave.index + 1 :]))
+
+
+def _with_station(rollout: Rollout, wave: Wave, moved: StationStep) -> Rollout:
+    stations = tuple(moved if item.station == moved.station else item for item in wave.stations)
+    return _with_wave(rollout, replace(wave, stations=stations))
 
 
 def _end_with_roll_back(
@@ -267,7 +290,7 @@ def _end_with_roll_back(
 
 
 def _sent_back(item: StationStep, now: datetime) -> StationStep:
-    if item.progress not in _TOUCHED:
+    if item.progress not in TOUCHED:
         return item
     # The station that erred keeps its word and its reason: it is sent back too, but people look for it.
     if item.progress is Progress.ERRED:

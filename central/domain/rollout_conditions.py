@@ -22,11 +22,13 @@ class BakePolicy:
     """What a station must show. `bake_parts` 0: being active is enough (a product's first package).
 
     Shares are of parts, times in s. `min_past_parts`: below this the station's own past says nothing, and only
-    `max_diverted_without_past` holds.
+    `max_diverted_without_past` holds. `bake_s`: how long a station bakes at least. `bake_patience_s`: after so long
+    without enough parts the rollout says that evidence is lacking; it goes on waiting, a slow shift is no error.
     """
 
     bake_parts: int = 60
-    bake_timeout_s: float = 600.0
+    bake_s: float = 0.0
+    bake_patience_s: float = 600.0
     install_timeout_s: float = 180.0
     lost_after_s: float = 120.0
     max_no_decision_share: float = 0.05
@@ -38,18 +40,19 @@ class BakePolicy:
         """For screens."""
         if self.bake_parts == 0:
             return "every station reports the package active (first package of the product: nothing to compare with)"
+        for_s = f" and for {self.bake_s:.0f} s at least" if self.bake_s else ""
         return (
-            f"every station reports the package active and judges {self.bake_parts} parts with it, at most "
-            f"{self.max_no_decision_share:.0%} without a decision"
+            f"every station reports the package active and judges {self.bake_parts} parts with it{for_s}, at most "
+            f"{self.max_no_decision_share:.0%} without a decision; fewer parts are not enough evidence, never success"
         )
 
     def error_in_words(self) -> str:
         """For screens."""
         return (
-            f"a station refuses, is silent for {self.lost_after_s:.0f} s, is not active within "
-            f"{self.install_timeout_s:.0f} s, shows no success within {self.bake_timeout_s:.0f} s, leaves more than "
+            f"a station refuses, is heard and not active within {self.install_timeout_s:.0f} s, leaves more than "
             f"{self.max_no_decision_share:.0%} of parts without a decision, or diverts surely more than "
-            f"{self.max_diverted_factor:g} times its own past share plus the escapes that audits found"
+            f"{self.max_diverted_factor:g} times its own past share plus the escapes that audits found; a station that "
+            f"is silent for {self.lost_after_s:.0f} s is waited for"
         )
 
 
@@ -59,7 +62,8 @@ class Seen:
 
     Counts are of parts since the station was assigned the package. `diverted`: NG or REVIEW.
     `extra_high`: upper bound of the share of accepted parts that audits found defective under the previous
-    package: those will be diverted now, and rightly so.
+    package: those will be diverted now, and rightly so. `waits_until`: when the station's own maintenance window opens,
+    which its download waits for.
     """
 
     package_state: PackageState | None = None
@@ -71,6 +75,7 @@ class Seen:
     past_judged: int = 0
     past_diverted: int = 0
     extra_high: float = 0.0
+    waits_until: datetime | None = None
 
     def heard(self) -> str:
         """Last word of the station on the package."""
@@ -110,7 +115,7 @@ def success_in(seen: Seen, policy: BakePolicy) -> tuple[bool, str]:
 
 
 def lost_in(seen: Seen, policy: BakePolicy, waited_s: float, now: datetime) -> str | None:
-    """Whether the station can no longer be heard. A station never heard of has as long as a silent one."""
+    """Whether the station can no longer be heard, in words. A station never heard of has as long as a silent one."""
     # A clock that stands (pause) or just began holds silence against nobody.
     silent_s = waited_s if seen.heard_at is None else min(waited_s, (now - seen.heard_at).total_seconds())
     if silent_s > policy.lost_after_s:

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from central.settings import BrokerSettings
+from central.settings import BrokerSettings, without_login
 from contracts.topics import ROOT, Channel, every_station
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Gateway:
         _properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            log.error("broker refused the connection url=%s reason=%s", self._settings.url, reason)
+            log.error("broker refused the connection url=%s reason=%s", without_login(self._settings.url), reason)
             return
         self._connection += 1
         self.counts.connects += 1
@@ -163,7 +163,7 @@ class Gateway:
                 client.subscribe(every_station(channel), qos=1)
         # Reports first come plainly; they move to the shared subscription once that is proved to deliver.
         client.subscribe(every_station(Channel.REPORT), qos=1)
-        log.info("broker connected url=%s", self._settings.url)
+        log.info("broker connected url=%s", without_login(self._settings.url))
         threading.Thread(
             target=self._after_connect, args=(self._connection,), name="gateway-connected", daemon=True
         ).start()
@@ -204,7 +204,7 @@ class Gateway:
         self._connection += 1
         self.counts.disconnects += 1
         if reason.is_failure:
-            log.warning("broker lost url=%s reason=%s; trying again", self._settings.url, reason)
+            log.warning("broker lost url=%s reason=%s; trying again", without_login(self._settings.url), reason)
 
     def _received(self, client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         connection, mid, qos = self._connection, message.mid, message.qos

@@ -8,19 +8,23 @@ The row is written in the caller's transaction; publishing reads rows, so a kill
 Everything in force is published again after each connect, because a broker may forget what it retained.
 """
 
+import base64
+import json
 import logging
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Signer
 from sqlmodel import Session, col, func, select
 
 from central.messaging.gateway import Publisher
 from central.store.database import Database
 from central.store.learning_tables import Assignment
 from central.store.tables import Inspection, Station
-from central.trust.assignments import seal_assignment
-from contracts.commands import AssignPackage, ProductAssignment
+from central.trust.assignments import AssignmentError, open_assignment, seal_assignment, signer_of
+from contracts import codec
+from contracts.commands import AssignPackage, ChallengerAssignment, ProductAssignment
 from contracts.ids import StationAddress
 from contracts.reports import PackageStatus
 from contracts.topics import Channel, topic
@@ -34,20 +38,37 @@ _REISSUE_BELOW: Final = 0.34
 class Assigner:
     """See the module. `valid_days`: after that a station refuses the assignment."""
 
-    def __init__(self, database: Database, publisher: Publisher, signer: CryptoSigner, valid_days: float) -> None:
+    def __init__(self, database: Database, publisher: Publisher, signer: Signer, valid_days: float) -> None:
         self._database = database
         self._publisher = publisher
         self._signer = signer
         self._valid = timedelta(days=valid_days)
+        # All assignments in force are known to be signed by it.
+        self._checked_keyid = ""
 
-    def assign(self, session: Session, station: Station, packages: dict[str, str], reason: str, now: datetime) -> int:
+    def assign(
+        self,
+        session: Session,
+        station: Station,
+        packages: dict[str, str],
+        reason: str,
+        now: datetime,
+        *,
+        challengers: Mapping[str, ChallengerAssignment] | None = None,
+        urgent: Collection[str] = (),
+    ) -> int:
         """Write the next assignment of a station: product → package id, everything it should run.
+
+        `challengers`: by product, what should judge beside it in shadow; None: nothing. The packages of `urgent`
+        products are fetched outside the station's maintenance windows too. What was urgent before and is still assigned
+        stays so: a renewal must not make a station wait that was sent back.
 
         Returns:
             Its number: above every number that we gave or the station has named, so that a restored backup of the
             database cannot make a station refuse us for ever.
         """
         number = max(station.assignment_number or 0, _number_at_station(station)) + 1
+        urgent_before = self._urgent(session, station)
         expires_at = now + self._valid
         assignment = AssignPackage(
             station=StationAddress.parse(station.address),
@@ -55,7 +76,12 @@ class Assigner:
             issued_at=now,
             expires_at=expires_at,
             packages=[
-                ProductAssignment(product=product, package_id=package_id)
+                ProductAssignment(
+                    product=product,
+                    package_id=package_id,
+                    challenger=(challengers or {}).get(product),
+                    is_urgent=product in urgent or urgent_before.get(product) == package_id,
+                )
                 for product, package_id in sorted(packages.items())
             ],
         )
@@ -77,6 +103,18 @@ class Assigner:
         session.flush()
         _LOG.info("assignment written station=%s number=%d reason=%s", station.address, number, reason)
         return number
+
+    def _urgent(self, session: Session, station: Station) -> dict[str, str]:
+        """Product → package id of what the station was told to fetch at once."""
+        row = self.in_force(session, station)
+        if row is None:
+            return {}
+        try:
+            last = open_assignment(row.sealed.encode(), self._signer.public_key)
+        except AssignmentError:
+            # Sealed by a key of before: what was urgent then has long been fetched.
+            return {}
+        return {each.product: each.package_id for each in last.packages if each.is_urgent}
 
     def in_force(self, session: Session, station: Station) -> Assignment | None:
         """The station's last assignment."""
@@ -109,13 +147,39 @@ class Assigner:
         return len(sent)
 
     def renew(self, now: datetime) -> None:
-        """Issue anew what would expire before long, unchanged but for number and time."""
+        """Issue anew what would expire before long, or was signed by a key that was exchanged since; else unchanged."""
+        self._sign_anew(now)
         with self._database.begin() as session:
             due = session.exec(
                 select(Station).where(col(Station.assignment_expires_at) < now + self._valid * _REISSUE_BELOW)
             ).all()
             for station in due:
-                self.assign(session, station, station.assigned, "renewed before it expires", now)
+                row = self.in_force(session, station)
+                challengers = {} if row is None else challengers_of(row)
+                why = "renewed before it expires"
+                self.assign(session, station, station.assigned, why, now, challengers=challengers)
+
+    def _sign_anew(self, now: datetime) -> None:
+        keyid = self._signer.public_key.keyid
+        if keyid == self._checked_keyid:
+            return
+        with self._database.begin() as session:
+            wanted = select(Station, Assignment.sealed).join(Assignment, col(Assignment.station_id) == Station.id)
+            rows = session.exec(wanted.where(Assignment.number == Station.assignment_number)).all()
+            for station, sealed in rows:
+                if signer_of(sealed) != keyid:
+                    row = self.in_force(session, station)
+                    challengers = {} if row is None else challengers_of(row)
+                    why = "the assignment key was exchanged"
+                    self.assign(session, station, station.assigned, why, now, challengers=challengers)
+        self._checked_keyid = keyid
+
+
+def challengers_of(row: Assignment) -> dict[str, ChallengerAssignment]:
+    """Challengers of an assignment of ours, by product. They are in its signed text and nowhere else."""
+    payload = base64.b64decode(json.loads(row.sealed)["payload"])
+    packages = codec.decode(AssignPackage, payload).packages
+    return {item.product: item.challenger for item in packages if item.challenger is not None}
 
 
 def package_status_of(station: Station) -> PackageStatus | None:

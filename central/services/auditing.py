@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws accepted parts for audit, with their chance written down, and asks the stations for the pictures.
 
-One draw a period, from all parts accepted since the last draw, per station and product. Does not receive pictures
+One draw a period, from all parts accepted since the last draw, per station and product; after it, those on which a
+challenger disagrees (`services/discordant_audits.py`). Does not receive pictures
 (`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges nothing. Ticked by the worker.
 
 Restart-safe: the draw and the mark up to which parts were drawn from are one transaction, and requests are repeated
@@ -24,14 +25,16 @@ from central.domain.audit import next_request_at
 from central.messaging.gateway import Publisher
 from central.quality.sampling import audit_budget, draw_audit
 from central.services.alarms import open_alarms
+from central.services.discordant_audits import draw_discordant
 from central.settings import AuditSettings
 from central.store.database import Database
-from central.store.tables import Audit, CounterRow, Evidence, Inspection, Station, columns_of
+from central.store.repositories import evidence
+from central.store.tables import Audit, CounterRow, Inspection, Station, columns_of
 from contracts import codec
 from contracts.commands import InspectionKey, RequestEvidence, StationCommand
 from contracts.ids import StationAddress
 from contracts.topics import Channel, topic
-from contracts.vocabulary import AlarmKind, AuditState, EvidenceKind, Verdict, VerdictCause
+from contracts.vocabulary import AlarmKind, AuditState, Verdict, VerdictCause
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ class AuditingService:
             self._next_draw_at = now + timedelta(seconds=self._settings.period_s)
         if now >= self._next_draw_at:
             self.draw(now)
+            self.draw_discordant(now)
             self._next_draw_at = now + timedelta(seconds=self._settings.period_s)
         self._settle_waiting(now)
 
@@ -103,6 +107,12 @@ class AuditingService:
             _LOG.info("audits drawn audits=%d accepted=%d strata=%d", drawn, len(accepted), len(strata))
         return drawn
 
+    def draw_discordant(self, now: datetime) -> int:
+        """Parts that a challenger disagrees on, among those that `draw` has passed by. Returns the new audits."""
+        with self._database.begin() as session:
+            mark = session.get(CounterRow, DRAWN_THROUGH)
+            return 0 if mark is None else draw_discordant(session, self._settings, self._rng, mark.value, now)
+
     def _accepted_between(self, session: Session, after_id: int, through_id: int) -> list[_Accepted]:
         # Core, not entities: a draw looks at thousands of rows and needs seven columns of them.
         c = columns_of(Inspection).c
@@ -120,7 +130,8 @@ class AuditingService:
         stratum = f"{parts[0].station_id}:{parts[0].product or ''}:{parts[0].id}-{parts[-1].id}"
         for position, inclusion_probability in zip(index, chance, strict=True):
             part = parts[int(position)]
-            crop = _stored_crop(session, part)
+            # A picture that is here already: somebody asked for it earlier.
+            crop = evidence.stored_crop(session, part.station_id, part.epoch, part.sequence)
             session.add(
                 Audit(
                     inspection_id=part.id,
@@ -185,16 +196,3 @@ class AuditingService:
                 if self._publisher.publish(to, codec.encode(command)):
                     asked += [audit_id for audit_id, _ in part]
         return asked
-
-
-def _stored_crop(session: Session, part: _Accepted) -> str | None:
-    """A picture that is here already (somebody asked for it earlier)."""
-    return session.exec(
-        select(Evidence.sha256).where(
-            Evidence.station_id == part.station_id,
-            Evidence.epoch == part.epoch,
-            Evidence.sequence == part.sequence,
-            Evidence.kind == EvidenceKind.CROP,
-            col(Evidence.stored_at).is_not(None),
-        )
-    ).first()

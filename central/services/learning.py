@@ -20,6 +20,7 @@ from central.errors import CentralError
 from central.services.package_registry import register_package
 from central.services.trainer_run import JOB_NAME, TrainerRun
 from central.services.training_jobs import (
+    choose_field,
     choose_pictures,
     counts_of,
     lay_out_job,
@@ -85,6 +86,7 @@ class LearningService:
             with self._database.begin() as session:
                 training = _get(session, training_id)
                 pictures, use = choose_pictures(session, training, self._settings)
+                field = choose_field(session, training, self._settings)
             champion_dir = self._champion_dir(training)
             job, lost = lay_out_job(
                 training,
@@ -93,6 +95,7 @@ class LearningService:
                 blobs=self._blobs,
                 folder=run.folder,
                 settings=self._settings,
+                field=field,
                 champion_dir=champion_dir,
             )
             write_whole(run.folder / JOB_NAME, codec.encode(job))

@@ -16,11 +16,14 @@ from central.services.assigning import Assigner
 from central.services.auditing import AuditingService
 from central.services.learning import LearningService
 from central.services.promoting import PromotingService
+from central.services.recipe_sending import RecipeSending
+from central.services.recipes import RecipeService
 from central.services.rollouts import RolloutService
 from central.services.watching import WatchingService
 from central.services.worker import Service
+from central.trust.changes import KeyChanges
 from central.trust.enrolment import KEYS_FOLDER, open_repository
-from central.trust.keys import KeyName, load_signer
+from central.trust.keys import KeyName, LiveSigner
 from central.trust.repository import PackageRepository
 
 # A station counts as gone from a rollout after this many times the silence that raises an alarm: a broker that is
@@ -36,6 +39,8 @@ class Loop:
     learning: LearningService
     promoting: PromotingService
     rollouts: RolloutService
+    recipes: RecipeService
+    recipe_sending: RecipeSending
     repository: PackageRepository
     charts: Callable[[str | None, datetime], list[ChartView]]
 
@@ -46,11 +51,13 @@ class MetadataRefresh:
     name: Final = "package-metadata"
     period_s: Final = _METADATA_PERIOD_S
 
-    def __init__(self, repository: PackageRepository) -> None:
+    def __init__(self, repository: PackageRepository, changes: KeyChanges) -> None:
         self._repository = repository
+        self._changes = changes
 
     def tick(self, now: datetime) -> None:
-        """Renew what is due."""
+        """Finish an exchange of keys that was cut short; renew what is due."""
+        self._changes.recover(now)
         self._repository.refresh(now)
 
 
@@ -63,7 +70,10 @@ def build_services(base: Services) -> list[Service]:
     """
     settings = base.settings
     repository = open_repository(settings.trust_dir)
-    signer = load_signer(settings.trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT)
+    changes = KeyChanges(settings.trust_dir)
+    changes.recover(base.started_at)
+    repository.upgrade(base.started_at)
+    signer = LiveSigner(settings.trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT)
     assigner = Assigner(base.database, base.gateway, signer, settings.rollout.assignment_valid_days)
     learning = LearningService(
         base.database, base.blobs, repository, settings.learning, trainings_dir=settings.trainings_dir
@@ -73,18 +83,22 @@ def build_services(base: Services) -> list[Service]:
         base.database, assigner, settings.rollout, lost_after_s, lambda: base.gateway.is_connected
     )
     base.gateway.on_connected(rollouts.publish_all_again)
+    recipes = RecipeService(base.database, base.gateway, lambda: base.gateway.is_connected)
+    recipe_sending = RecipeSending(base.database, base.gateway, signer)
+    base.gateway.on_connected(recipe_sending.publish_all_again)
 
     def charts(station: str | None, now: datetime) -> list[ChartView]:
         with base.database.read() as session:
             return draw_charts(session, settings.watch, station, now)
 
     promoting = PromotingService(base.database, settings.promotion)
-    base.loop = Loop(learning, promoting, rollouts, repository, charts)
+    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, charts)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
         learning,
         promoting,
         rollouts,
-        MetadataRefresh(repository),
+        recipe_sending,
+        MetadataRefresh(repository, changes),
     ]

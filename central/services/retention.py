@@ -19,6 +19,7 @@ from sqlmodel import Session, col, select
 from central.settings import EvidenceSettings, IngestSettings
 from central.store.blobs import Blobs
 from central.store.database import Database
+from central.store.repositories import shadow
 from central.store.tables import Audit, Evidence, Inspection, LabelledPicture, Quarantine, columns_of
 from contracts.vocabulary import Verdict
 
@@ -143,6 +144,8 @@ class RetentionService:
         with self._database.begin() as session:
             wanted = _aged_inspections(now, self._kept).where(col(Inspection.id).in_(found))
             ids = session.exec(wanted.with_only_columns(col(Inspection.id))).all()
+            # What a challenger said of a part is worth nothing without what the champion said.
+            shadow.drop_of(session, ids)
             session.connection().execute(delete(columns_of(Inspection)).where(col(Inspection.id).in_(ids)))
         self.counts.inspections += len(ids)
 

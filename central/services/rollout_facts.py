@@ -70,6 +70,7 @@ def seen_of(session: Session, rollout: RolloutRow, station: Station, extra_high:
         past_judged=past.judged,
         past_diverted=past.diverted,
         extra_high=extra_high,
+        waits_until=_waits_until(package_status_of(station), rollout) if state is PackageState.DOWNLOADING else None,
     )
 
 
@@ -88,6 +89,12 @@ def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> t
         if progress.product == rollout.product and progress.package_id == rollout.package_id:
             return _state_of(progress)
     return None, None
+
+
+def _waits_until(status: PackageStatus | None, rollout: RolloutRow) -> datetime | None:
+    """When the station's maintenance window opens, if the package waits for it."""
+    rows = status.packages if status is not None else []
+    return next((row.waits_until for row in rows if row.package_id == rollout.package_id), None)
 
 
 def counts_since(session: Session, rollout: RolloutRow, station: Station, after_id: int) -> PartCounts:
@@ -186,6 +193,8 @@ def heard_stations(session: Session, lost_after_s: float, now: datetime, *, is_s
 
 
 def _state_of(progress: PackageProgress) -> tuple[PackageState | None, str | None]:
+    if progress.state is PackageState.FELL_BACK:
+        return progress.state, f"it erred and the station fell back: {progress.detail}"
     if progress.state is not PackageState.REFUSED:
         return progress.state, None
     if progress.reason is RefusalReason.UNREACHABLE:

@@ -9,38 +9,60 @@ Restart-safe: the machine's whole state is in the row, and what was not publishe
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import TypeAdapter
 from sqlmodel import Session, col, select
 
 from central.domain import rollout as machine
-from central.domain.rollout_conditions import BakePolicy
+from central.domain.rollout_conditions import BakePolicy, Seen
+from central.domain.rollout_gates import WaveAnswer
+from central.domain.rollout_plan import RolloutPlan
+from central.domain.rollout_shapes import ENDED, Action, Rollout
 from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
+from central.services.catching_up import catch_up
 from central.services.package_registry import champion_of, promoted_without_rollout, set_champion
-from central.services.rollout_facts import (
-    heard_stations,
-    rightly_diverted,
-    seen_of,
-    stations_for,
+from central.services.rollout_evidence import note_step
+from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of
+from central.services.rollout_gating import gates_of
+from central.services.rollout_orders import carry_out
+from central.services.rollout_planning import (
+    default_plan,
+    held,
+    may_begin_by_itself,
+    plan_for,
+    plan_of,
+    waves_for,
+    with_stations,
 )
 from central.services.silence import Hearing
 from central.settings import RolloutSettings
 from central.store.database import Database
-from central.store.learning_tables import Alarm, Assignment, Champion, Package, Promotion, RolloutRow, Training
+from central.store.learning_tables import (
+    OPEN_ROLLOUTS,
+    Alarm,
+    Package,
+    Promotion,
+    RolloutRow,
+    Training,
+)
+from central.store.repositories.rollout_policies import plan_text
 from central.store.tables import Station
 from contracts.vocabulary import PromotionOutcome, RolloutState
 
 _LOG = logging.getLogger(__name__)
 
-Change = Callable[[machine.Rollout, str, datetime], machine.Rollout]
-MACHINE: Final = TypeAdapter(machine.Rollout)
-OPEN: Final = (RolloutState.READY, RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.WAITING_FOR_APPROVAL)
-_WAITS: Final = "waits: no station of this kind (real or simulated, like the package) has been heard of"
+Change = Callable[[Rollout, str, datetime], Rollout]
+_Moved = tuple[Rollout, tuple[Action, ...]]
+MACHINE: Final = TypeAdapter(Rollout)
+_NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
+_NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
+_WAITS: Final = "waits: no station that it is for has been heard of (real or simulated, like the package)"
 
 
 class RolloutService:
@@ -84,14 +106,31 @@ class RolloutService:
         hears_since = self._hearing.since(now)
         for rollout_id in self._open_ids():
             self._move(rollout_id, now, hears_since)
-        self._catch_up(now)
+        catch_up(self._database, self._assigner, self._lost_after_s, now)
         self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()
         self._must_publish_all.clear()
         self._assigner.publish_waiting(now, everything=is_everything)
 
-    def start(self, package_id: str, stations: list[str], canary: int, reason: str, now: datetime) -> int:
+    def start(
+        self,
+        package_id: str,
+        stations: list[str],
+        canary: int | None,
+        reason: str,
+        now: datetime,
+        *,
+        plan: RolloutPlan | None = None,
+    ) -> int:
         """Begin a rollout by hand.
+
+        Args:
+            package_id: of a promoted package.
+            stations: only these; empty: all that judge the product and that the plan means.
+            canary: how many go first; None: as the plan says.
+            reason: for screens.
+            now: the time.
+            plan: None: as people set it for the product. Its risk class holds in any case.
 
         Returns:
             Its number; of the one under way when this very package is on its way already.
@@ -115,7 +154,7 @@ class RolloutService:
             under_way = self._open_for(session, package)
             if under_way is not None and session.get_one(RolloutRow, under_way).package_id == package_id:
                 return under_way
-            return self._add(session, package, reason, now, stations=stations, canary=canary)
+            return self._add(session, package, reason, now, stations=stations, canary=canary, plan=plan)
 
     def pause(self, rollout_id: int, by: str, now: datetime) -> None:
         """Touch no further station. Errors of touched ones still end the rollout.
@@ -135,6 +174,26 @@ class RolloutService:
         """
         self._command(rollout_id, machine.resume, by, now)
 
+    def approve(self, rollout_id: int, by: str, now: datetime) -> None:
+        """Let the wave that waits for a person begin.
+
+        Raises:
+            NotFoundError: no such rollout.
+            ConflictError: it does not wait for an approval.
+        """
+        self._command(rollout_id, machine.approve, by, now)
+
+    def set_aside(self, rollout_id: int, station: str, by: str, now: datetime) -> None:
+        """Go on without a station that holds its wave up. It is sent back, and catches up after the rollout.
+
+        Raises:
+            NotFoundError: no such rollout.
+            ConflictError: the station is not under way in it.
+        """
+        self._end_some(
+            rollout_id, lambda before: machine.set_aside(before, station, by, now), f"station {station}", now
+        )
+
     def abort(self, rollout_id: int, by: str, now: datetime) -> None:
         """Stop for good and send every touched station back.
 
@@ -142,11 +201,17 @@ class RolloutService:
             NotFoundError: no such rollout.
             ConflictError: it has ended.
         """
+        self._end_some(rollout_id, lambda before: machine.abort(before, by, now), "it", now)
+
+    def _end_some(self, rollout_id: int, change: Callable[[Rollout], _Moved], what: str, now: datetime) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
-            after, actions = machine.abort(_state(row), by, now)
-            if row.state not in OPEN:
-                raise ConflictError(f"rollout {rollout_id}: expected an open one, it is {row.state}")
+            before = _state(row)
+            after, actions = change(before)
+            if after == before:
+                raise ConflictError(
+                    f"rollout {rollout_id}: expected {what} to be under way, the rollout is {row.state}"
+                )
             self._keep(session, row, after, actions, now)
         self._assigner.publish_waiting(now, everything=False)
 
@@ -154,7 +219,7 @@ class RolloutService:
         """The conditions of a rollout."""
         return BakePolicy(
             bake_parts=row.bake_parts,
-            bake_timeout_s=self._settings.bake_timeout_s,
+            bake_patience_s=self._settings.bake_patience_s,
             install_timeout_s=self._settings.install_timeout_s,
             lost_after_s=self._lost_after_s,
             max_no_decision_share=self._settings.max_no_decision_share,
@@ -180,18 +245,26 @@ class RolloutService:
             return
         with self._database.begin() as session:
             for package in promoted_without_rollout(session):
-                if self._open_for(session, package) is None:
-                    self._add(
-                        session, package, _reason_of(session, package), now, stations=[], canary=self._settings.canary
-                    )
+                if self._open_for(session, package) is None and may_begin_by_itself(session, package.product):
+                    self._add(session, package, _reason_of(session, package), now)
 
     def _add(
-        self, session: Session, package: Package, reason: str, now: datetime, *, stations: list[str], canary: int
+        self,
+        session: Session,
+        package: Package,
+        reason: str,
+        now: datetime,
+        *,
+        stations: Sequence[str] = (),
+        canary: int | None = None,
+        plan: RolloutPlan | None = None,
     ) -> int:
         under_way = self._open_for(session, package)
         if under_way is not None:
             raise ConflictError(f"product {package.product}: rollout {under_way} is under way; wait or abort it")
         champion = champion_of(session, package.product, is_simulated=package.is_simulated)
+        set_for_product, risk = plan_for(session, package.product, self._settings.canary)
+        plan = plan or (default_plan(canary) if canary is not None else set_for_product)
         training = session.get(Training, package.training_id) if package.training_id else None
         row = RolloutRow(
             package_id=package.package_id,
@@ -200,11 +273,13 @@ class RolloutService:
             reason=reason,
             alarm_id=training.alarm_id if training else None,
             created_at=now,
-            asked_stations=stations,
-            canary=canary,
+            asked_stations=list(stations),
+            canary=canary or self._settings.canary,
+            risk=risk,
+            plan=plan_text(with_stations(plan, stations) if stations else plan),
             # A product's first package has nothing to be compared with, and its line may wait for it to start.
             bake_parts=self._settings.bake_parts if champion else 0,
-            machine=_text(machine.Rollout(waves=(), has_previous=champion is not None)),
+            machine=_text(Rollout(waves=(), has_previous=champion is not None)),
             is_simulated=package.is_simulated,
         )
         session.add(row)
@@ -217,13 +292,13 @@ class RolloutService:
             select(RolloutRow.id).where(
                 RolloutRow.product == package.product,
                 RolloutRow.is_simulated == package.is_simulated,
-                col(RolloutRow.state).in_(OPEN),
+                col(RolloutRow.state).in_(OPEN_ROLLOUTS),
             )
         ).first()
 
     def _open_ids(self) -> list[int]:
         with self._database.read() as session:
-            found = session.exec(select(RolloutRow.id).where(col(RolloutRow.state).in_(OPEN))).all()
+            found = session.exec(select(RolloutRow.id).where(col(RolloutRow.state).in_(OPEN_ROLLOUTS))).all()
         return [rollout_id for rollout_id in found if rollout_id is not None]
 
     def _move(self, rollout_id: int, now: datetime, hears_since: datetime | None) -> None:
@@ -235,52 +310,40 @@ class RolloutService:
             extra_high = rightly_diverted(session, row)
             touched = session.exec(select(Station).where(col(Station.address).in_(before.touched))).all()
             seen = {station.address: seen_of(session, row, station, extra_high) for station in touched}
-            after, actions = machine.step(before, seen, self.policy_of(row), now, hears_since=hears_since)
+            waiting = [item.station for wave in before.waves for item in wave.stations]
+            untouchable = held(session, row.product, set(waiting) - seen.keys(), plan_of(row), now)
+            gates = gates_of(session, row, before, now)
+            after, actions = machine.step(
+                before, seen, self.policy_of(row), now, hears_since=hears_since, held=untouchable, gates=gates
+            )
             if _text(after) != row.machine:
-                self._keep(session, row, after, actions, now)
+                self._keep(session, row, after, actions, now, seen=seen, gates=gates)
 
-    def _plan(self, session: Session, row: RolloutRow, before: machine.Rollout, now: datetime) -> machine.Rollout:
-        stations = stations_for(session, row, self._lost_after_s, now)
-        if stations:
-            return machine.with_waves(before, machine.plan_waves(stations, row.canary))
-        return machine.with_note_once(before, _WAITS, now)
+    def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
+        waves = waves_for(session, row, self._lost_after_s, now)
+        return machine.with_waves(before, waves) if waves else machine.with_note_once(before, _WAITS, now)
 
     def _keep(
         self,
         session: Session,
         row: RolloutRow,
-        after: machine.Rollout,
-        actions: tuple[machine.Action, ...],
+        after: Rollout,
+        actions: tuple[Action, ...],
         now: datetime,
+        *,
+        seen: Mapping[str, Seen] = _NOTHING_SEEN,
+        gates: Mapping[int, WaveAnswer] = _NO_GATE,
     ) -> None:
-        """State, assignments, champion and alarm: one transaction, so none is ever without the others."""
+        """State, evidence, assignments, champion and alarm: one transaction, so none is ever without the others."""
         for action in actions:
-            self._act(session, row, action, now)
+            carry_out(session, self._assigner, row, action, now)
+        note_step(session, row.id or 0, (_state(row), after), seen, now, gates=gates)
         row.machine, row.state, row.finished_at = _text(after), after.state, after.finished_at
         session.add(row)
         if after.state is RolloutState.FINISHED:
             self._finish(session, row, now)
-        elif after.state in machine.ENDED:
+        elif after.state in ENDED:
             _LOG.error("rollout ended rollout_id=%s state=%s last=%s", row.id, after.state, after.history[-1])
-
-    def _act(self, session: Session, row: RolloutRow, action: machine.Action, now: datetime) -> None:
-        station = session.exec(select(Station).where(Station.address == action.station).with_for_update()).one()
-        packages = dict(station.assigned)
-        if isinstance(action, machine.Assign):
-            before = packages.get(row.product)
-            packages[row.product] = row.package_id
-            number = self._assigner.assign(session, station, packages, f"rollout {row.id}", now)
-            assignment = session.exec(
-                select(Assignment).where(Assignment.station_id == station.id, Assignment.number == number)
-            ).one()
-            touched = {"package_id": before, "number": number, "after_inspection_id": assignment.after_inspection_id}
-            row.before = {**row.before, station.address: touched}
-            return
-        previous = row.before[station.address]["package_id"]
-        packages.pop(row.product, None)
-        if previous is not None:
-            packages[row.product] = previous
-        self._assigner.assign(session, station, packages, f"rollout {row.id} taken back", now)
 
     def _finish(self, session: Session, row: RolloutRow, now: datetime) -> None:
         """The champion moves when the rollout reached everybody; a rollout to some stations leaves it where it is.
@@ -299,60 +362,6 @@ class RolloutService:
                 session.add(alarm)
         _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
 
-    def _catch_up(self, now: datetime) -> None:
-        """Stations that came later, or were away, get the champions; not while a rollout of the product is open."""
-        with self._database.read() as session:
-            due = self._behind(session, now)
-        if not due:
-            return
-        with self._database.begin() as session:
-            for address, packages in self._behind(session, now).items():
-                station = session.exec(select(Station).where(Station.address == address).with_for_update()).one()
-                self._assigner.assign(session, station, {**station.assigned, **packages}, "catching up", now)
-
-    def _behind(self, session: Session, now: datetime) -> dict[str, dict[str, str]]:
-        under_way = {
-            (product, is_simulated)
-            for product, is_simulated in session.exec(
-                select(RolloutRow.product, RolloutRow.is_simulated).where(col(RolloutRow.state).in_(OPEN))
-            ).all()
-        }
-        behind: dict[str, dict[str, str]] = {}
-        for champion in session.exec(select(Champion)).all():
-            if (champion.product, champion.is_simulated) in under_way:
-                continue
-            outdated = {None, *_former_champions(session, champion)} - {champion.package_id}
-            on_purpose = _given_since(session, champion)
-            for station in heard_stations(session, self._lost_after_s, now, is_simulated=champion.is_simulated):
-                runs = station.assigned.get(champion.product)
-                if runs in outdated and (station.address, runs) not in on_purpose:
-                    behind.setdefault(station.address, {})[champion.product] = champion.package_id
-        return behind
-
-
-def _former_champions(session: Session, champion: Champion) -> set[str | None]:
-    """Every rollout notes whom it would replace, so a station that was away through several is found all the same."""
-    return set(
-        session.exec(
-            select(RolloutRow.previous_package_id)
-            .where(RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated)
-            .distinct()
-        ).all()
-    )
-
-
-def _given_since(session: Session, champion: Champion) -> set[tuple[str, str]]:
-    """Station and package of rollouts to some stations under this champion: a person's wish, not a missed rollout."""
-    rows = session.exec(
-        select(RolloutRow).where(
-            RolloutRow.product == champion.product,
-            RolloutRow.is_simulated == champion.is_simulated,
-            RolloutRow.state == RolloutState.FINISHED,
-            col(RolloutRow.finished_at) > champion.since,
-        )
-    ).all()
-    return {(address, row.package_id) for row in rows for address in row.asked_stations}
-
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:
     row = session.exec(select(RolloutRow).where(RolloutRow.id == rollout_id).with_for_update()).first()
@@ -361,14 +370,18 @@ def _locked(session: Session, rollout_id: int) -> RolloutRow:
     return row
 
 
-def _state(row: RolloutRow) -> machine.Rollout:
+def _state(row: RolloutRow) -> Rollout:
     return MACHINE.validate_json(row.machine)
 
 
-def _text(rollout: machine.Rollout) -> str:
+def _text(rollout: Rollout) -> str:
     return MACHINE.dump_json(rollout).decode()
 
 
 def _reason_of(session: Session, package: Package) -> str:
     training = session.get(Training, package.training_id) if package.training_id else None
-    return training.reason if training else "promoted"
+    if training is not None:
+        return training.reason
+    promotion = session.get(Promotion, package.package_id)
+    # A package from outside: the first check says who vouched for it, and why.
+    return f"imported, {promotion.checks[0]['detail']}" if promotion is not None and promotion.checks else "promoted"

@@ -15,14 +15,15 @@ from typing import Final
 
 from sqlmodel import Session, col, func, select
 
-from central.domain.learning import JudgedPicture, bound_pictures, split_holdout
+from central.domain.learning import JudgedPicture, SeenField, bound_pictures, field_like, split_holdout
 from central.errors import StoreError
 from central.services.trainer_run import OUTPUT_FOLDER
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
-from central.store.learning_tables import SplitGroup, Training
+from central.store.learning_tables import Package, SplitGroup, Training
 from central.store.tables import LabelledPicture
 from contracts.jobs import TrainingImage, TrainingJob
+from contracts.manifest import PackageManifest
 from contracts.vocabulary import Judgement, LabelSource, PartUse
 
 IMAGES_FOLDER: Final = "images"
@@ -101,6 +102,15 @@ def choose_pictures(
     return [row for row in rows if row.sha256 in wanted], use
 
 
+def choose_field(session: Session, training: Training, settings: LearningSettings) -> SeenField:
+    """How large the training sees a part: as its champion does, the first of a product as the settings say."""
+    first = SeenField(settings.size_px, settings.tiles)
+    champion = session.get(Package, training.champion_package_id) if training.champion_package_id else None
+    if champion is None:
+        return first
+    return field_like(PackageManifest.model_validate_json(champion.manifest).graph, first)
+
+
 def lay_out_job(
     training: Training,
     pictures: Sequence[LabelledPicture],
@@ -109,6 +119,7 @@ def lay_out_job(
     blobs: Blobs,
     folder: Path,
     settings: LearningSettings,
+    field: SeenField,
     champion_dir: Path | None,
 ) -> tuple[TrainingJob, int]:
     """Pictures as files and the job that names them.
@@ -152,7 +163,8 @@ def lay_out_job(
         images=images,
         champion_dir=str(champion_dir) if champion_dir else None,
         champion_package_id=training.champion_package_id if champion_dir else None,
-        size_px=settings.size_px,
+        size_px=field.size_px,
+        tiles=field.tiles,
         threads=settings.threads,
         output_dir=str(folder / OUTPUT_FOLDER),
     )

@@ -152,6 +152,8 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
         .where(
             audit.product == champion.product,
             audit.state == AuditState.JUDGED,
+            # Chosen by a disagreement, not by chance: pooled, every challenger would raise an alarm.
+            audit.is_discordant.is_(False),
             audit.judgement != Judgement.UNSURE,
             audit.is_simulated == champion.is_simulated,
             inspection.package_id == champion.package_id,

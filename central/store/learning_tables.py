@@ -6,7 +6,7 @@ middle of a training or a rollout stands here and nowhere else, so that a restar
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import JSON, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field
@@ -19,8 +19,17 @@ from contracts.vocabulary import (
     DetectorKind,
     PartUse,
     PromotionOutcome,
+    RiskClass,
     RolloutState,
     TrainingState,
+)
+
+# States of a rollout that has not ended.
+OPEN_ROLLOUTS: Final = (
+    RolloutState.READY,
+    RolloutState.RUNNING,
+    RolloutState.PAUSED,
+    RolloutState.WAITING_FOR_APPROVAL,
 )
 
 
@@ -181,6 +190,9 @@ class RolloutRow(Row, table=True):
     asked_stations: list[str] = Field(default_factory=list, sa_type=JSON)
     canary: int = 1
     bake_parts: int = 0
+    risk: RiskClass = Field(default=RiskClass.STANDARD, sa_type=Word(RiskClass))
+    # JSON of `domain.rollout_plan.RolloutPlan`; None: made before there were plans.
+    plan: str | None = Field(default=None, sa_type=Text)
     machine: str = Field(sa_type=Text)
     # station address -> what it ran before (`package_id`, None: nothing), the `number` of its assignment, and the
     # last inspection before that (`after_inspection_id`).

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Brings a database to the current shape and tells whether it is there. Used by the command line and at start-up.
 
-The shape itself is in `tables.py` and `learning_tables.py`, its history in `migrations/versions`.
+The shape itself is in `tables.py` and the files `*_tables.py` beside it, its history in `migrations/versions`.
 """
 
 import importlib
@@ -17,18 +17,21 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
 from central.errors import StoreError
+from central.store import recipe_tables, rollout_tables, shadow_tables
 from central.store.database import Database
-from central.store.tables import METADATA
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LEARNING_TABLES: Final = "central.store.learning_tables"
 
 
 def full_metadata() -> MetaData:
-    """All tables, those of learning included."""
+    """All tables, those of recipes and of learning included."""
     if find_spec(_LEARNING_TABLES) is not None:
         importlib.import_module(_LEARNING_TABLES)
-    return METADATA
+    # One metadata for all; naming the modules is what registers their tables in it.
+    for row in (rollout_tables.FreezeRow, shadow_tables.ShadowVerdict):
+        assert row.metadata is recipe_tables.RecipeVersion.metadata  # noqa: S101 - see above
+    return recipe_tables.RecipeVersion.metadata
 
 
 def migrate(database: Database) -> None:

@@ -104,6 +104,8 @@ class Inspection(Row, table=True):
     part_id: str | None = Field(default=None, max_length=128)
     product: str | None = Field(default=None, max_length=63)
     captured_at: datetime = Field(sa_type=UtcDateTime)
+    # How far `captured_at` is off by the station's steady clock; none: it can be trusted.
+    clock_error_s: float | None = None
     committed_at: datetime = Field(sa_type=UtcDateTime)
     verdict: Verdict = Field(sa_type=Word(Verdict))
     cause: VerdictCause = Field(sa_type=Word(VerdictCause))
@@ -116,8 +118,13 @@ class Inspection(Row, table=True):
     provider: str | None = Field(default=None, max_length=64)
     disposition: Disposition = Field(sa_type=Word(Disposition))
     signal: SignalState = Field(sa_type=Word(SignalState))
+    image_fault: str | None = Field(default=None, max_length=32)
+    recipe_version: int | None = None
+    capture_ms: float | None = None
     prepare_ms: float | None = None
     infer_ms: float | None = None
+    decide_ms: float | None = None
+    actuate_ms: float | None = None
     verdict_ms: float | None = None
     reject_ms: float | None = None
     brightness: float | None = None
@@ -195,7 +202,8 @@ class Audit(Row, table=True):
     """One drawn inspection and what a person said of it.
 
     `stratum` names the population it was drawn from, `stratum_size` its size, `inclusion_probability` the
-    chance this inspection had. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST by
+    chance this inspection had. `is_discordant`: not chance drew it but a challenger's disagreement; it is in no
+    estimate and its probability is 0. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST by
     services/evidence; judged through the API.
     """
 
@@ -225,6 +233,7 @@ class Audit(Row, table=True):
     inspector: str | None = Field(default=None, max_length=63)
     note: str = Field(default="", sa_type=Text)
     judged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    is_discordant: bool = False
     is_simulated: bool
 
 

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a new station is given by hand: the first root of trust and the assignment key's public half.
+"""What a new station is given by hand: the root of trust and the assignment key's public half.
 
-Creates keys, repository and enrolment files once; running it again changes nothing. Does not reach stations:
-a person (or the installer) carries the two files. Called by `sightline-central init`.
+Creates keys, repository and enrolment files once; running it again changes nothing but what is due for an upgrade.
+Does not reach stations: a person (or the installer) carries the two files; from then on a station follows the roots by
+itself. Called by `sightline-central init`, at the start of central and after a change of keys.
 """
 
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from central.trust.keys import KeyName, create_keys, load_signer, write_whole
 from central.trust.repository import PackageRepository
 
-KEYS_FOLDER = "keys"
-REPOSITORY_FOLDER = "tuf"
-ENROLMENT_FOLDER = "enrolment"
-ROOT_FILE = "root.json"
-ASSIGNMENT_KEY_FILE = "assignment.pub"
+KEYS_FOLDER: Final = "keys"
+REPOSITORY_FOLDER: Final = "tuf"
+ENROLMENT_FOLDER: Final = "enrolment"
+ROOT_FILE: Final = "root.json"
+ASSIGNMENT_KEY_FILE: Final = "assignment.pub"
 
 
 def initialise_trust(trust_dir: Path, now: datetime) -> None:
@@ -26,16 +28,31 @@ def initialise_trust(trust_dir: Path, now: datetime) -> None:
         SigningKeyError: a key that exists cannot be used; the message says what to do.
     """
     keys = trust_dir / KEYS_FOLDER
-    create_keys(keys)
     repository = PackageRepository(trust_dir / REPOSITORY_FOLDER, keys)
+    if not repository.metadata_dir.is_dir():
+        # Never again after that: a key that was taken offline or exchanged must not come back as another one.
+        create_keys(keys)
     repository.create(now)
+    repository.upgrade(now)
+    write_enrolment(trust_dir)
+
+
+def write_enrolment(trust_dir: Path) -> None:
+    """Write the files for new stations: the newest root, the present assignment key."""
     enrolment = trust_dir / ENROLMENT_FOLDER
-    write_whole(enrolment / ROOT_FILE, repository.first_root())
-    public = load_signer(keys, KeyName.ASSIGNMENT).public_key
+    repository = open_repository(trust_dir)
+    root = repository.root()
+    _write_if_new(enrolment / ROOT_FILE, (repository.metadata_dir / f"{root.signed.version}.root.json").read_bytes())
+    public = load_signer(trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT).public_key
     content = {**public.to_dict(), "keyid": public.keyid}
-    write_whole(enrolment / ASSIGNMENT_KEY_FILE, json.dumps(content, indent=2, sort_keys=True).encode())
+    _write_if_new(enrolment / ASSIGNMENT_KEY_FILE, json.dumps(content, indent=2, sort_keys=True).encode())
 
 
 def open_repository(trust_dir: Path) -> PackageRepository:
     """The package repository below `trust_dir`; metadata is read when it is used."""
     return PackageRepository(trust_dir / REPOSITORY_FOLDER, trust_dir / KEYS_FOLDER)
+
+
+def _write_if_new(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        write_whole(path, content)

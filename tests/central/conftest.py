@@ -73,7 +73,9 @@ def make_report(sequence: int, verdict: Verdict = Verdict.OK, **changes: object)
         provider="CPUExecutionProvider",
         disposition=_DISPOSITIONS.get(verdict, Disposition.HELD),
         signal=SignalState.SENT,
-        latency=StageLatency(prepare_ms=1.0, infer_ms=5.0, verdict_ms=8.0, reject_ms=8.5),
+        latency=StageLatency(
+            capture_ms=1.5, prepare_ms=1.0, infer_ms=5.0, decide_ms=0.5, actuate_ms=0.5, verdict_ms=8.0, reject_ms=8.5
+        ),
         image=ImageMeasures(brightness=120.0, contrast=30.0, blur=400.0, colour=2.0),
         is_simulated=True,
     )

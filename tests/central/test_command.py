@@ -14,6 +14,7 @@ import pytest
 
 from central.__main__ import main
 from central.store.database import Database
+from tests.fakes.interrupting import hear_ctrl_c
 
 
 @pytest.fixture(name="initial_data", scope="module")
@@ -123,6 +124,7 @@ def _running(data: Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.DEVNULL,
         text=True,
         env=dict(os.environ),
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 - one call that takes no lock
     )
     yield child
     child.kill()

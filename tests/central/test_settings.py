@@ -56,6 +56,12 @@ def test_all_faults_are_reported_together(tmp_path: Path) -> None:
         ({"port": 70_000}, "port: expected 0 … 65535, got 70000"),
         ({"log_level": "LOUD"}, "log_level: expected"),
         ({"broker": {"url": "http://x"}}, "broker.url: expected mqtt://"),
+        ({"learning": {"tiles": "2 by 5"}}, "learning.tiles: expected ROWSxCOLUMNS, such as 2x5"),
+        (
+            {"learning": {"tiles": "20x20"}},
+            "learning.tiles: expected ROWSxCOLUMNS, such as 2x5, at most 64",
+        ),
+        ({"learning": {"tiles": "1x20"}}, "learning.tiles: expected a field of at most 4096 px a side, got 1x20"),
         ({"database_url": "mysql://x"}, "database_url: expected sqlite"),
         ({"audit": {"accepted_share": 1.5}}, "audit.accepted_share: expected 0 … 1, got 1.5"),
         ({"audit": {"period_s": 0}}, "audit.period_s: expected more than 0, got 0"),

@@ -43,7 +43,8 @@ def claim_next(
 ) -> AuditEntry | None:
     """An open audit for this inspector, by chance among those that nobody else holds; None: nothing to judge.
 
-    By chance, so that the order of the queue says nothing about the part. Asking again gives the same one.
+    Parts that a challenger disagrees on go first: a rollout waits for them. By chance among equals, so that the order
+    of the queue says nothing about the part. Asking again gives the same one.
     """
     mine = select(Audit.id).where(
         Audit.state == AuditState.OPEN, Audit.claimed_by == inspector, col(Audit.claimed_until) > now
@@ -51,14 +52,14 @@ def claim_next(
     audit_id = session.exec(mine).first()
     if audit_id is None:
         free = session.exec(
-            select(Audit.id).where(
+            select(Audit.id, Audit.is_discordant).where(
                 Audit.state == AuditState.OPEN,
                 or_(col(Audit.claimed_until).is_(None), col(Audit.claimed_until) <= now),
             )
         ).all()
         if not free:
             return None
-        audit_id = rng.choice(free)
+        audit_id = rng.choice([number for number, is_first in free if is_first] or [number for number, _ in free])
     session.connection().execute(
         update(columns_of(Audit))
         .where(col(Audit.id) == audit_id)
@@ -121,7 +122,8 @@ def judge(
                 judgement=judgement,
                 defect_class=kept_class,
                 part_id=part_of(found.inspection, found.station),
-                source=LabelSource.AUDIT,
+                # Not chance asked but a disagreement of machines.
+                source=LabelSource.REVIEW if found.audit.is_discordant else LabelSource.AUDIT,
                 inspection_id=found.inspection.id,
                 audit_id=audit_id,
                 added_at=now,
@@ -155,8 +157,10 @@ def count_by_state(session: Session) -> dict[AuditState, int]:
 
 
 def count_by_judgement(session: Session) -> dict[Judgement, int]:
-    """How many judged audits said what."""
-    statement = select(Audit.judgement, func.count()).where(col(Audit.judgement).is_not(None))
+    """How many judged audits said what, of those that chance drew."""
+    statement = select(Audit.judgement, func.count()).where(
+        col(Audit.judgement).is_not(None), col(Audit.is_discordant).is_(False)
+    )
     counts = session.exec(statement.group_by(col(Audit.judgement))).all()
     return {Judgement(judgement): count for judgement, count in counts if judgement is not None}
 

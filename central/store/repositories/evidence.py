@@ -80,6 +80,19 @@ def of_inspections(
     return found
 
 
+def stored_crop(session: Session, station_id: int, epoch: int, sequence: int) -> str | None:
+    """Digest of the crop of an inspection; None: it is not here."""
+    return session.exec(
+        select(Evidence.sha256).where(
+            Evidence.station_id == station_id,
+            Evidence.epoch == epoch,
+            Evidence.sequence == sequence,
+            Evidence.kind == EvidenceKind.CROP,
+            col(Evidence.stored_at).is_not(None),
+        )
+    ).first()
+
+
 def has_due_audits(session: Session) -> bool:
     """Whether `open_audits` would find any."""
     return session.exec(_due_audits(None).limit(1)).first() is not None

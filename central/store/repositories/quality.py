@@ -82,13 +82,14 @@ def line_counts(session: Session, scope: Scope) -> list[LineCounts]:
 
 
 def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
-    """Judged audits of the parts in scope."""
+    """Judged audits of the parts in scope that chance drew: the others say nothing of a rate."""
     statement = (
         select(Station.address, Audit, Inspection.verdict)
         .join(Inspection, col(Inspection.id) == col(Audit.inspection_id))
         .join(Station, col(Station.id) == col(Inspection.station_id))
         .where(
             Audit.state == AuditState.JUDGED,
+            col(Audit.is_discordant).is_(False),
             col(Audit.judgement).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
             Inspection.captured_at >= scope.since,
             Inspection.captured_at < scope.until,

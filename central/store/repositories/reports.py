@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a batch of reports in one transaction: inspections, rollups, completeness, quarantine.
+"""Writes a batch of reports in one transaction: inspections, challengers, rollups, completeness, quarantine.
 
 Idempotent: a report that is stored already changes nothing, not even the sums. Does not read messages and sends no
 receipt; that is `services/ingest.py`, its only caller.
@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col
 
-from central.store.repositories import stations
+from central.store.repositories import shadow, stations
 from central.store.rollups import add_to_rollups
 from central.store.tables import Inspection, Quarantine, Station, StationEpoch, columns_of
 from central.store.upserts import add_up, insert_into
@@ -71,6 +71,7 @@ def store_batch(
             rows.setdefault(
                 (station_id, message.epoch, report.sequence), _inspection_row(station_id, message.epoch, report, now)
             )
+    shadow.keep(session, _shadow_rows(messages, ids, now))
     inserted = _insert_inspections(session, rows)
     add_to_rollups(session, inserted)
     quarantined = _insert_quarantine(session, messages, poison, ids, now)
@@ -160,6 +161,23 @@ def _count_epochs(session: Session, inserted: Sequence[dict[str, Any]], quaranti
     add_up(session, StationEpoch, rows, highest=("highest",))
 
 
+def _shadow_rows(messages: Sequence[StationReports], ids: Mapping[str, int], now: datetime) -> Iterable[dict[str, Any]]:
+    for message in messages:
+        for report in message.reports:
+            said = report.challenger
+            if said is not None:
+                yield {
+                    "station_id": ids[str(message.station)],
+                    "epoch": message.epoch,
+                    "sequence": said.sequence,
+                    "package_id": said.package_id,
+                    "verdict": said.verdict,
+                    "score": said.score,
+                    "infer_ms": said.infer_ms,
+                    "committed_at": now,
+                }
+
+
 def _inspection_row(station_id: int, epoch: int, report: InspectionReported, now: datetime) -> dict[str, Any]:
     latency, image = report.latency, report.image
     return {
@@ -170,6 +188,7 @@ def _inspection_row(station_id: int, epoch: int, report: InspectionReported, now
         "part_id": report.part_id,
         "product": report.product,
         "captured_at": report.captured_at,
+        "clock_error_s": report.clock_error_s,
         "committed_at": now,
         "verdict": report.verdict,
         "cause": report.cause,
@@ -182,6 +201,8 @@ def _inspection_row(station_id: int, epoch: int, report: InspectionReported, now
         "provider": report.provider,
         "disposition": report.disposition,
         "signal": report.signal,
+        "image_fault": None if report.image_fault is None else report.image_fault.value,
+        "recipe_version": report.recipe_version,
         **(_NO_LATENCY if latency is None else dict(latency)),
         **(_NO_MEASURES if image is None else dict(image)),
         "is_simulated": report.is_simulated,

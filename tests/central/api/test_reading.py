@@ -9,7 +9,17 @@ from central.store.repositories import stations
 from contracts.codec import encode
 from contracts.ids import StationAddress
 from contracts.reports import PackageProgress, PackageStatus, StageLatency, StationReported
-from contracts.vocabulary import AuditState, Judgement, PackageState, RefusalReason, Role, StationState, Verdict
+from contracts.vocabulary import (
+    AuditState,
+    ImageFault,
+    Judgement,
+    PackageState,
+    RefusalReason,
+    Role,
+    StationState,
+    Verdict,
+    VerdictCause,
+)
 from tests.central.api.conftest import EPOCH, Api
 from tests.central.conftest import PACKAGE, START, STATION, make_report
 
@@ -90,8 +100,14 @@ def test_one_inspection_is_shown_as_it_was_reported(api: Api) -> None:
     api.store(make_report(7, Verdict.NG, defect_class="pit"))
     shown = _get(api, f"inspections/plant/line-1/st-1/{EPOCH}/7")
     assert (shown["verdict"], shown["defect_class"], shown["latency"]["verdict_ms"]) == ("NG", "pit", 8.0)
+    every = {"capture_ms": 1.5, "prepare_ms": 1.0, "infer_ms": 5.0, "decide_ms": 0.5, "actuate_ms": 0.5}
+    assert shown["latency"] == {**every, "verdict_ms": 8.0, "reject_ms": 8.5}
     assert shown["captured_at"] == "2026-03-01T06:00:30Z"
-    missing = api.as_(Role.VIEWER).get(f"/api/v1/inspections/plant/line-1/st-1/{EPOCH}/8")
+    fault = make_report(8, Verdict.NO_DECISION, cause=VerdictCause.IMAGE_FAULT)
+    api.store(fault.model_copy(update={"image_fault": ImageFault.TOO_DARK, "recipe_version": 3}))
+    dark = _get(api, f"inspections/plant/line-1/st-1/{EPOCH}/8")
+    assert (dark["image_fault"], dark["recipe_version"], shown["image_fault"]) == ("TOO_DARK", 3, None)
+    missing = api.as_(Role.VIEWER).get(f"/api/v1/inspections/plant/line-1/st-1/{EPOCH}/9")
     assert (missing.status_code, missing.json()["error"]) == (404, "not found")
 
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.domain.learning import JudgedPicture, bound_pictures, readiness, split_holdout
+from central.domain.learning import JudgedPicture, SeenField, bound_pictures, field_like, readiness, split_holdout
+from contracts.manifest import GraphSignature
+from contracts.tiles import Tiles
 from contracts.vocabulary import Judgement, LabelSource, PartUse
 
 
@@ -97,3 +100,30 @@ def test_share_is_counted_in_pictures_where_parts_were_seen_unequally_often() ->
     held = sum(use[each.group] is PartUse.HOLDOUT for each in pictures)
     # No group can be cut, so the share is met to within half of the largest one.
     assert abs(held - 0.3 * len(pictures)) <= 25
+
+
+FIRST = SeenField(256, Tiles())
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "tiles", "expected"),
+    [
+        (256, 256, Tiles(), SeenField(256, Tiles())),
+        (320, 800, Tiles(rows=2, columns=5), SeenField(160, Tiles(rows=2, columns=5))),
+        # Foreign graphs: neither square nor of a size that a job may ask for.
+        (480, 640, Tiles(), FIRST),
+        (32, 32, Tiles(), FIRST),
+    ],
+)
+def test_a_retraining_takes_the_field_of_its_champion_where_a_job_can_ask_for_it(
+    height: int, width: int, tiles: Tiles, expected: SeenField
+) -> None:
+    graph = GraphSignature(
+        model_height_px=height, model_width_px=width, heatmap_height_px=8, heatmap_width_px=8, embedding_length=4,
+        tiles=tiles,
+    )  # fmt: skip
+    assert field_like(graph, FIRST) == expected
+
+
+def test_a_first_training_has_no_champion_to_look_like() -> None:
+    assert field_like(None, FIRST) == FIRST

@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from central.domain.rollout import (
-    ENDED,
-    Action,
-    Assign,
-    Progress,
-    RollBack,
-    Rollout,
-    abort,
-    pause,
-    plan_waves,
-    resume,
-    step,
-    with_waves,
-)
+from central.domain.rollout import abort, approve, pause, plan_waves, resume, set_aside, step, waves_of, with_waves
 from central.domain.rollout_conditions import BakePolicy, Seen, allowed_diverted
+from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
+from central.domain.rollout_shapes import Action, Assign, Progress, RollBack, Rollout
 from contracts.vocabulary import PackageState, RolloutState, WaveState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,6 +18,11 @@ ACTIVE = PackageState.ACTIVE
 
 def begun(*stations: str, canary: int = 1, has_previous: bool = True) -> Rollout:
     planned = with_waves(Rollout((), has_previous=has_previous), plan_waves(stations, canary))
+    return step(planned, {}, POLICY, NOW)[0]
+
+
+def begun_by(stations: Sequence[str], *plan: WavePlan) -> Rollout:
+    planned = with_waves(Rollout((), has_previous=True), waves_of(choose_waves(stations, plan)))
     return step(planned, {}, POLICY, NOW)[0]
 
 
@@ -65,6 +57,22 @@ def test_rollout_finishes_when_every_station_has_baked() -> None:
     assert rollout.history[-1].endswith("finished")
 
 
+def test_a_station_that_waits_for_its_window_is_no_error_and_its_time_runs_from_the_opening() -> None:
+    opens = NOW + timedelta(seconds=POLICY.install_timeout_s * 10)
+    waiting = Seen(PackageState.DOWNLOADING, heard_at=opens + timedelta(days=1), waits_until=opens)
+    rollout = begun("a", "b")
+    for after_s in (1, POLICY.install_timeout_s + 1, POLICY.install_timeout_s * 9):
+        rollout, actions = look(rollout, after_s, a=waiting)
+        assert (rollout.state, actions) == (RolloutState.RUNNING, ())
+    assert "maintenance window, which opens at" in rollout.waves[0].stations[0].detail
+    same, _ = look(rollout, POLICY.install_timeout_s * 9, a=waiting)
+    assert same == rollout
+    rollout, _ = look(rollout, POLICY.install_timeout_s * 10.5, a=waiting)
+    assert rollout.state is RolloutState.RUNNING
+    rollout, actions = look(rollout, POLICY.install_timeout_s * 11 + 2, a=waiting)
+    assert (rollout.state, actions) == (RolloutState.ERROR, (RollBack("a"),))
+
+
 def test_without_a_station_a_rollout_waits() -> None:
     rollout, actions = step(Rollout((), has_previous=False), {}, POLICY, NOW)
     assert (rollout.state, actions) == (RolloutState.READY, ())
@@ -82,8 +90,6 @@ def test_a_first_package_needs_only_to_be_active() -> None:
     [
         (Seen(PackageState.REFUSED, refusal="SELF_TEST worst error 3"), 1, "refused: SELF_TEST"),
         (Seen(PackageState.DOWNLOADING), POLICY.install_timeout_s + 1, "not active within"),
-        # Nothing heard at all.
-        (Seen(heard_at=NOW), POLICY.lost_after_s + 1, "nothing heard of the station for"),
     ],
 )
 def test_error_before_the_package_is_active_sends_the_station_back(facts: Seen, after_s: float, why: str) -> None:
@@ -111,12 +117,135 @@ def test_error_while_baking_sends_every_touched_station_back(facts: Seen, why: s
     assert [item.progress for item in rollout.waves[0].stations] == [Progress.ERRED, Progress.ROLLED_BACK]
 
 
-def test_an_active_station_without_parts_is_never_a_success() -> None:
+def test_an_active_station_without_parts_is_never_a_success_and_says_that_evidence_is_lacking() -> None:
     rollout, _ = look(begun("a"), 1, a=Seen(ACTIVE))
-    rollout, _ = look(rollout, 1 + POLICY.bake_timeout_s, a=Seen(ACTIVE))
-    assert rollout.state is RolloutState.RUNNING
-    rollout, actions = look(rollout, 3 + POLICY.bake_timeout_s, a=Seen(ACTIVE))
+    for after_s in (1 + POLICY.bake_patience_s, 3 + POLICY.bake_patience_s, 100 * POLICY.bake_patience_s):
+        rollout, actions = look(rollout, after_s, a=Seen(ACTIVE))
+        assert (rollout.state, actions) == (RolloutState.RUNNING, ())
+    assert rollout.waves[0].stations[0].detail.startswith("not enough evidence since 2026-01-01 00:00 UTC: 0 of 20")
+
+
+def test_a_slow_shift_only_takes_longer() -> None:
+    rollout, _ = look(begun("a"), 1, a=Seen(ACTIVE))
+    rollout, _ = look(rollout, 20 * POLICY.bake_patience_s, a=BAKING)
+    rollout, _ = look(rollout, 40 * POLICY.bake_patience_s, a=BAKED)
+    assert rollout.state is RolloutState.FINISHED
+
+
+def test_a_station_out_of_reach_holds_its_wave_up_and_goes_on_when_it_is_back() -> None:
+    rollout, _ = look(begun("a", "b"), POLICY.lost_after_s + 1, a=Seen(heard_at=NOW))
+    away = rollout.waves[0].stations[0]
+    assert (rollout.state, away.progress) == (RolloutState.RUNNING, Progress.AWAY)
+    assert "nothing heard of the station for 121 s, last step ASSIGNED, last word: nothing" in away.detail
+    # Nothing it said before it was given up brings it back, however often one looks.
+    rollout, actions = look(rollout, 5_000, a=Seen(heard_at=NOW + timedelta(seconds=100)))
+    assert (rollout.waves[0].stations[0].progress, actions) == (Progress.AWAY, ())
+    rollout, _ = look(rollout, 9_000, a=Seen(PackageState.DOWNLOADING))
+    assert rollout.waves[0].stations[0].progress is Progress.ASSIGNED
+    rollout, _ = look(rollout, 9_000 + POLICY.install_timeout_s, a=Seen(ACTIVE))
+    rollout, actions = look(rollout, 9_001 + POLICY.install_timeout_s, a=BAKED)
+    assert actions == (Assign("b"),)
+
+
+def test_time_in_which_a_station_is_not_heard_is_not_held_against_its_installing() -> None:
+    """Silent from 100 s on, given up at 220 s: at 181 s it has had 100 s, not 181."""
+    heard = Seen(PackageState.DOWNLOADING, heard_at=NOW + timedelta(seconds=100))
+    rollout, _ = look(begun("a"), POLICY.install_timeout_s + 1, a=heard)
+    assert (rollout.state, rollout.waves[0].stations[0].progress) == (RolloutState.RUNNING, Progress.ASSIGNED)
+
+
+def test_a_station_out_of_reach_is_sent_back_too_when_the_rollout_errs() -> None:
+    rollout, _ = look(begun("a", "b", canary=2), POLICY.lost_after_s + 1, a=Seen(heard_at=NOW), b=BAKING)
+    rollout, actions = look(rollout, 200, a=Seen(heard_at=NOW), b=Seen(PackageState.REFUSED, refusal="DISK"))
+    assert set(actions) == {RollBack("a"), RollBack("b")}
+
+
+def test_a_person_may_set_a_station_aside_that_holds_its_wave_up() -> None:
+    rollout, _ = look(begun("a", "b", "c"), 1, a=BAKING)
+    rollout, _ = look(rollout, 2, a=BAKED)
+    rollout, _ = look(rollout, 3 + POLICY.lost_after_s, a=BAKED, b=Seen(heard_at=NOW), c=BAKING)
+    assert set_aside(rollout, "a", "anna", NOW) == (rollout, ())
+    rollout, actions = set_aside(rollout, "b", "anna", NOW + timedelta(seconds=200))
+    assert actions == (RollBack("b"),)
+    rollout, actions = look(rollout, 300, a=BAKED, c=BAKED)
+    assert (rollout.state, actions) == (RolloutState.FINISHED, ())
+    assert set_aside(rollout, "b", "anna", NOW) == (rollout, ())
+
+
+def test_a_wave_of_nobody_but_those_set_aside_is_no_success() -> None:
+    rollout, _ = set_aside(begun("a", "b"), "a", "anna", NOW)
+    rollout, actions = look(rollout, 1, a=BAKED)
+    assert (rollout.state, actions) == (RolloutState.RUNNING, ())
+
+
+def test_as_many_stations_as_the_plan_allows_may_be_out_of_reach_and_no_more() -> None:
+    names = [f"s{number}" for number in range(10)]
+    for away, state in ((2, RolloutState.FINISHED), (3, RolloutState.RUNNING)):
+        rollout = begun_by(names, WavePlan(max_away_share=0.2))
+        seen = {name: Seen(ACTIVE) for name in names} | {name: Seen(heard_at=NOW) for name in names[:away]}
+        rollout, _ = look(rollout, POLICY.lost_after_s + 1, POLICY, **seen)
+        baked = {name: Seen(ACTIVE, judged=20) if name in names[away:] else Seen(heard_at=NOW) for name in names}
+        rollout, _ = look(rollout, POLICY.lost_after_s + 2, POLICY, **baked)
+        assert rollout.state is state
+
+
+def test_a_wave_bakes_as_long_and_on_as_many_parts_as_its_plan_says() -> None:
+    rollout = begun_by(["a"], WavePlan(bake_parts=50, bake_s=3_600))
+    rollout, _ = look(rollout, 1, a=Seen(ACTIVE))
+    for after_s, judged, state in (
+        (3_600, 60, RolloutState.RUNNING),
+        (3_601, 49, RolloutState.RUNNING),
+        (3_602, 50, RolloutState.FINISHED),
+    ):
+        rollout, _ = look(rollout, after_s, a=Seen(ACTIVE, judged=judged))
+        assert rollout.state is state
+
+
+def test_a_wave_that_needs_approval_waits_for_it_and_one_approval_opens_one_wave() -> None:
+    plan = (WavePlan(WaveScope.COUNT, 1), WavePlan(WaveScope.COUNT, 1, needs_approval=True))
+    rollout = begun_by(["a", "b", "c"], *plan, WavePlan(needs_approval=True))
+    rollout, _ = look(rollout, 1, a=Seen(ACTIVE))
+    rollout, actions = look(rollout, 2, a=BAKED)
+    assert (rollout.state, actions) == (RolloutState.WAITING_FOR_APPROVAL, ())
+    assert look(rollout, 3, a=BAKED) == (rollout, ())
+    rollout = approve(rollout, "anna", NOW)
+    assert (rollout.state, rollout.waves[1].approved_by) == (RolloutState.RUNNING, "anna")
+    rollout, actions = look(rollout, 4, a=BAKED)
+    assert actions == (Assign("b"),)
+    assert approve(rollout, "anna", NOW) == rollout
+    rollout, _ = look(rollout, 5, a=BAKED, b=Seen(ACTIVE))
+    rollout, actions = look(rollout, 6, a=BAKED, b=BAKED)
+    assert (rollout.state, actions) == (RolloutState.WAITING_FOR_APPROVAL, ())
+
+
+def test_waiting_for_approval_does_not_hide_an_error() -> None:
+    rollout = begun_by(["a", "b"], WavePlan(WaveScope.COUNT, 1), WavePlan(needs_approval=True))
+    rollout, _ = look(rollout, 1, a=Seen(ACTIVE))
+    rollout, _ = look(rollout, 2, a=BAKED)
+    rollout, actions = look(rollout, 3, a=Seen(ACTIVE, judged=40, no_decision=30))
     assert (rollout.state, actions) == (RolloutState.ERROR, (RollBack("a"),))
+
+
+def test_a_station_that_may_not_be_touched_now_waits_and_the_others_of_its_wave_do_not() -> None:
+    planned = with_waves(Rollout((), has_previous=True), plan_waves(["a", "b"], 2))
+    rollout, actions = step(planned, {}, POLICY, NOW, held={"b": "frozen until Monday"})
+    assert actions == (Assign("a"),)
+    assert rollout.waves[0].stations[1].detail == "frozen until Monday"
+    facts = {"a": Seen(ACTIVE, judged=20, heard_at=NOW)}
+    for seconds in (1, 2, 3):
+        now = NOW + timedelta(seconds=seconds)
+        rollout, actions = step(rollout, facts, POLICY, now, held={"b": "frozen until Monday"})
+        assert (rollout.state, actions) == (RolloutState.RUNNING, ())
+    assert rollout.waves[0].stations[0].progress is Progress.DONE
+    rollout, actions = step(rollout, facts, POLICY, NOW + timedelta(seconds=3))
+    assert actions == (Assign("b"),)
+
+
+def test_going_back_is_never_held() -> None:
+    rollout, _ = look(begun("a"), 1, a=Seen(ACTIVE))
+    facts = {"a": Seen(PackageState.REFUSED, refusal="DISK", heard_at=NOW)}
+    _, actions = step(rollout, facts, POLICY, NOW, held={"a": "frozen until Monday"})
+    assert actions == (RollBack("a"),)
 
 
 def test_a_station_that_is_done_and_errs_later_still_ends_the_rollout() -> None:
@@ -130,10 +259,10 @@ def test_a_station_that_is_done_and_errs_later_still_ends_the_rollout() -> None:
 def test_pause_touches_no_further_station_and_stops_the_clock() -> None:
     rollout, _ = look(begun("a", "b"), 1, a=Seen(ACTIVE))
     rollout = pause(rollout, "anna", NOW)
-    rollout, actions = look(rollout, POLICY.bake_timeout_s * 3, a=BAKED)
+    rollout, actions = look(rollout, POLICY.bake_patience_s * 3, a=BAKED)
     assert (rollout.state, actions) == (RolloutState.PAUSED, ())
-    rollout = resume(rollout, "anna", NOW + timedelta(seconds=POLICY.bake_timeout_s * 3))
-    rollout, actions = look(rollout, POLICY.bake_timeout_s * 3 + 1, a=BAKED)
+    rollout = resume(rollout, "anna", NOW + timedelta(seconds=POLICY.bake_patience_s * 3))
+    rollout, actions = look(rollout, POLICY.bake_patience_s * 3 + 1, a=BAKED)
     assert actions == (Assign("b"),)
 
 
@@ -168,125 +297,3 @@ def test_waves_hold_each_station_once(canary: int) -> None:
     waves = plan_waves(["a", "b", "a", "c"], canary)
     assert [item.station for wave in waves for item in wave.stations] == ["a", "b", "c"]
     assert len(waves[0].stations) == min(canary, 3)
-
-
-SEEN = st.builds(
-    Seen,
-    package_state=st.sampled_from([None, *PackageState]),
-    refusal=st.sampled_from([None, None, None, "DISK"]),
-    heard_at=st.none(),
-    judged=st.integers(0, 60),
-    diverted=st.integers(0, 3),
-    no_decision=st.sampled_from([0, 0, 1, 40]),
-    past_judged=st.sampled_from([0, 500]),
-    past_diverted=st.integers(0, 20),
-).map(
-    # Counts that can be: no more diverted than judged.
-    lambda seen: replace(
-        seen, diverted=min(seen.diverted, seen.judged), past_diverted=min(seen.past_diverted, seen.past_judged)
-    )
-)
-
-
-class AnyLife(RuleBasedStateMachine):
-    """Whatever stations say and people do, in whatever order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = NOW
-        self.rollout = with_waves(Rollout((), has_previous=True), plan_waves(["a", "b", "c", "d"], 1))
-        self.given: list[str] = []
-        self.taken_back: list[str] = []
-        self.shown: set[str] = set()
-        self.was_ended = False
-
-    @rule(
-        seen=st.dictionaries(st.sampled_from("abcd"), SEEN),
-        seconds=st.sampled_from([1, 30, 90, 700]),
-        heard=st.booleans(),
-    )
-    def look(self, seen: dict[str, Seen], seconds: float, heard: bool) -> None:
-        self.now += timedelta(seconds=seconds)
-        facts = {name: replace(item, heard_at=self.now if heard else None) for name, item in seen.items()}
-        for name, item in facts.items():
-            if item.package_state is ACTIVE and item.judged >= POLICY.bake_parts:
-                self.shown.add(name)
-        before = self.rollout
-        self.rollout, actions = step(before, facts, POLICY, self.now)
-        self.note(before, actions)
-
-    @rule(seconds=st.integers(1, 500))
-    def kind_looks(self, seconds: int) -> None:
-        """Every station fine: without this few lives would get past the canary."""
-        self.now += timedelta(seconds=seconds % 60)
-        good = {name: Seen(ACTIVE, judged=30, heard_at=self.now) for name in "abcd"}
-        self.shown.update("abcd")
-        before = self.rollout
-        self.rollout, actions = step(before, good, POLICY, self.now)
-        self.note(before, actions)
-
-    @rule()
-    def pause(self) -> None:
-        self.rollout = pause(self.rollout, "anna", self.now)
-
-    @rule()
-    def resume(self) -> None:
-        self.rollout = resume(self.rollout, "anna", self.now)
-
-    @precondition(lambda self: len(self.given) > 1)
-    @rule()
-    def abort(self) -> None:
-        before = self.rollout
-        self.rollout, actions = abort(before, "anna", self.now)
-        self.note(before, actions)
-
-    def note(self, before: Rollout, actions: tuple[Action, ...]) -> None:
-        if before.state in ENDED:
-            assert actions == ()
-        for action in actions:
-            if isinstance(action, Assign):
-                assert before.state in (RolloutState.READY, RolloutState.RUNNING)
-                assert self.rollout.state is RolloutState.RUNNING
-                assert action.station not in self.given
-                self.given.append(action.station)
-            else:
-                assert action.station in self.given
-                assert action.station not in self.taken_back
-                self.taken_back.append(action.station)
-
-    @invariant()
-    def never_two_waves_run(self) -> None:
-        running = [wave for wave in self.rollout.waves if wave.state is WaveState.RUNNING]
-        assert len(running) <= 1
-        if self.rollout.state in ENDED:
-            assert not running
-
-    @invariant()
-    def no_later_wave_before_an_earlier_one_is_done(self) -> None:
-        canary, rest = self.rollout.waves
-        if any(item.progress is not Progress.WAITING for item in rest.stations):
-            assert canary.finished_at is not None
-
-    @invariant()
-    def no_data_is_never_success(self) -> None:
-        for wave in self.rollout.waves:
-            for item in wave.stations:
-                if item.progress is Progress.DONE:
-                    assert item.station in self.shown
-
-    @invariant()
-    def an_end_without_success_leaves_no_station_on_the_new_package(self) -> None:
-        if self.rollout.state in (RolloutState.ERROR, RolloutState.STOPPED):
-            assert sorted(self.given) == sorted(self.taken_back)
-        if self.rollout.state is RolloutState.FINISHED:
-            assert sorted(self.given) == ["a", "b", "c", "d"]
-            assert self.taken_back == []
-
-    @invariant()
-    def asking_again_changes_nothing_once_it_has_ended(self) -> None:
-        if self.rollout.state in ENDED:
-            assert step(self.rollout, {}, POLICY, self.now) == (self.rollout, ())
-
-
-TestAnyLife = AnyLife.TestCase
-TestAnyLife.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

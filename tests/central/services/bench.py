@@ -197,21 +197,36 @@ class Bench:
         refused: RefusalReason | None = None,
     ) -> None:
         """The station's package status on its last assignment."""
-        assignment = station.assignments[-1]
+        rows = [(item.product, item.package_id, state, reason) for item in station.assignments[-1].packages]
+        self._keep_said(station, rows, refused)
+
+    def say_challenger(
+        self, station: FakeStation, package_id: str, state: PackageState, reason: RefusalReason | None = None
+    ) -> None:
+        """The station's word on a package in shadow, beside the ones that judge."""
+        judging = station.assignments[-1].packages
+        rows = [(item.product, item.package_id, PackageState.ACTIVE, None) for item in judging]
+        self._keep_said(station, [*rows, (PRODUCT, package_id, state, reason)])
+
+    def _keep_said(
+        self,
+        station: FakeStation,
+        rows: Sequence[tuple[str, str, PackageState, RefusalReason | None]],
+        refused: RefusalReason | None = None,
+    ) -> None:
+        now = self.clock.now()
         status = PackageStatus(
             station=station.address,
-            assignment_number=assignment.number,
-            at=self.clock.now(),
+            assignment_number=station.assignments[-1].number,
+            at=now,
             refused=refused,
             packages=[
-                PackageProgress(
-                    product=item.product, package_id=item.package_id, state=state, reason=reason, at=self.clock.now()
-                )
-                for item in assignment.packages
+                PackageProgress(product=product, package_id=package_id, state=state, reason=reason, at=now)
+                for product, package_id, state, reason in rows
             ],
         )
         with self.database.begin() as session:
-            stations.keep_package_status(session, station.address, status.model_dump_json(), self.clock.now())
+            stations.keep_package_status(session, station.address, status.model_dump_json(), now)
 
     def tick(self, rounds: int = 1, seconds: float = 1.0) -> None:
         """All services in order, then the stations' heartbeats and answers."""
@@ -276,8 +291,6 @@ class Bench:
         for inspection_id in inspection_ids:
             if judgement is not Judgement.UNSURE:
                 self.add_label(judgement, LabelSource.AUDIT, f"audited-{inspection_id}")
-
-    # Short cuts
 
     def commission(self, *names: str) -> list[FakeStation]:
         """Reference parts, first training, first rollout; gives the stations, running the champion."""

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from central.store.rollout_tables import FreezeRow
 from contracts.vocabulary import RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
 from tests.central.services.lines import line
@@ -64,6 +66,19 @@ def test_a_station_that_was_away_during_two_rollouts_catches_up(one_away: OneAwa
     assert one_away.away.running[PRODUCT] == one_away.champion
     one_away.come_back()
     assert one_away.away.running[PRODUCT] == newest
+
+
+def test_a_station_that_comes_back_in_a_freeze_catches_up_after_it(one_away: OneAway, tmp_path: Path) -> None:
+    candidate = one_away.roll_out(2, tmp_path)
+    now = one_away.bench.clock.now()
+    ends = now + timedelta(hours=1)
+    with one_away.bench.database.begin() as session:
+        session.add(FreezeRow(begins=now, ends=ends, reason="stock-taking", made_at=now, made_by="anna"))
+    one_away.come_back()
+    assert one_away.away.running[PRODUCT] == one_away.champion
+    one_away.bench.tick(3, seconds=1_800)
+    one_away.bench.tick(2)
+    assert one_away.away.running[PRODUCT] == candidate
 
 
 def test_a_former_champion_given_to_a_station_on_purpose_stays_there(bench: Bench, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 import json
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 from sqlmodel import Session
@@ -10,6 +11,8 @@ from central.errors import ConflictError, NotFoundError
 from central.services.alarms import Signal, close, find_alarm, raise_alarm
 from central.services.trainer_run import TrainerRun
 from central.settings import LearningSettings, RolloutSettings
+from central.store.learning_tables import Package
+from contracts.tiles import Tiles
 from contracts.vocabulary import (
     AlarmKind,
     AlarmState,
@@ -83,6 +86,32 @@ def test_held_out_parts_stay_held_out_in_the_next_training(bench: Bench) -> None
         assert isinstance(images, list)
         sides.append({image["group"]: PartUse(image["use"]) for image in images})
     assert sides[0].items() <= sides[1].items()
+
+
+def test_a_retraining_sees_a_part_as_its_champion_does(bench: Bench) -> None:
+    bench.commission("s1")
+    (first,) = bench.trainings()
+    assert bench.job(first.training_id)["tiles"] == {"rows": 1, "columns": 1}
+    with bench.database.begin() as session:
+        champion = session.get_one(Package, bench.champion())
+        manifest = json.loads(champion.manifest)
+        seen = {"tiles": {"rows": 2, "columns": 5}, "model_height_px": 2 * 192, "model_width_px": 5 * 192}
+        champion.manifest = json.dumps(manifest | {"graph": manifest["graph"] | seen})
+        session.add(champion)
+    training_id = ask(bench)
+    bench.tick_until(lambda: all(state is TrainingState.FINISHED for state in bench.training_states()))
+    job = bench.job(training_id)
+    assert (job["tiles"], job["size_px"]) == ({"rows": 2, "columns": 5}, 192)
+
+
+def test_a_first_training_sees_a_part_as_the_settings_say(bench: Bench) -> None:
+    tiled = replace(bench.learning_settings, tiles=Tiles(rows=2, columns=3), size_px=128)
+    bench.build(learning=tiled)
+    bench.add_references(good=20)
+    training_id = ask(bench)
+    until(bench, TrainingState.FINISHED)
+    job = bench.job(training_id)
+    assert (job["tiles"], job["size_px"]) == ({"rows": 2, "columns": 3}, 128)
 
 
 def test_too_few_good_pictures_are_refused_with_how_many_are_missing(bench: Bench) -> None:

@@ -12,7 +12,8 @@ from tuf.api.exceptions import BadVersionNumberError, ExpiredMetadataError, Repo
 from tuf.ngclient import Updater, UpdaterConfig
 
 from central.trust.enrolment import initialise_trust, open_repository
-from central.trust.repository import TIMESTAMP_LIFETIME, PackageRepository, PackageRepositoryError
+from central.trust.repository import PackageRepository, PackageRepositoryError
+from central.trust.state import TIMESTAMP_LIFETIME
 from tests.central.trust.packages import make_package
 
 MakeUpdater = Callable[[], Updater]
@@ -177,6 +178,28 @@ def test_a_folder_that_is_not_the_package_it_claims_to_be_is_not_published(
         repository.publish(tmp_path / "package", package_id, datetime.now(UTC))
     assert not repository.has(package_id)
     assert not (repository.targets_dir / package_id).exists()
+
+
+def test_a_damaged_copy_of_a_published_package_touches_nothing(repository: PackageRepository, tmp_path: Path) -> None:
+    package_id = make_package(tmp_path / "package")
+    repository.publish(tmp_path / "package", package_id, datetime.now(UTC))
+    published = {path.name: path.read_bytes() for path in (repository.targets_dir / package_id).iterdir()}
+    (tmp_path / "package" / "fp32.onnx").write_bytes(b"something else")
+    with pytest.raises(PackageRepositoryError, match=r"fp32\.onnx: expected sha256"):
+        repository.publish(tmp_path / "package", package_id, datetime.now(UTC))
+    assert {path.name: path.read_bytes() for path in (repository.targets_dir / package_id).iterdir()} == published
+
+
+def test_a_published_file_that_the_disk_has_spoilt_is_written_anew(
+    repository: PackageRepository, tmp_path: Path
+) -> None:
+    package_id = make_package(tmp_path / "package")
+    repository.publish(tmp_path / "package", package_id, datetime.now(UTC))
+    file = repository.targets_dir / package_id / "fp32.onnx"
+    sound = file.read_bytes()
+    file.write_bytes(bytes(len(sound)))
+    repository.publish(tmp_path / "package", package_id, datetime.now(UTC))
+    assert file.read_bytes() == sound
 
 
 def test_initialising_again_keeps_keys_and_packages(trust_dir: Path, tmp_path: Path) -> None:

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of the HTTP API for rollouts: what people set for them, how they go, what each step rested on.
+
+Shapes only; the rules that hold for all bodies stand in `schemas`. What people write is read strictly: a field that
+nobody knows is a mistake here.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, model_validator
+
+from central.api.schemas import By, Rate
+from central.domain.calendar import MaintenanceWindow
+from central.domain.rollout_plan import RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
+from contracts.base import Shape, UtcTime
+from contracts.ids import Name, PackageId
+from contracts.vocabulary import RiskClass, RolloutState, Verdict, WaveState
+
+Line = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}/[a-z0-9][a-z0-9_-]{0,62}$")]
+Station = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}(/[a-z0-9][a-z0-9_-]{0,62}){2}$")]
+Why = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
+
+
+class Written(Shape):
+    """What a person writes: an unknown field is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class WindowBody(Written):
+    """A maintenance window by the clock of the plant. `closes` not after `opens`: it ends on the next day."""
+
+    days: list[str] = Field(default=["mon", "tue", "wed", "thu", "fri", "sat", "sun"], min_length=1, max_length=7)
+    opens: str = "00:00"
+    closes: str = "00:00"
+    time_zone: str = Field(default="UTC", max_length=64)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "WindowBody":
+        self.read()
+        return self
+
+    def read(self) -> MaintenanceWindow:
+        """For the calendar.
+
+        Raises:
+            ValueError: a window that cannot be.
+        """
+        return MaintenanceWindow(tuple(self.days), self.opens, self.closes, self.time_zone)
+
+
+class ShadowBody(Written):
+    """What a wave must show in shadow first: not worse than the champion by `margin` of the parts, or better."""
+
+    margin: float = Field(default=0.005, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+
+
+class WaveBody(Written):
+    """One wave. COUNT: `amount` further stations; SHARE: until this share of all; LINE, SITE: what is left of these."""
+
+    scope: WaveScope
+    amount: float = 1
+    needs_approval: bool = False
+    bake_parts: int | None = Field(default=None, ge=1, le=10**7)
+    bake_s: float = 0.0
+    max_away_share: float = 0.0
+    shadow: ShadowBody | None = None
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "WaveBody":
+        self.read()
+        return self
+
+    def read(self) -> WavePlan:
+        """For the machine.
+
+        Raises:
+            ValueError: a wave that cannot be.
+        """
+        return WavePlan(
+            self.scope,
+            self.amount,
+            self.needs_approval,
+            self.bake_parts,
+            self.bake_s,
+            self.max_away_share,
+            ShadowPlan(self.shadow.margin, self.shadow.alpha) if self.shadow is not None else None,
+        )
+
+
+class TargetBody(Written):
+    """Which stations. Empty: all. Kinds are joined by AND, names of one kind by OR. `lines` are `site/line`."""
+
+    sites: list[Name] = Field(default=[], max_length=1000)
+    lines: list[Line] = Field(default=[], max_length=1000)
+    stations: list[Station] = Field(default=[], max_length=10_000)
+    labels: dict[Name, list[Name]] = {}
+
+    def read(self) -> TargetFilter:
+        """For the machine."""
+        labels = {label: tuple(values) for label, values in self.labels.items()}
+        return TargetFilter(tuple(self.sites), tuple(self.lines), tuple(self.stations), labels)
+
+
+class PlanBody(Written):
+    """Whom a rollout reaches, in which waves, and when stations may be touched. No windows: at any time."""
+
+    waves: list[WaveBody] = Field(
+        default=[
+            WaveBody(scope=WaveScope.COUNT),
+            WaveBody(scope=WaveScope.LINE),
+            WaveBody(scope=WaveScope.SITE),
+            WaveBody(scope=WaveScope.ALL),
+        ],
+        min_length=1,
+        max_length=50,
+    )
+    target: TargetBody = TargetBody()
+    windows: list[WindowBody] = Field(default=[], max_length=50)
+
+    def read(self) -> RolloutPlan:
+        """For the services."""
+        waves = tuple(wave.read() for wave in self.waves)
+        return RolloutPlan(waves, self.target.read(), tuple(window.read() for window in self.windows))
+
+    @classmethod
+    def of(cls, plan: RolloutPlan) -> "PlanBody":
+        """A stored plan as people read it."""
+        return cls(
+            waves=[WaveBody.model_validate(wave, from_attributes=True) for wave in plan.waves],
+            target=TargetBody(
+                sites=list(plan.target.sites),
+                lines=list(plan.target.lines),
+                stations=list(plan.target.stations),
+                labels={label: list(values) for label, values in plan.target.labels.items()},
+            ),
+            windows=[
+                WindowBody(days=list(each.days), opens=each.opens, closes=each.closes, time_zone=each.time_zone)
+                for each in plan.windows
+            ],
+        )
+
+
+class StartRollout(Written):
+    """Body of `POST /rollouts`. `plan` and `canary` None: as people set it for the product, else as by default.
+
+    Empty `stations`: all that judge the product. `canary`: how many go first; then line, site, all.
+    """
+
+    package_id: PackageId
+    stations: list[str] = Field(default=[], max_length=10_000)
+    canary: int | None = Field(default=None, ge=1, le=1000)
+    reason: str = Field(default="asked for by hand", max_length=1000)
+    plan: PlanBody | None = None
+
+    @model_validator(mode="after")
+    def _is_one_wish(self) -> "StartRollout":
+        if self.plan is not None and self.canary is not None:
+            raise ValueError("canary: expected either `canary` or `plan`, got both; the plan's first wave says it")
+        return self
+
+
+class SetAside(By):
+    """Body of `POST /rollouts/{id}/set-aside`."""
+
+    station: Station
+
+
+class WaveStation(Shape):
+    """One station in a wave and what its canary evidence says."""
+
+    station: str
+    assignment_number: int | None
+    progress: str
+    # When it came to `progress`, and what was heard or what it waits for.
+    since: UtcTime | None = None
+    detail: str
+    parts_judged: int
+    reject_rate: Rate | None = None
+    is_done: bool
+
+
+class WaveView(Shape):
+    """A wave with its conditions, in words."""
+
+    index: int
+    state: WaveState
+    success_condition: str
+    error_condition: str
+    needs_approval: bool = False
+    approved_by: str | None = None
+    started_at: UtcTime | None = None
+    finished_at: UtcTime | None = None
+    stations: list[WaveStation]
+
+
+class RolloutView(Shape):
+    """`GET /rollouts`, `GET /rollouts/{id}`, `POST /rollouts/{id}/{pause|resume|approve|abort}` with `By`."""
+
+    id: int
+    package_id: PackageId
+    previous_package_id: PackageId | None
+    product: Name
+    state: RolloutState
+    reason: str
+    risk: RiskClass = RiskClass.STANDARD
+    plan: PlanBody | None = None
+    # What it waits for, station by station; empty when it waits for nothing.
+    waits_for: list[str] = []
+    created_at: UtcTime
+    finished_at: UtcTime | None = None
+    waves: list[WaveView]
+    # What happened, oldest first: "2026-01-02T03:04:05Z canary line-1/st-1 active".
+    history: list[str]
+
+
+class RolloutStep(Shape):
+    """One step: what was said, and for each station that moved the facts that moved it. Part of `RolloutEvidence`."""
+
+    at: UtcTime
+    lines: list[str]
+    evidence: dict[str, Any]
+
+
+class ExposureAtStation(Shape):
+    """Parts that the package of the rollout judged at one station. Part of `RolloutExposure`."""
+
+    station: str
+    verdicts: dict[Verdict, int]
+    first_at: UtcTime
+    last_at: UtcTime
+
+
+class RolloutExposure(Shape):
+    """`GET /rollouts/{id}/exposure`: parts judged by its package, and how many of them it let pass."""
+
+    rollout_id: int
+    package_id: PackageId
+    parts: int
+    passed: int
+    stations: list[ExposureAtStation]
+
+
+class RolloutEvidence(Shape):
+    """`GET /rollouts/{id}/evidence`: all that it rested on, in one file."""
+
+    rollout: RolloutView
+    steps: list[RolloutStep]
+    exposure: RolloutExposure
+
+
+class SetRolloutPolicy(Written):
+    """Body of `PUT /rollout-policies/{product}`. `is_automatic`: a promoted package may begin without a person."""
+
+    risk: RiskClass = RiskClass.STANDARD
+    is_automatic: bool = True
+    plan: PlanBody = PlanBody()
+    by: Name
+    note: Why
+
+
+class RolloutPolicyView(Shape):
+    """`GET /rollout-policies`: what people set for a product; products without one follow the settings of central."""
+
+    product: Name
+    risk: RiskClass
+    is_automatic: bool
+    plan: PlanBody
+    changed_at: UtcTime
+    changed_by: str
+    note: str
+
+
+class MakeFreeze(Written):
+    """Body of `POST /freezes`: nobody of `site` (None: of any site) is touched from `begins` to `ends`."""
+
+    site: Name | None = None
+    begins: UtcTime
+    ends: UtcTime
+    reason: Why
+    by: Name
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "MakeFreeze":
+        if self.ends <= self.begins:
+            raise ValueError(f"ends: expected a time after {self.begins.isoformat()}, got {self.ends.isoformat()}")
+        return self
+
+
+class FreezeView(Shape):
+    """`GET /freezes`: those that hold now or will."""
+
+    id: int
+    site: Name | None
+    begins: UtcTime
+    ends: UtcTime
+    reason: str
+    made_at: UtcTime
+    made_by: str
+    lifted_at: UtcTime | None = None
+    lifted_by: str | None = None
+    is_in_force: bool
+
+
+class SetLabels(Written):
+    """Body of `PUT /stations/{site}/{line}/{station}/labels`: these and no others."""
+
+    labels: dict[Name, Name] = Field(max_length=32)
+
+
+class StationLabels(Shape):
+    """`GET /stations/labels`: what people say of stations, to aim rollouts by."""
+
+    station: str
+    labels: dict[Name, Name]

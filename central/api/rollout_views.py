@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a rollout's row into what the API says of it: waves, conditions in words, what it waits for.
+
+Reads rows; decides nothing. Used by `api/rollouts.py`.
+"""
+
+from sqlmodel import Session, select
+
+from central.api.rollout_schemas import PlanBody, RolloutView, WaveStation, WaveView
+from central.api.schemas import Rate
+from central.domain.rollout_conditions import BakePolicy
+from central.domain.rollout_shapes import Progress, Rollout, StationStep, Wave
+from central.domain.rollout_station import conditions_of
+from central.quality.rates import binomial_interval
+from central.services.rollout_facts import counts_since
+from central.services.rollout_planning import plan_of
+from central.services.rollouts import MACHINE
+from central.store.learning_tables import RolloutRow
+from central.store.tables import Station
+from contracts.vocabulary import RolloutState, WaveState
+
+_SETTLED = frozenset({Progress.DONE, Progress.SET_ASIDE, Progress.ROLLED_BACK, Progress.ERRED})
+
+
+def rollout_view(session: Session, row: RolloutRow, policy: BakePolicy) -> RolloutView:
+    """A rollout as the API shows it. `policy`: the settings' conditions; each wave's plan may change them."""
+    state = MACHINE.validate_json(row.machine)
+    return RolloutView(
+        id=row.id or 0,
+        package_id=row.package_id,
+        previous_package_id=row.previous_package_id,
+        product=row.product,
+        state=state.state,
+        reason=row.reason,
+        risk=row.risk,
+        plan=PlanBody.of(plan_of(row)),
+        waits_for=_waits_for(state),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        waves=[_wave_view(session, row, wave, conditions_of(wave, policy)) for wave in state.waves],
+        history=list(state.history),
+    )
+
+
+def _waits_for(rollout: Rollout) -> list[str]:
+    """In words, with since when; nothing of a rollout that has ended or goes on by itself right now."""
+    if rollout.state is RolloutState.WAITING_FOR_APPROVAL:
+        index = next(wave.index for wave in rollout.waves if wave.state is WaveState.SCHEDULED)
+        return [f"approval of wave {index + 1} by a person"]
+    if rollout.state is RolloutState.PAUSED:
+        return ["a person who resumes it"]
+    if rollout.state is RolloutState.READY and rollout.history:
+        return [rollout.history[-1]]
+    if rollout.state is not RolloutState.RUNNING:
+        return []
+    return [
+        f"{item.station} {item.progress.value}{_since(item)}: {item.detail or 'no word of it yet'}"
+        for wave in rollout.waves
+        if wave.state is WaveState.RUNNING
+        for item in wave.stations
+        if item.progress not in _SETTLED
+    ]
+
+
+def _since(item: StationStep) -> str:
+    return f" since {item.since:%Y-%m-%d %H:%M:%S} UTC" if item.since is not None else ""
+
+
+def _wave_view(session: Session, row: RolloutRow, wave: Wave, policy: BakePolicy) -> WaveView:
+    return WaveView(
+        index=wave.index,
+        state=wave.state,
+        success_condition=policy.success_in_words(),
+        error_condition=policy.error_in_words(),
+        needs_approval=wave.plan.needs_approval,
+        approved_by=wave.approved_by,
+        started_at=wave.started_at,
+        finished_at=wave.finished_at,
+        stations=[_station_view(session, row, item) for item in wave.stations],
+    )
+
+
+def _station_view(session: Session, row: RolloutRow, item: StationStep) -> WaveStation:
+    touched = row.before.get(item.station)
+    judged, rate = 0, None
+    station = session.exec(select(Station).where(Station.address == item.station)).first()
+    if touched is not None and station is not None:
+        counts = counts_since(session, row, station, int(touched["after_inspection_id"]))
+        judged = counts.judged
+        interval = binomial_interval(counts.diverted, counts.judged)
+        rate = Rate(
+            estimate=interval.estimate,
+            low=interval.low,
+            high=interval.high,
+            count=counts.diverted,
+            of=counts.judged,
+            method=f"NG or REVIEW of the parts judged with the new package, {interval.method}",
+        )
+    return WaveStation(
+        station=item.station,
+        assignment_number=int(touched["number"]) if touched else None,
+        progress=item.progress.value,
+        since=item.since,
+        detail=item.detail,
+        parts_judged=judged,
+        reject_rate=rate,
+        is_done=item.progress.value == "DONE",
+    )

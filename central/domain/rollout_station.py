@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One station in its wave: what was seen of it moves it on, holds it, or is an error.
+
+Pure; knows no other station and gives no order. Called by `domain/rollout.py`.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from central.domain.rollout_conditions import BakePolicy, Seen, error_in, lost_in, success_in
+from central.domain.rollout_shapes import UNDER_WAY, Progress, StationStep, Wave
+from contracts.vocabulary import PackageState
+
+
+def conditions_of(wave: Wave, policy: BakePolicy) -> BakePolicy:
+    """What this wave must show. A first package (`bake_parts` 0) has nothing to be compared with in any wave."""
+    parts = policy.bake_parts if wave.plan.bake_parts is None or policy.bake_parts == 0 else wave.plan.bake_parts
+    return replace(policy, bake_parts=parts, bake_s=wave.plan.bake_s)
+
+
+def look_at(
+    item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, *, clock_from: datetime | None
+) -> StationStep:
+    """Where the station goes from here. `clock_from`: since when central hears it; None: no time-out runs."""
+    if item.progress not in UNDER_WAY and item.progress is not Progress.DONE:
+        return item
+    error = error_in(seen, policy)
+    if error is not None:
+        return replace(item, progress=Progress.ERRED, since=now, detail=error)
+    if item.progress is Progress.AWAY:
+        return _settle_away(item, seen, now)
+    started = now if clock_from is None or item.since is None else max(item.since, clock_from)
+    waited_s = (now - started).total_seconds()
+    lost = lost_in(seen, policy, waited_s, now) if item.progress is not Progress.DONE else None
+    if lost is not None:
+        detail = f"{lost}, last step {item.progress.value}, last word: {seen.heard()}; it goes on when it is back"
+        return replace(item, progress=Progress.AWAY, since=now, detail=detail, was=item.progress)
+    if item.progress is Progress.ASSIGNED:
+        # While it could not be heard it could not say that it is active: that time is not held against it.
+        heard_s = (min(now, seen.heard_at) - started).total_seconds() if seen.heard_at is not None else 0.0
+        return _settle_assigned(item, seen, policy, now, heard_s)
+    return _settle_baking(item, seen, policy, now, waited_s) if item.progress is Progress.BAKING else item
+
+
+def _settle_away(item: StationStep, seen: Seen, now: datetime) -> StationStep:
+    """Back as soon as anything is heard of it after it was given up; all its time-outs start anew."""
+    if item.since is None or seen.heard_at is None or seen.heard_at <= item.since:
+        return item
+    before = Progress.SHADOW if item.was is Progress.SHADOW else Progress.ASSIGNED
+    return replace(item, progress=before, since=now, detail="heard of again", was=None)
+
+
+def _settle_assigned(item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, heard_s: float) -> StationStep:
+    if seen.package_state is PackageState.ACTIVE:
+        return replace(item, progress=Progress.BAKING, since=now, detail="the package is active")
+    if seen.waits_until is not None and seen.waits_until > now:
+        # Agreed on, and no fault of the package's: its time runs from when the window opens.
+        opens = max(item.since or seen.waits_until, seen.waits_until)
+        detail = f"waits for its maintenance window, which opens at {seen.waits_until:%Y-%m-%d %H:%M} UTC"
+        return replace(item, since=opens, detail=detail)
+    if heard_s > policy.install_timeout_s:
+        detail = f"not active within {policy.install_timeout_s:.0f} s; last heard: {seen.heard()}"
+        return replace(item, progress=Progress.ERRED, since=now, detail=detail)
+    return replace(item, detail=f"waiting for the package to become active; last heard: {seen.heard()}")
+
+
+def _settle_baking(item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, waited_s: float) -> StationStep:
+    is_shown, detail = success_in(seen, policy)
+    if is_shown and waited_s >= policy.bake_s:
+        return replace(item, progress=Progress.DONE, since=now, detail=detail)
+    if is_shown:
+        detail = f"{detail}; bakes for {policy.bake_s:.0f} s at least"
+    elif waited_s > policy.bake_patience_s:
+        detail = f"not enough evidence since {item.since:%Y-%m-%d %H:%M} UTC: {detail}"
+    return replace(item, detail=detail)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-central keys`: ceremony, show, rotate, revoke, sign, undo. Words, questions and answers of it.
+
+Decides nothing: `central/key_plans.py` does, `central/trust/changes.py` makes it hold. Every command that changes
+something shows first what it will do, and does it after `--yes` or a typed answer. The steps for people are in
+`docs/key-runbook.md`. Called by `central.__main__`.
+"""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from tuf.api.metadata import Root
+
+from central.clock import SystemClock
+from central.key_plans import EXCHANGED, PRODUCT_PREFIX, Holder, KeyPlans
+from central.settings import load_settings
+from central.trust.changes import KeyChangeError, read_root, sign_root
+from central.trust.keys import KeyName, has_key, load_root_key, load_signer, write_whole
+from central.trust.roots import assigner_of, holder_of, root_keys
+from central.trust.state import metadata_bytes
+from contracts.trust import product_role
+
+_KEYS_HELP = "packaging, snapshot, timestamp, assignment or product:NAME"
+
+
+def add_keys_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `keys` and its actions."""
+    keys = commands.add_parser(
+        "keys", help="signing keys: ceremony, show, rotate, revoke, sign, undo (docs/key-runbook.md)"
+    ).add_subparsers(required=True, metavar="ACTION")
+
+    ceremony = keys.add_parser("ceremony", help="give the root of trust to people: k of n keys, off this machine")
+    ceremony.add_argument("--holder", action="append", required=True, metavar="NAME=DIR", help="a folder of each, once")
+    ceremony.add_argument("--threshold", type=int, required=True, metavar="K", help="so many of them sign a root")
+    ceremony.set_defaults(call=_ceremony)
+
+    show = keys.add_parser("show", help="who signs what, where the keys lie, until when, and what is under way")
+    show.set_defaults(call=_show)
+
+    rotate = keys.add_parser("rotate", help="exchange a key of this machine")
+    rotate.add_argument("key", metavar="KEY", help=_KEYS_HELP)
+    rotate.set_defaults(call=_rotate)
+
+    revoke = keys.add_parser("revoke", help="a key was stolen or lost: it ends, another takes its place")
+    revoke.add_argument("key", metavar="KEY", help=f"root, {_KEYS_HELP}")
+    revoke.add_argument("--holder", metavar="NAME", help="of root: whose key ends")
+    revoke.add_argument("--replace-with", metavar="NAME=DIR", help="of root: who takes the place")
+    revoke.add_argument("--withdraw", action="append", default=[], metavar="PACKAGE", help="what the thief published")
+    revoke.set_defaults(call=_revoke)
+
+    sign = keys.add_parser("sign", help="add a holder's signature to what is under way; it holds with the last one")
+    sign.add_argument("--file", type=Path, metavar="FILE", help="sign a copy that was carried to this machine")
+    sign.add_argument("--export", type=Path, metavar="FILE", help="write a copy to carry to a holder")
+    sign.add_argument("--import", type=Path, dest="carried", metavar="FILE", help="take over a copy that came back")
+    sign.set_defaults(call=_sign)
+
+    undo = keys.add_parser("undo", help="forget a change that has no effect yet")
+    undo.set_defaults(call=_undo)
+
+    for command in (ceremony, rotate, revoke):
+        command.add_argument("--why", required=True, help="for the record")
+        command.add_argument("--dry-run", action="store_true", help="say what would be done and do nothing")
+    for command in (ceremony, rotate, revoke, sign, undo):
+        command.add_argument("--yes", action="store_true", help="do not ask")
+    for command in (rotate, revoke, sign):
+        command.add_argument("--root-key", action="append", type=Path, default=[], metavar="FILE", help="of a holder")
+    for command in (ceremony, rotate, revoke, sign):
+        command.add_argument(
+            "--password-file",
+            action="append",
+            type=Path,
+            default=[],
+            metavar="FILE",
+            help="in the order of the keys; without it the password is asked for",
+        )
+    for command in (ceremony, show, rotate, revoke, sign, undo):
+        where = command.add_mutually_exclusive_group()
+        where.add_argument("--settings", type=Path, metavar="FILE")
+        where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
+
+
+def _ceremony(options: argparse.Namespace) -> int:
+    plans, holders = _plans(options), [_holder("--holder", text) for text in options.holder]
+    plans.check_ceremony(holders, options.threshold)
+    say = [
+        f"make the root key of {each.name} in {each.folder}, encrypted with {each.name}'s password" for each in holders
+    ]
+    say.append(f"from then on {options.threshold} of {len(holders)} of them sign every root")
+    if plans.is_root_here():
+        say.append("remove the root key from this machine")
+    else:
+        say.append("wait for the signatures of the present holders")
+    if not _is_wanted(options, "ceremony", say):
+        return 0
+    plans.ceremony(holders, options.threshold, options.why, _passwords(options))
+    return _finish(plans)
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    if options.key == KeyName.ROOT:
+        raise KeyChangeError("root: exchange its keys with `keys ceremony`, or one of them with `keys revoke root`")
+    return _exchange(options, "rotate", [])
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    if options.key != KeyName.ROOT:
+        if options.holder or options.replace_with:
+            raise KeyChangeError(f"--holder, --replace-with: expected only with root, got them with {options.key}")
+        return _exchange(options, "revoke", options.withdraw)
+    plans = _plans(options)
+    if not options.holder:
+        raise KeyChangeError("revoke root: expected --holder NAME, got none; `keys show` names the holders")
+    by = _holder("--replace-with", options.replace_with) if options.replace_with else None
+    say = [f"end the root key of {options.holder}"]
+    say += [f"make the root key of {by.name} in {by.folder}"] if by is not None else ["leave the others, one key fewer"]
+    if not _is_wanted(options, "revoke root", say):
+        return 0
+    ask = _passwords(options)
+    plans.revoke_holder(options.holder, by, options.why, ask)
+    return _sign_by(plans, options, ask)
+
+
+def _exchange(options: argparse.Namespace, verb: str, withdraws: list[str]) -> int:
+    if options.key not in EXCHANGED and not options.key.startswith(PRODUCT_PREFIX):
+        raise KeyChangeError(f"KEY: expected {_KEYS_HELP}, got {options.key!r}")
+    plans = _plans(options)
+    say = [f"make another key for {options.key}; the present one ends"]
+    say += [f"withdraw package {package_id}" for package_id in withdraws]
+    if options.key.startswith(PRODUCT_PREFIX):
+        say.append("the packaging key signs that; no root key is needed")
+    elif plans.is_root_here():
+        say.append("sign the root with the root key of this machine")
+    else:
+        say.append(f"wait for {plans.repository.root().signed.roles[Root.type].threshold} holders of root keys to sign")
+    if options.key == KeyName.ASSIGNMENT:
+        say.append("all assignments and recipes are signed anew by a running central")
+    if not _is_wanted(options, f"{verb} {options.key}", say):
+        return 0
+    plans.exchange(options.key, options.why, withdraws, verb)
+    return _sign_by(plans, options, _passwords(options))
+
+
+def _sign(options: argparse.Namespace) -> int:
+    ask = _passwords(options)
+    if options.file is not None:
+        if not options.root_key:
+            raise KeyChangeError("--file: expected the holder's --root-key too")
+        carried = read_root(options.file)
+        for path in options.root_key:
+            sign_root(carried, None, load_root_key(path, ask(str(path))))
+        write_whole(options.file, metadata_bytes(carried))
+        _say(f"signed {options.file}; carry it back and run `keys sign --import {options.file.name}`")
+        return 0
+    plans = _plans(options)
+    if plans.changes.pending() is None:
+        raise KeyChangeError("nothing is under way: there is nothing to sign")
+    if options.export is not None:
+        coming = plans.changes.root()
+        if coming is None:
+            raise KeyChangeError("the change under way needs no signature of a root key; run `keys sign` without one")
+        write_whole(options.export, metadata_bytes(coming))
+        _say(f"written {options.export}")
+        return 0
+    if options.carried is not None:
+        _say(f"{plans.changes.take_over(read_root(options.carried))} new signatures taken over")
+    return _sign_by(plans, options, ask)
+
+
+def _undo(options: argparse.Namespace) -> int:
+    plans = _plans(options)
+    pending = plans.changes.pending()
+    if pending is None:
+        raise KeyChangeError("nothing is under way: there is nothing to undo")
+    if not _is_wanted(options, "undo", [f"forget '{pending.what}' of {pending.begun_at} and its new keys"]):
+        return 0
+    _say(f"forgotten: {plans.changes.undo().what}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    plans = _plans(options)
+    root, state, folder = plans.repository.root().signed, plans.repository.state(), plans.repository.keys_dir
+    is_here = plans.is_root_here()
+    threshold = root.roles[Root.type].threshold
+    _say(f"root        version {root.version}, {threshold} of {len(root_keys(root))} keys, until {_day(root.expires)}")
+    for keyid, key in sorted(root_keys(root).items()):
+        _say(f"            {keyid[:16]}  {holder_of(key) or ('on this machine' if is_here else 'no name')}")
+    expiries = state.expiries()
+    for name, role in (("packaging", "targets"), ("snapshot", "snapshot"), ("timestamp", "timestamp")):
+        where = "on this machine" if has_key(folder, name) else "NOT on this machine"
+        _say(f"{name:11} {root.roles[role].keyids[0][:16]}  {where}, signed until {_day(expiries[role])}")
+    named = assigner_of(root) or ""
+    known = "named by the root" if named else "NOT named by the root: run `sightline-central init`, or a ceremony"
+    _say(f"assignment  {load_signer(folder, KeyName.ASSIGNMENT).public_key.keyid[:16]}  on this machine, {known}")
+    delegations = state.targets.signed.delegations
+    for product in plans.products():
+        keyid = delegations.roles[product_role(product)].keyids[0] if delegations and delegations.roles else ""
+        own = "a key of its own" if has_key(folder, product_role(product)) else "the packaging key"
+        _say(f"product     {keyid[:16]}  {product}: {own}, signed until {_day(expiries[product_role(product)])}")
+    if is_here:
+        _say("warning: the root key lies on this machine; whoever takes the machine takes the plant. For a plant run")
+        _say("         `sightline-central keys ceremony` (docs/key-runbook.md)")
+    if (pending := plans.changes.pending()) is not None:
+        missing = ", ".join(f"{count} of the {whose} holders" for whose, count in plans.changes.missing().items())
+        _say(f"under way   {pending.what}, since {pending.begun_at}, because: {pending.why}")
+        _say(f"            signatures missing: {missing or 'none: run `keys sign` to finish it'}")
+    return 0
+
+
+def _sign_by(plans: KeyPlans, options: argparse.Namespace, ask: Callable[[str], str]) -> int:
+    for path in options.root_key:
+        plans.changes.sign(load_root_key(path, ask(str(path))))
+    return _finish(plans)
+
+
+def _finish(plans: KeyPlans) -> int:
+    plan = plans.changes.pending()
+    if plans.changes.finish(SystemClock().now()):
+        _say(f"done: {plan.what if plan else ''}; {plans.repository.root().signed.version} is the root's version")
+        return 0
+    missing = ", ".join(f"{count} of the {whose} holders" for whose, count in plans.changes.missing().items())
+    _say(f"under way: signatures missing: {missing}; each signs with `keys sign --root-key FILE`")
+    return 0
+
+
+def _plans(options: argparse.Namespace) -> KeyPlans:
+    if options.settings is None and options.data is None:
+        raise KeyChangeError("expected --data DIR or --settings FILE, got neither")
+    now = SystemClock().now()
+    plans = KeyPlans(load_settings(options.settings or options.data / "central.toml").trust_dir, now)
+    if plans.changes.recover(now):
+        _say("a change of keys that was cut short has been finished")
+    return plans
+
+
+def _holder(option: str, text: str) -> Holder:
+    name, _, folder = text.partition("=")
+    if not name or not folder or not name.replace("-", "").isalnum() or not name.isascii() or name != name.lower():
+        raise KeyChangeError(f"{option}: expected NAME=DIR with a name of a-z 0-9 -, got {text!r}")
+    return Holder(name, Path(folder))
+
+
+def _passwords(options: argparse.Namespace) -> Callable[[str], str]:
+    files: list[Path] = list(options.password_file)
+
+    def ask(what: str) -> str:
+        if files:
+            path = files.pop(0)
+            try:
+                return path.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise KeyChangeError(f"--password-file: expected a text file, got {path}: {error}") from error
+        if not sys.stdin.isatty():
+            raise KeyChangeError(f"password for {what}: expected --password-file, or a terminal to ask at")
+        password = getpass.getpass(f"password for {what}: ")
+        if what.startswith("new ") and getpass.getpass("the same again: ") != password:
+            raise KeyChangeError(f"password for {what}: expected the same twice, got two")
+        return password
+
+    return ask
+
+
+def _is_wanted(options: argparse.Namespace, word: str, steps: list[str]) -> bool:
+    for step in steps:
+        _say(f"- {step}")
+    if getattr(options, "dry_run", False):
+        _say("nothing was done (--dry-run)")
+        return False
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise KeyChangeError("expected --yes, or a terminal to ask at; nothing was done")
+    if input(f"type '{word}' to go on: ").strip() == word:
+        return True
+    _say("nothing was done")
+    return False
+
+
+def _day(when: datetime) -> str:
+    return f"{when:%Y-%m-%d}"
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - the command's answer

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stations that came later, or were away, get the champions: what they should run now, never what they missed.
+
+Finds who is behind and why not to touch somebody; signs and publishes nothing itself (`services/assigning.py` does).
+Ticked by `services/rollouts.py`, which alone knows when a rollout of the product is open.
+"""
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from central.services.assigning import Assigner
+from central.services.rollout_facts import heard_stations
+from central.services.rollout_planning import held
+from central.store.database import Database
+from central.store.learning_tables import OPEN_ROLLOUTS, Champion, RolloutRow
+from central.store.tables import Station
+from contracts.vocabulary import RolloutState
+
+
+def catch_up(database: Database, assigner: Assigner, lost_after_s: float, now: datetime) -> None:
+    """Not while a rollout of the product is open, not in a freeze, not outside the product's windows."""
+    with database.read() as session:
+        due = _behind(session, lost_after_s, now)
+    if not due:
+        return
+    with database.begin() as session:
+        for address, packages in _behind(session, lost_after_s, now).items():
+            station = session.exec(select(Station).where(Station.address == address).with_for_update()).one()
+            assigner.assign(session, station, {**station.assigned, **packages}, "catching up", now)
+
+
+def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, dict[str, str]]:
+    under_way = {
+        (product, is_simulated)
+        for product, is_simulated in session.exec(
+            select(RolloutRow.product, RolloutRow.is_simulated).where(col(RolloutRow.state).in_(OPEN_ROLLOUTS))
+        ).all()
+    }
+    behind: dict[str, dict[str, str]] = {}
+    for champion in session.exec(select(Champion)).all():
+        if (champion.product, champion.is_simulated) in under_way:
+            continue
+        outdated = {None, *_former_champions(session, champion)} - {champion.package_id}
+        on_purpose = _given_since(session, champion)
+        heard = heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
+        wanted = {
+            station.address: station.assigned.get(champion.product)
+            for station in heard
+            if station.assigned.get(champion.product) in outdated
+            and (station.address, station.assigned.get(champion.product)) not in on_purpose
+        }
+        # A station without any package lets nothing pass: giving it one disturbs nobody.
+        untouchable = held(session, champion.product, [name for name, runs in wanted.items() if runs], None, now)
+        for address in wanted.keys() - untouchable.keys():
+            behind.setdefault(address, {})[champion.product] = champion.package_id
+    return behind
+
+
+def _former_champions(session: Session, champion: Champion) -> set[str | None]:
+    """Every rollout notes whom it would replace, so a station that was away through several is found all the same."""
+    return set(
+        session.exec(
+            select(RolloutRow.previous_package_id)
+            .where(RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated)
+            .distinct()
+        ).all()
+    )
+
+
+def _given_since(session: Session, champion: Champion) -> set[tuple[str, str]]:
+    """Station and package of rollouts to some stations under this champion: a person's wish, not a missed rollout."""
+    rows = session.exec(
+        select(RolloutRow).where(
+            RolloutRow.product == champion.product,
+            RolloutRow.is_simulated == champion.is_simulated,
+            RolloutRow.state == RolloutState.FINISHED,
+            col(RolloutRow.finished_at) > champion.since,
+        )
+    ).all()
+    return {(address, row.package_id) for row in rows for address in row.asked_stations}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each step of a rollout rested on, and which parts a package judged: for people who ask afterwards.
+
+Writes one event a step, in the transaction of the step; reads inspections for exposure and quarantine list. Decides
+nothing. Called by `services/rollouts.py` and the rollout routes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import func, or_
+from sqlalchemy import select as sa_select
+from sqlmodel import Session, col, select
+
+from central.domain.rollout_conditions import Seen
+from central.domain.rollout_gates import WaveAnswer
+from central.domain.rollout_shapes import Progress, Rollout
+from central.store.learning_tables import RolloutRow
+from central.store.rollout_tables import RolloutEvent
+from central.store.tables import Inspection, Station, columns_of
+from contracts.vocabulary import Verdict
+
+_ROWS_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Parts that the package of a rollout judged at one station, by verdict, between these capture times."""
+
+    station: str
+    verdicts: dict[Verdict, int]
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class QuarantinePart:
+    """One part that the package let pass, so that people can find it."""
+
+    station: str
+    captured_at: datetime
+    part_id: str | None
+    trigger_number: int | None
+    epoch: int
+    sequence: int
+    score: float | None
+
+
+def note_step(
+    session: Session,
+    rollout_id: int,
+    step: tuple[Rollout, Rollout],
+    seen: Mapping[str, Seen],
+    now: datetime,
+    *,
+    gates: Mapping[int, WaveAnswer],
+) -> None:
+    """Write down what was said and, for each station that moved, from where to where and on which facts.
+
+    `step`: the rollout before and after it.
+    """
+    before, after = step
+    lines = list(after.history[len(before.history) :])
+    if not lines:
+        return
+    was = {item.station: item.progress for wave in before.waves for item in wave.stations}
+    moved = {
+        item.station: {
+            "before": str(was.get(item.station, Progress.WAITING)),
+            "after": str(item.progress),
+            "why": item.detail,
+            "seen": _plain(seen.get(item.station)),
+        }
+        for wave in after.waves
+        for item in wave.stations
+        if was.get(item.station, Progress.WAITING) is not item.progress
+    }
+    evidence: dict[str, Any] = {"state": [str(before.state), str(after.state)], "stations": moved}
+    if gates:
+        evidence["gates"] = {str(index): answer.evidence for index, answer in gates.items()}
+    session.add(RolloutEvent(rollout_id=rollout_id, at=now, lines=lines, evidence=evidence))
+
+
+def exposure_of(session: Session, row: RolloutRow) -> list[Exposure]:
+    """What the package judged since it was assigned, by station. Also while the rollout runs."""
+    c, s = columns_of(Inspection).c, columns_of(Station).c
+    counted = (
+        sa_select(s.address, c.verdict, func.count(), func.min(c.captured_at), func.max(c.captured_at))
+        .where(s.id == c.station_id, _judged_by(row, session))
+        .group_by(s.address, c.verdict)
+        .order_by(s.address)
+    )
+    found: dict[str, Exposure] = {}
+    for address, verdict, count, first_at, last_at in session.connection().execute(counted):
+        known = found.get(address, Exposure(address, {}, first_at, last_at))
+        verdicts = known.verdicts | {Verdict(verdict): int(count)}
+        found[address] = Exposure(address, verdicts, min(first_at, known.first_at), max(last_at, known.last_at))
+    return list(found.values())
+
+
+def quarantine_of(session: Session, row: RolloutRow) -> Iterator[QuarantinePart]:
+    """The parts that the package let pass (OK), by station and time of capture: those that may hide its escapes."""
+    c, s = columns_of(Inspection).c, columns_of(Station).c
+    wanted = (
+        sa_select(s.address, c.captured_at, c.part_id, c.trigger_number, c.epoch, c.sequence, c.score)
+        .where(s.id == c.station_id, _judged_by(row, session), c.verdict == Verdict.OK)
+        .order_by(s.address, c.captured_at, c.id)
+        .execution_options(yield_per=_ROWS_AT_ONCE)
+    )
+    for each in session.connection().execute(wanted):
+        yield QuarantinePart(*each)
+
+
+def _judged_by(row: RolloutRow, session: Session) -> Any:
+    """Condition on inspections: of this package, at a station of this rollout, since it was assigned there."""
+    c = columns_of(Inspection).c
+    ids = dict(
+        session.exec(select(Station.address, Station.id).where(col(Station.address).in_(row.before.keys()))).all()
+    )
+    since = [
+        (c.station_id == ids[address]) & (c.id > int(touched["after_inspection_id"]))
+        for address, touched in row.before.items()
+        if address in ids
+    ]
+    return (c.package_id == row.package_id) & (or_(*since) if since else c.id < 0)
+
+
+def _plain(seen: Seen | None) -> dict[str, Any] | None:
+    if seen is None:
+        return None
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(seen).items()}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which plan a rollout follows, which stations its waves hold, and which of them may not be touched now.
+
+Reads what people set (`store/repositories/rollout_policies.py`) and asks the pure rules (`domain/rollout_plan.py`,
+`domain/calendar.py`). Moves no rollout. Called by `services/rollouts.py` and `services/catching_up.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from sqlmodel import Session
+
+from central.domain import rollout as machine
+from central.domain.calendar import held_until
+from central.domain.rollout_plan import LADDER, RolloutPlan, TargetFilter, WavePlan, WaveScope, choose_waves, site_of
+from central.domain.rollout_shapes import Wave
+from central.services.rollout_facts import stations_for
+from central.store.learning_tables import RolloutRow
+from central.store.repositories import rollout_policies
+from contracts.vocabulary import RiskClass
+
+
+def default_plan(canary: int) -> RolloutPlan:
+    """So many stations first, then what is most like them, step by step."""
+    return RolloutPlan(waves=(WavePlan(WaveScope.COUNT, canary), *LADDER[1:]))
+
+
+def plan_for(session: Session, product: str, canary: int) -> tuple[RolloutPlan, RiskClass]:
+    """What people set for the product, else the default."""
+    policy = rollout_policies.policy_of(session, product)
+    if policy is None:
+        return default_plan(canary), RiskClass.STANDARD
+    return rollout_policies.read_plan(policy.plan), policy.risk
+
+
+def may_begin_by_itself(session: Session, product: str) -> bool:
+    """Whether people left it to central to start rollouts of this product."""
+    policy = rollout_policies.policy_of(session, product)
+    return policy is None or policy.is_automatic
+
+
+def plan_of(row: RolloutRow) -> RolloutPlan:
+    """The plan that a rollout was begun with."""
+    return rollout_policies.read_plan(row.plan) if row.plan is not None else default_plan(row.canary)
+
+
+def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> tuple[Wave, ...]:
+    """The waves of a rollout that has not begun; none while there is nobody to touch.
+
+    A plan that leaves out stations that judge the product is a wish for those that it names: they are noted in
+    `asked_stations`, so that the champion, which is for everybody, stays where it is.
+    """
+    plan = plan_of(row)
+    everybody = stations_for(session, row, lost_after_s, now)
+    labels = rollout_policies.labels(session)
+    meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
+    chosen = choose_waves(meant, plan.waves, row.risk)
+    named = [name for _, names in chosen for name in names]
+    if not row.asked_stations and named and set(named) != set(everybody):
+        row.asked_stations = named
+    return machine.waves_of(chosen)
+
+
+def with_stations(plan: RolloutPlan, stations: Iterable[str]) -> RolloutPlan:
+    """The plan for these stations alone. They were named one by one: no filter of the policy leaves one out."""
+    return replace(plan, target=TargetFilter(stations=tuple(stations)))
+
+
+def held(
+    session: Session, product: str, addresses: Iterable[str], plan: RolloutPlan | None, now: datetime
+) -> dict[str, str]:
+    """Stations that may not be touched now, each with the reason. `plan` None: by the windows set for the product."""
+    if plan is None:
+        policy = rollout_policies.policy_of(session, product)
+        windows = rollout_policies.read_plan(policy.plan).windows if policy is not None else ()
+    else:
+        windows = plan.windows
+    frozen = rollout_policies.in_force(session, now)
+    by_site: dict[str, str | None] = {}
+    reasons = {}
+    for address in addresses:
+        site = site_of(address)
+        if site not in by_site:
+            by_site[site] = held_until(site, windows, frozen, now)
+        if (reason := by_site[site]) is not None:
+            reasons[address] = reason
+    return reasons

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change of keys, from its plan to the moment it holds. At most one at a time; a crash at any place loses nothing.
+
+A change lies in `trust/pending/`: `plan.json`, the coming `root.json` with the signatures it has so far, and `keys/`
+with the private halves that will take their place. Until the marker `applying` is there it has no effect and can be
+undone; from then on it is finished, by this command, the next one, or a start of central. What is signed while the
+marker is there carries the old key's signature and the new one's, and the root comes last: so no station meets, at any
+moment, metadata that the root it follows does not cover.
+
+Asks nobody and prints nothing. Called by `central/keys_command.py` and at the start of central.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets
+from tuf.api.serialization import DeserializationError
+
+from central.errors import CentralError
+from central.trust.enrolment import open_repository, write_enrolment
+from central.trust.keys import KEY_MODE, KeyName, key_path, write_whole
+from central.trust.repository import PENDING_FOLDER, PENDING_MARKER
+from central.trust.roots import merge_signatures, missing_signatures, root_keys
+from central.trust.state import metadata_bytes
+
+_LOG = logging.getLogger(__name__)
+_PLAN: Final = "plan.json"
+_ROOT: Final = "root.json"
+_KEYS: Final = "keys"
+
+
+class KeyChangeError(CentralError):
+    """A change of keys that cannot be begun, signed, finished or undone; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a change will do.
+
+    Args:
+        what: in words, for people: "rotate packaging".
+        why: of the person who asked.
+        begun_at: ISO time.
+        installs: names of the keys that will lie in `trust/keys`.
+        removes: names of keys that will lie there no more: a root key after a ceremony.
+        withdraws: packages that no role will name any more.
+    """
+
+    what: str
+    why: str
+    begun_at: str
+    installs: list[str] = field(default_factory=list)
+    removes: list[str] = field(default_factory=list)
+    withdraws: list[str] = field(default_factory=list)
+
+
+class KeyChanges:
+    """See the module."""
+
+    def __init__(self, trust_dir: Path) -> None:
+        self._trust_dir = trust_dir
+        self._folder = trust_dir / PENDING_FOLDER
+        self._repository = open_repository(trust_dir)
+
+    def pending(self) -> Plan | None:
+        """The change under way; None: none.
+
+        Raises:
+            KeyChangeError: its plan cannot be read.
+        """
+        try:
+            return Plan(**json.loads((self._folder / _PLAN).read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise KeyChangeError(
+                f"{self._folder / _PLAN} cannot be read ({error}); restore it from a backup"
+            ) from error
+
+    @property
+    def is_applying(self) -> bool:
+        """Whether the change can no longer be undone."""
+        return (self._folder / PENDING_MARKER).exists()
+
+    def begin(self, plan: Plan, keys: Mapping[str, CryptoSigner], root: Metadata[Root] | None) -> None:
+        """Write a change down, without effect yet. `root` None: it needs no new root.
+
+        Raises:
+            KeyChangeError: another change is under way.
+        """
+        with self._repository.lock:
+            if (other := self.pending()) is not None:
+                msg = f"'{other.what}' of {other.begun_at} is under way; sign it to its end, or undo it"
+                raise KeyChangeError(msg)
+            scratch = self._folder.with_suffix(".new")
+            shutil.rmtree(scratch, ignore_errors=True)
+            (scratch / _KEYS).mkdir(parents=True, mode=0o700)
+            for name, signer in keys.items():
+                write_whole(key_path(scratch / _KEYS, name), signer.private_bytes, mode=KEY_MODE)
+            if root is not None:
+                write_whole(scratch / _ROOT, metadata_bytes(root))
+            write_whole(scratch / _PLAN, json.dumps(asdict(plan), indent=2).encode())
+            scratch.rename(self._folder)
+            _sync(self._trust_dir)
+        _LOG.info("change of keys begun what=%s why=%s", plan.what, plan.why)
+
+    def root(self) -> Metadata[Root] | None:
+        """The coming root with its signatures so far; None: the change needs none."""
+        path = self._folder / _ROOT
+        return read_root(path) if path.exists() else None
+
+    def sign(self, signer: CryptoSigner) -> None:
+        """Add a holder's signature.
+
+        Raises:
+            KeyChangeError: nothing is under way, or neither root knows this key.
+        """
+        with self._repository.lock:
+            coming = self._coming()
+            sign_root(coming, self._repository.root().signed, signer)
+            write_whole(self._folder / _ROOT, metadata_bytes(coming))
+
+    def take_over(self, carried: Metadata[Root]) -> int:
+        """Add the signatures of a copy that was signed elsewhere; how many were new.
+
+        Raises:
+            KeyChangeError: nothing is under way.
+            RootError: it is another root.
+        """
+        with self._repository.lock:
+            coming = self._coming()
+            new = merge_signatures(coming, self._repository.root().signed, carried)
+            write_whole(self._folder / _ROOT, metadata_bytes(coming))
+            return new
+
+    def missing(self) -> dict[str, int]:
+        """Signatures that the coming root still needs, of the `present` holders and of the `coming` ones."""
+        coming, present = self.root(), self._repository.root()
+        if coming is None or self._holds_already(coming, present):
+            return {}
+        return missing_signatures(present.signed, coming)
+
+    def finish(self, now: datetime) -> bool:
+        """Let the change hold, if it has all signatures. Returns whether it does; may be done again after a crash."""
+        with self._repository.lock:
+            plan = self.pending()
+            if plan is None or self.missing():
+                return False
+            coming, present = self.root(), self._repository.root()
+            if coming is not None and not self._is_next(coming, present):
+                base = coming.signed.version - 1
+                msg = f"'{plan.what}' was made for root version {base}, there is {present.signed.version}"
+                raise KeyChangeError(f"{msg}; undo it and begin again")
+            write_whole(self._folder / PENDING_MARKER, b"")
+            for package_id in plan.withdraws:
+                self._repository.withdraw(package_id, now)
+            self._repository.resign(_roles(plan.installs), now)
+            if coming is not None:
+                self._repository.write_root(coming)
+            for name in plan.installs:
+                content = key_path(self._folder / _KEYS, name).read_bytes()
+                write_whole(key_path(self._repository.keys_dir, name), content, mode=KEY_MODE)
+            for name in plan.removes:
+                _shred(key_path(self._repository.keys_dir, name))
+            write_enrolment(self._trust_dir)
+            self._forget()
+        _LOG.info("change of keys holds what=%s why=%s", plan.what, plan.why)
+        return True
+
+    def recover(self, now: datetime) -> bool:
+        """Finish what a crash interrupted after the point of no return. Returns whether there was something."""
+        with self._repository.lock:
+            return self.is_applying and self.finish(now)
+
+    def undo(self) -> Plan:
+        """Forget a change that has no effect yet.
+
+        Raises:
+            KeyChangeError: nothing is under way, or stations may know of it already.
+        """
+        with self._repository.lock:
+            plan = self.pending()
+            if plan is None:
+                raise KeyChangeError("nothing is under way: there is nothing to undo")
+            if self.is_applying:
+                msg = f"'{plan.what}' is being applied and stations may know of it: run `keys sign` to finish it"
+                raise KeyChangeError(msg)
+            self._forget()
+            return plan
+
+    def _coming(self) -> Metadata[Root]:
+        if self.pending() is None:
+            raise KeyChangeError("nothing is under way: there is nothing to sign")
+        coming = self.root()
+        if coming is None:
+            raise KeyChangeError("the change under way needs no signature of a root key; run `keys sign` without one")
+        return coming
+
+    def _holds_already(self, coming: Metadata[Root], present: Metadata[Root]) -> bool:
+        return bool(coming.signed == present.signed)
+
+    def _is_next(self, coming: Metadata[Root], present: Metadata[Root]) -> bool:
+        return self._holds_already(coming, present) or bool(coming.signed.version == present.signed.version + 1)
+
+    def _forget(self) -> None:
+        # One rename first: half a folder must not look like a change.
+        gone = self._folder.with_suffix(".gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        self._folder.rename(gone)
+        for path in (gone / _KEYS).glob("*.pem"):
+            _shred(path)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def read_root(path: Path) -> Metadata[Root]:
+    """Read a root that is under way or was carried here.
+
+    Raises:
+        KeyChangeError: not a root.
+    """
+    try:
+        return Metadata[Root].from_file(str(path))
+    except (OSError, RepositoryError, DeserializationError) as error:
+        raise KeyChangeError(f"{path}: expected root metadata, got something else ({error})") from error
+
+
+def sign_root(coming: Metadata[Root], present: Root | None, signer: CryptoSigner) -> None:
+    """Sign a root by one of its holders; `present` None: only the coming root's holders are known here.
+
+    Raises:
+        KeyChangeError: a key that neither root names.
+    """
+    known = {**root_keys(coming.signed), **(root_keys(present) if present is not None else {})}
+    if present is not None and signer.public_key.keyid not in known:
+        raise KeyChangeError(
+            f"key {signer.public_key.keyid[:16]} is no root key, of the present root or the coming one"
+        )
+    coming.sign(signer, append=True)
+
+
+def _roles(installs: list[str]) -> set[str]:
+    """Roles that a set of new keys signs for; products' roles are found by the repository, the timestamp always is."""
+    roles = {KeyName.PACKAGING: Targets.type, KeyName.SNAPSHOT: Snapshot.type}
+    return {role for name, role in roles.items() if name in installs}
+
+
+def _shred(path: Path) -> None:
+    """Overwrite, then remove. On flash memory the old blocks may live on; the runbook says so."""
+    try:
+        with path.open("r+b") as file:
+            file.write(os.urandom(path.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

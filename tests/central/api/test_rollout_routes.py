@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rollouts over HTTP: what people set beforehand, a rollout of real rows, its evidence and its quarantine list."""
+
+import csv
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from central.store.learning_tables import Package, Promotion
+from central.store.repositories import stations
+from contracts.reports import StationReported
+from contracts.vocabulary import DetectorKind, PromotionOutcome, Role, StationState, Verdict
+from tests.central.api.conftest import Api
+from tests.central.conftest import STATION, make_report
+from tests.central.trust.packages import make_package
+
+P = "/api/v1"
+POLICY = {"risk": "CRITICAL", "by": "anna", "note": "brakes"}
+
+
+@pytest.fixture(name="engineer")
+def _engineer(api: Api) -> httpx.Client:
+    return api.as_(Role.ENGINEER)
+
+
+def register(api: Api, folder: Path) -> str:
+    package_id = make_package(folder, "ring", "t-made", is_simulated=False)
+    now = api.clock.now()
+    with api.services.database.begin() as session:
+        session.add(
+            Package(
+                package_id=package_id,
+                product="ring",
+                detector=DetectorKind.MIXED,
+                created_at=now,
+                registered_at=now,
+                size_bytes=1,
+                manifest=(folder / "manifest.json").read_text(),
+                is_simulated=False,
+            )
+        )
+        session.flush()
+        session.add(Promotion(package_id=package_id, outcome=PromotionOutcome.PROMOTED, decided_at=now))
+    return package_id
+
+
+def be_heard(api: Api) -> None:
+    status = StationReported(station=STATION, at=api.clock.now(), is_connected=True, state=StationState.INSPECTING)
+    with api.services.database.begin() as session:
+        stations.keep_status(session, status, api.clock.now())
+
+
+def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tmp_path: Path) -> None:
+    assert engineer.get(f"{P}/rollout-policies").json() == []
+    wave = {"scope": "SHARE", "amount": 0.5, "bake_parts": 500, "bake_s": 3600}
+    window = {"days": ["sat", "sun"], "opens": "22:00", "closes": "04:00", "time_zone": "Europe/Berlin"}
+    body = {**POLICY, "plan": {"waves": [wave], "windows": [window]}}
+    made = engineer.put(f"{P}/rollout-policies/ring", json=body)
+    assert made.status_code == 200, made.text
+    assert made.json()["plan"]["waves"] == [{**wave, "needs_approval": False, "max_away_share": 0.0, "shadow": None}]
+    assert made.json()["plan"]["windows"] == [window]
+    changed = engineer.put(f"{P}/rollout-policies/ring", json=POLICY).json()
+    assert engineer.get(f"{P}/rollout-policies").json() == [changed]
+    assert [each["scope"] for each in changed["plan"]["waves"]] == ["COUNT", "LINE", "SITE", "ALL"]
+    be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    rollout = engineer.post(f"{P}/rollouts", json={"package_id": package_id}).json()
+    api.services.loop.rollouts.tick(api.clock.now())
+    shown = engineer.get(f"{P}/rollouts/{rollout['id']}").json()
+    assert (shown["risk"], shown["state"]) == ("CRITICAL", "WAITING_FOR_APPROVAL")
+    assert shown["waits_for"] == ["approval of wave 1 by a person"]
+    approved = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna"}).json()
+    assert (approved["state"], approved["waves"][0]["approved_by"]) == ("RUNNING", "anna")
+    again = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna"})
+    assert again.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        ({"waves": []}, "waves"),
+        ({"waves": [{"scope": "MOON"}]}, "scope"),
+        ({"waves": [{"scope": "SHARE", "amount": 2}]}, "expected a share above 0 and at most 1, got 2"),
+        ({"waves": [{"scope": "COUNT", "amount": 1.5}]}, "expected a whole number of stations"),
+        ({"waves": [{"scope": "ALL", "bake_part": 5}]}, "bake_part"),
+        ({"wave": []}, "wave"),
+        ({"windows": [{"opens": "25:00"}]}, "expected a time of day such as 22:30, got '25:00'"),
+        ({"windows": [{"time_zone": "Mars/Base"}]}, "IANA"),
+        ({"windows": [{"days": ["someday"]}]}, "days: expected some of"),
+        ({"target": {"lines": ["ring"]}}, "lines"),
+        ({"target": {"stations": ["a/b"]}}, "stations"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_in_words_and_nothing_is_kept(
+    engineer: httpx.Client, plan: dict[str, Any], why: str
+) -> None:
+    answer = engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": plan})
+    assert answer.status_code == 422
+    assert why in answer.json()["detail"]
+    assert engineer.get(f"{P}/rollout-policies").json() == []
+
+
+def test_a_freeze_is_made_shown_and_lifted_once(api: Api, engineer: httpx.Client) -> None:
+    now = api.clock.now()
+    body = {"begins": now.isoformat(), "reason": "stock-taking", "by": "anna", "site": "plant"}
+    made = engineer.post(f"{P}/freezes", json={**body, "ends": (now + timedelta(days=2)).isoformat()})
+    assert (made.status_code, made.json()["is_in_force"]) == (201, True)
+    assert engineer.get(f"{P}/freezes").json() == [made.json()]
+    lifted = engineer.post(f"{P}/freezes/1/lift", json={"by": "bert"}).json()
+    assert (lifted["lifted_by"], lifted["is_in_force"]) == ("bert", False)
+    assert engineer.post(f"{P}/freezes/1/lift", json={"by": "carl"}).json()["lifted_by"] == "bert"
+    assert engineer.get(f"{P}/freezes").json() == []
+    assert engineer.post(f"{P}/freezes/9/lift", json={"by": "carl"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("hours", "answered"), [((5, 4), (422, "expected a time after")), ((-9, -8), (409, "ended already"))]
+)
+def test_a_freeze_that_can_hold_nobody_is_refused(
+    api: Api, engineer: httpx.Client, hours: tuple[float, float], answered: tuple[int, str]
+) -> None:
+    begins, ends = ((api.clock.now() + timedelta(hours=each)).isoformat() for each in hours)
+    body = {"begins": begins, "ends": ends, "reason": "why", "by": "anna"}
+    answer = engineer.post(f"{P}/freezes", json=body)
+    status, why = answered
+    assert (answer.status_code, why in answer.json()["detail"]) == (status, True)
+
+
+def test_labels_of_a_station_are_set_whole(api: Api, engineer: httpx.Client) -> None:
+    route = f"{P}/stations/{STATION}/labels"
+    assert engineer.put(route, json={"labels": {"camera": "5mp"}}).status_code == 404
+    be_heard(api)
+    engineer.put(route, json={"labels": {"camera": "5mp", "hall": "3"}})
+    assert engineer.put(route, json={"labels": {"camera": "12mp"}}).status_code == 200
+    assert engineer.get(f"{P}/station-labels").json() == [{"station": str(STATION), "labels": {"camera": "12mp"}}]
+    assert engineer.put(route, json={"labels": {"Camera!": "x"}}).status_code == 422
+    engineer.put(route, json={"labels": {}})
+    assert engineer.get(f"{P}/station-labels").json() == []
+
+
+def test_a_rollout_takes_a_plan_or_a_canary_and_not_both(engineer: httpx.Client) -> None:
+    answer = engineer.post(f"{P}/rollouts", json={"package_id": "a" * 64, "canary": 2, "plan": {}})
+    assert answer.status_code == 422
+    assert "expected either `canary` or `plan`, got both" in answer.json()["detail"]
+
+
+def test_an_aborted_rollout_shows_its_evidence_and_lists_the_parts_that_it_let_pass(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    rollout_id = engineer.post(f"{P}/rollouts", json={"package_id": package_id}).json()["id"]
+    api.services.loop.rollouts.tick(api.clock.now())
+    verdicts = [Verdict.OK] * 1203 + [Verdict.NG] * 2
+    api.store(
+        *(
+            make_report(number, verdict, package_id=package_id, part_id=f"=part {number}", product="ring")
+            for number, verdict in enumerate(verdicts, 1)
+        )
+    )
+    waits = engineer.get(f"{P}/rollouts/{rollout_id}").json()["waits_for"]
+    assert waits[0].startswith(f"{STATION} ASSIGNED since ")
+    aborted = engineer.post(f"{P}/rollouts/{rollout_id}/abort", json={"by": "anna"}).json()
+    assert (aborted["state"], aborted["waits_for"]) == ("STOPPED", [])
+    exposure = engineer.get(f"{P}/rollouts/{rollout_id}/exposure").json()
+    assert (exposure["parts"], exposure["passed"]) == (1205, 1203)
+    evidence = engineer.get(f"{P}/rollouts/{rollout_id}/evidence").json()
+    assert evidence["exposure"] == exposure
+    assert evidence["rollout"] == aborted
+    assert [line for step in evidence["steps"] for line in step["lines"]] == aborted["history"]
+    answer = engineer.get(f"{P}/rollouts/{rollout_id}/quarantine.csv")
+    assert answer.headers["content-disposition"] == f'attachment; filename="quarantine-rollout-{rollout_id}.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 1203
+    assert {row["station"] for row in rows} == {str(STATION)}
+    # What a spreadsheet would take for a formula is written as text.
+    assert {row["part_id"] for row in rows} == {f"'=part {number}" for number in range(1, 1204)}
+    for what in ("exposure", "evidence", "quarantine.csv"):
+        assert engineer.get(f"{P}/rollouts/99/{what}").status_code == 404

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-central keys` as an operator meets it; the whole road of `docs/key-runbook.md` among it."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+from central.__main__ import main
+
+ALL = ("anna", "bo", "cem", "dora")
+
+
+@pytest.fixture(name="initial", scope="module")
+def _initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("initial")
+    assert main(["init", "--data", str(folder / "plant"), "--port", "0", "--broker", "mqtt://127.0.0.1:1"]) == 0
+    return folder
+
+
+class Operator:
+    """Types commands; `said` is what came back."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        for name in ALL:
+            (folder / name).mkdir()
+            (folder / f"{name}.pw").write_text(f"the password of {name}\n")
+
+    def __call__(self, *words: str, plant: bool = True) -> int:
+        self._capsys.readouterr()
+        where = ["--data", str(self.folder / "plant")] if plant else []
+        code = main(["keys", *words, *where])
+        told = self._capsys.readouterr()
+        self.said, self.error = told.out, told.err
+        assert "Traceback" not in self.error
+        return code
+
+    def ceremony(self, *names: str, threshold: int = 2) -> int:
+        words = [word for name in names for word in ("--holder", f"{name}={self.folder / name}")]
+        words += [word for name in names for word in ("--password-file", str(self.folder / f"{name}.pw"))]
+        return self("ceremony", *words, "--threshold", str(threshold), "--why", "going live", "--yes")
+
+    def by(self, *names: str) -> list[str]:
+        """The words that sign for these holders."""
+        found = []
+        for name in names:
+            found += ["--root-key", str(self.folder / name / f"root-{name}.pem")]
+            found += ["--password-file", str(self.folder / f"{name}.pw")]
+        return found
+
+    def tree(self) -> dict[str, bytes]:
+        trust = self.folder / "plant" / "trust"
+        return {str(path): path.read_bytes() for path in trust.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(name="operator")
+def _operator(initial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Operator:
+    folder = Path(shutil.copytree(initial, tmp_path / "folder"))
+    return Operator(folder, capsys)
+
+
+def test_show_says_that_the_root_key_lies_here_until_the_ceremony(operator: Operator) -> None:
+    assert operator("show") == 0
+    assert "warning: the root key lies on this machine" in operator.said
+    assert operator.ceremony("anna", "bo", "cem") == 0
+    assert operator("show") == 0
+    assert "warning" not in operator.said
+    assert "2 of 3 keys" in operator.said
+    assert all(name in operator.said for name in ("anna", "bo", "cem"))
+
+
+def test_road_of_the_runbook(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo", "cem") == 0
+    assert operator("rotate", "assignment", "--why", "yearly", "--yes", *operator.by("anna")) == 0
+    assert "1 of the present holders" in operator.said
+    carried = str(operator.folder / "carried.json")
+    assert operator("sign", "--export", carried) == 0
+    assert operator("sign", "--file", carried, *operator.by("bo"), plant=False) == 0
+    assert operator("sign", "--import", carried) == 0
+    assert "done: rotate assignment; 3 is the root's version" in operator.said
+    words = ("--holder", "bo", "--replace-with", f"dora={operator.folder / 'dora'}", "--why", "lost", "--yes")
+    assert operator("revoke", "root", *words, "--password-file", str(operator.folder / "dora.pw")) == 0
+    assert operator("sign", *operator.by("anna", "cem")) == 0
+    assert "done" in operator.said
+    assert operator("show") == 0
+    assert "dora" in operator.said
+    assert " bo" not in operator.said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["rotate", "nonsense", "--why", "x"], "KEY: expected packaging, snapshot"),
+        (["rotate", "root", "--why", "x"], "`keys ceremony`"),
+        (["rotate", "product:ring", "--why", "x", "--yes"], "expected one that packages are published for"),
+        (["rotate", "packaging", "--why", "x"], "expected --yes, or a terminal"),
+        (["revoke", "root", "--why", "x"], "expected --holder NAME"),
+        (["revoke", "packaging", "--holder", "bo", "--why", "x"], "expected only with root"),
+        (
+            ["revoke", "packaging", "--why", "x", "--withdraw", "0" * 64, "--yes"],
+            "expected a package that is published",
+        ),
+        (["ceremony", "--holder", "anna", "--threshold", "1", "--why", "x"], "expected NAME=DIR"),
+        (
+            ["ceremony", "--holder", "anna=/nowhere", "--threshold", "1", "--why", "x"],
+            "expected a folder that is there",
+        ),
+        (
+            ["ceremony", "--holder", "anna={folder}/anna", "--threshold", "2", "--why", "x"],
+            "--threshold: expected 1 … 1",
+        ),
+        (
+            [
+                "ceremony",
+                "--holder",
+                "anna={folder}/anna",
+                "--holder",
+                "anna={folder}/bo",
+                "--threshold",
+                "1",
+                "--why",
+                "x",
+            ],
+            "expected each holder once",
+        ),
+        (["sign"], "nothing is under way"),
+        (["undo"], "nothing to undo"),
+    ],
+)
+def test_mistake_is_one_clear_line_and_nothing_is_done(operator: Operator, words: list[str], expected: str) -> None:
+    before = operator.tree()
+    assert operator(*[word.format(folder=operator.folder) for word in words]) == 2
+    assert expected in operator.error
+    assert operator.error.count("\n") == 1
+    assert operator.tree() == before
+
+
+def test_password_that_is_wrong_or_short_is_said(operator: Operator) -> None:
+    (operator.folder / "bo.pw").write_text("short")
+    assert operator.ceremony("anna", "bo") == 2
+    assert "at least 12 characters" in operator.error
+    assert list((operator.folder / "anna").iterdir()) == []
+    (operator.folder / "bo.pw").write_text("long enough for a key")
+    assert operator.ceremony("anna", "bo") == 0
+    (operator.folder / "bo.pw").write_text("another long password")
+    assert operator("rotate", "snapshot", "--why", "x", "--yes") == 0
+    assert operator("sign", *operator.by("bo")) == 2
+    assert "does not open with this password" in operator.error
+
+
+@pytest.mark.parametrize("words", [["rotate", "packaging"], ["revoke", "assignment"]])
+def test_dry_run_says_what_would_be_done_and_does_nothing(operator: Operator, words: list[str]) -> None:
+    before = operator.tree()
+    assert operator(*words, "--why", "x", "--dry-run") == 0
+    assert "make another key" in operator.said
+    assert "nothing was done" in operator.said
+    assert operator.tree() == before
+
+
+def test_change_is_done_only_after_the_typed_answer(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    before = operator.tree()
+    monkeypatch.setattr("sys.stdin", Terminal("yes\n"))
+    assert operator("rotate", "packaging", "--why", "x") == 0
+    assert operator.tree() == before
+    monkeypatch.setattr("sys.stdin", Terminal("rotate packaging\n"))
+    assert operator("rotate", "packaging", "--why", "x") == 0
+    assert "done: rotate packaging" in operator.said
+
+
+def test_undo_forgets_what_is_under_way(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    before = operator.tree()
+    assert operator("rotate", "packaging", "--why", "x", "--yes") == 0
+    assert operator("rotate", "snapshot", "--why", "x", "--yes") == 2
+    assert "'rotate packaging'" in operator.error
+    assert operator("undo", "--yes") == 0
+    assert operator.tree() == before
+
+
+@pytest.mark.parametrize("action", ["ceremony", "show", "rotate", "revoke", "sign", "undo"])
+def test_every_action_explains_itself(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["keys", action, "--help"])
+    assert ended.value.code == 0
+    assert "--data" in capsys.readouterr().out

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline-central package import` as an engineer meets it."""
+
+import fcntl
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from central.__main__ import main
+from central.clock import SystemClock
+from central.services.package_registry import promoted_without_rollout
+from central.settings import load_settings
+from central.store.database import Database
+from central.store.learning_tables import Package, Promotion
+from central.trust.enrolment import open_repository
+from central.trust.repository import PackageRepository
+from contracts.vocabulary import PromotionOutcome
+from tests.edge import tiny_package
+
+
+@pytest.fixture(name="initial_data", scope="module")
+def _initial_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("initial") / "plant"
+    assert main(["init", "--data", str(folder), "--port", "0", "--broker", "mqtt://127.0.0.1:1"]) == 0
+    return folder
+
+
+@pytest.fixture(name="data")
+def _data(initial_data: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(initial_data, tmp_path / "plant"))
+
+
+@pytest.fixture(name="out")
+def _out(tmp_path: Path) -> Path:
+    """What a training leaves: `OUT` with `package/` in it."""
+    tiny_package.write_package(tmp_path / "out" / "package")
+    return tmp_path / "out"
+
+
+def bring_in(data: Path, folder: Path, note: str = "first of line 1", by: str = "anna") -> int:
+    return main(["package", "import", str(folder), "--data", str(data), "--note", note, "--by", by])
+
+
+def rows(data: Path) -> list[Package]:
+    with Database(load_settings(data / "central.toml").database_url).read() as session:
+        return list(session.exec(select(Package)).all())
+
+
+def published(data: Path) -> int:
+    """Version of the signed list of packages."""
+    return len(list((data / "trust" / "tuf" / "metadata").glob("*.targets.json")))
+
+
+def test_imported_package_is_published_and_promoted_by_the_person_who_vouched(
+    data: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(data, out) == 0
+    assert "canary first" in capsys.readouterr().out
+    (package,) = rows(data)
+    assert open_repository(data / "trust").has(package.package_id)
+    with Database(load_settings(data / "central.toml").database_url).read() as session:
+        promotion = session.get_one(Promotion, package.package_id)
+        waiting = [each.package_id for each in promoted_without_rollout(session)]
+    assert promotion.outcome is PromotionOutcome.PROMOTED
+    assert promotion.checks[0]["detail"] == "anna: first of line 1"
+    assert package.training_id is None
+    assert waiting == [package.package_id]
+
+
+def test_package_that_is_here_already_is_left_alone(data: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(data, out) == 0
+    before = published(data)
+    assert bring_in(data, out / "package", note="another reason") == 0
+    assert "is here already; nothing was changed" in capsys.readouterr().out
+    assert (len(rows(data)), published(data)) == (1, before)
+
+
+def test_altered_package_is_refused_naming_the_files_and_leaves_a_published_one_whole(
+    data: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = json.loads((out / "package" / "manifest.json").read_bytes())
+    name = manifest["files"][0]["name"]
+    altered = Path(shutil.copytree(out, out.with_name("altered"))) / "package"
+    (altered / name).write_bytes(b"something else")
+    (altered / manifest["files"][1]["name"]).unlink()
+    assert bring_in(data, altered) == 2
+    said = capsys.readouterr().err
+    assert f"{name}: expected SHA-256" in said
+    assert f"{manifest['files'][1]['name']}: No such file" in said
+    assert rows(data) == []
+    assert published(data) == 1
+    assert not any((data / "trust" / "tuf" / "targets").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "expected a package, as `sightline-models train` leaves it"),
+        (b"{}", "expected the manifest of a package"),
+    ],
+)
+def test_folder_without_a_package_is_one_clear_text(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if content is not None:
+        (folder / "manifest.json").write_bytes(content)
+    assert bring_in(data, folder) == 2
+    assert said in capsys.readouterr().err
+    assert rows(data) == []
+
+
+def test_nobody_vouches_without_a_reason(data: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring_in(data, out, note="  ") == 2
+    assert "--note: expected why" in capsys.readouterr().err
+    assert rows(data) == []
+
+
+def test_publishing_keeps_other_processes_out_meanwhile(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = open_repository(data / "trust")
+    lock = repository.lock.path
+    kept_out: list[bool] = []
+    write = PackageRepository._write
+
+    def watched(self: PackageRepository, *arguments: Any) -> None:
+        with lock.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kept_out.append(False)
+            except BlockingIOError:
+                kept_out.append(True)
+        write(self, *arguments)
+
+    monkeypatch.setattr(PackageRepository, "_write", watched)
+    assert bring_in(data, out) == 0
+    assert kept_out
+    assert all(kept_out)
+
+
+def test_import_beside_a_running_central_takes_nothing_of_it_back(data: Path, out: Path) -> None:
+    running = open_repository(data / "trust")
+    assert bring_in(data, out) == 0
+    (package,) = rows(data)
+    assert running.refresh(SystemClock().now() + timedelta(days=200))
+    assert running.has(package.package_id)

@@ -16,7 +16,12 @@ Imports go upwards in this table, but for two: `graphs.export` joins a detector 
 through `reporting`.
 """
 
+import os
 from typing import Final
+
+# ONNX Runtime sends what it runs, and on which machine, to its maker; only this, set before it is imported, keeps it
+# from that. What a plant makes is nobody's business.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # Goes into each package's lineage; raised when the same pictures would give another detector.
 __version__: Final = "0.1.0"

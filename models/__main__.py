@@ -5,6 +5,12 @@ Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr),
 Heavy imports happen in the commands, so that `--help` is quick.
 """
 
+from models.starting import EXIT_STOPPED, STOPPED, catch_early
+
+if __name__ == "__main__":
+    # Before the imports below: somebody may press Ctrl-C while they take their time.
+    catch_early()
+
 import argparse
 import contextlib
 import errno
@@ -22,7 +28,6 @@ from models.stdout import say, settle
 
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
-_EXIT_STOPPED = 143
 # As `contracts.jobs.MOST_THREADS`, which would cost `--help` a second to import; a test holds them together.
 _MOST_THREADS = 256
 _HALVES = (0, 1, 2)
@@ -51,8 +56,8 @@ def main(argv: Sequence[str] | None = None, *, is_process: bool = False) -> int:
         command(arguments)
     except (Exception, CancelledError) as error:
         if was_asked_to_stop(error):
-            _complain("stopped; nothing half-written is left")
-            return _EXIT_STOPPED
+            _complain(STOPPED)
+            return EXIT_STOPPED
         if isinstance(error, InputError):
             _complain(str(error))
             return _EXIT_INPUT

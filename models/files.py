@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes files and sets of results whole, and says what to do about a disk that is full or may not be written.
 
-Called by `training` and `reporting`.
+Called by `training`, `packages` and `reporting`.
 """
 
 import errno
@@ -25,6 +25,9 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never half. A failure leaves no half.
 
     A link stays and its target is replaced; what is no file (a pipe, a device) is written into.
+
+    Raises:
+        InputError: where it would come about stands a folder or a link of somebody else's.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -32,6 +35,8 @@ def write_whole(path: Path, content: bytes) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
+    if temporary.is_symlink() or (temporary.exists() and not temporary.is_file()):
+        raise InputError(f"{temporary}: holds what no run left there; move it away, or give another folder")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

@@ -9,7 +9,7 @@
 | folder | good/ and any other folder, named after its defect; a share by name is held out |
 
 Reads names and digests only; what cannot be read is named and left out, what is not looked at is counted. Labels of a
-file (`models.data.labels`) overrule the folders. Called by `training.commands` and `measuring.holdout`.
+file (`models.data.labels`) overrule the folders. Called by `training.asking` and `measuring.holdout`.
 """
 
 import hashlib
@@ -28,6 +28,7 @@ from models.data.pictures import read_bytes, told
 from models.data.splits import is_held_out
 from models.errors import InputError
 from models.settings import Settings
+from models.wording import counted
 
 HELD_OUT_SHARE: Final = 0.3
 # What each layout looks for, for a person whose folder has none of it.
@@ -223,11 +224,13 @@ def _overruled(
     missing = [label for label in labels if not is_there(label.path)]
     if len(missing) == len(labels):
         raise InputError(
-            f"--labels: none of {len(labels)} lines names a file that is there; the first is {missing[0].place}, "
-            f"{told(missing[0].path)}; correct the paths"
+            f"--labels: none of {counted(len(labels), 'line')} names a file that is there; the first is "
+            f"{missing[0].place}, {told(missing[0].path)}; correct the paths"
         )
     if 2 * len(missing) > len(labels):
-        left_out.append(f"labels: {len(missing)} of {len(labels)} lines name files that are not there; check the paths")
+        left_out.append(
+            f"labels: {len(missing)} of {counted(len(labels), 'line')} name files that are not there; check the paths"
+        )
     for label in labels:
         before = by_path.pop(label.path.resolve(), None)
         if not is_there(label.path):
@@ -325,7 +328,9 @@ def _read_split(path: Path) -> dict[str, Any]:
     ]
     missing = [name for name in named if name not in given["group"]]
     if missing:
-        raise InputError(f"{path}: {len(missing)} pictures have no group, such as {missing[0]!r}; add them to `group`")
+        raise InputError(
+            f"{path}: {counted(len(missing), 'picture')} without a group, such as {missing[0]!r}; add to `group`"
+        )
     split: dict[str, Any] = given
     return split
 

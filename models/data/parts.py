@@ -19,6 +19,7 @@ from contracts.vocabulary import Judgement, PartUse
 from models.data.pictures import Picture, open_picture, read_mask_picture, read_picture, told
 from models.errors import InputError
 from models.settings import Settings
+from models.wording import counted
 
 __all__ = ["Gallery", "Part", "Picture", "dataset_digest", "read_gallery", "read_mask", "read_picture"]
 
@@ -169,7 +170,7 @@ class Gallery:
 
 
 def _some(names: list[str]) -> str:
-    count = f"{len(names)} pictures" if len(names) > 1 else "1 picture"
+    count = counted(len(names), "picture")
     return f"{count} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 

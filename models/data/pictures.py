@@ -13,7 +13,7 @@ The header is read before anything is decoded, so that a small file of a huge pi
 | broken off | refused before decoding: not every version of the decoder notices |
 | another extension | the content counts, not the name |
 
-Keeps no pixels and judges nothing. Called by `parts`, `layouts`, `looks`, `measuring` and `reporting`.
+Keeps no pixels and judges nothing. Called by `parts`, `layouts`, `measuring`, `reporting` and `training`.
 """  # noqa: E501 -- a table
 
 import hashlib

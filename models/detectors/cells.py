@@ -3,7 +3,7 @@
 
 `direction` divides each stage of the trunk by its length in that
 cell, so that contrast and brightness, which scale a cell as a whole, hardly count. Does not measure distances. Used by
-`nearest_cells`, `white_distance` and `memory_bank`.
+`nearest_cells`, `white_distance`, `summary` and `memory_bank`.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ those vary, so few parts of a class teach enough. Closed form: ridge regression 
 each class counts alike however many pictures it has; turned into probabilities by the one factor that suits parts of
 unseen groups best. Knows no "none of these": a kind that nobody labelled gets the name of what it resembles most. Does
 not say whether a part is defective, and does not decide whether names are good enough (`naming_check` does). Called by
-`naming_check`, `training.naming` and `graphs.export`.
+`naming_check`, `training.joining` and `graphs.export`.
 """
 
 from dataclasses import dataclass, replace

@@ -4,7 +4,7 @@
 Two opinions that learn from labels: the summary (a line through what the whole part looks like) and the convolutional
 head (image labels by its highest cells, masks where there are any). How much each counts is decided by scores from
 folds that had not seen the part's group. Remembers no sound part, so it costs a station less than a memory bank, and it
-is blind to every kind of defect that nobody has labelled: `auto` never chooses it. Called by `training`.
+is blind to every kind of defect that nobody has labelled: `auto` never chooses it. Called by `kinds`.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,13 @@ from models.detectors.base import (
     top_mean,
     write_top_mean,
 )
+from models.detectors.folds import rounds
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
 from models.detectors.mixed import separation
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
 from models.errors import InputError
 from models.graphs.writer import GraphWriter
+from models.wording import counted
 
 # Physical parts: as many as of sound ones, since both sides are learnt alike.
 MIN_DEFECTIVE_PARTS: Final = 10
@@ -86,13 +88,13 @@ class Classifier:
         self._shape = (training.features.shape[2], training.features.shape[3])
         folds, notes = folds_of_both(training.groups, training.is_defective, _FOLDS, seed)
         by_head, by_summary = (np.zeros(len(folds), np.float32) for _ in range(2))
-        rounds = int(folds.max()) + 1
-        for fold in range(rounds):
-            seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            by_summary[unseen] = train_summary(training, seen).logits(training.features[unseen])
-            head = train_head(training, seen, self._settings, seed=seed + fold)
+        every = rounds(folds, training.is_defective)
+        for place, each in enumerate(every):
+            unseen = each.unseen
+            by_summary[unseen] = train_summary(training, each.seen).logits(training.features[unseen])
+            head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
             by_head[unseen] = top_mean(self._cell_logits(head, training.features[unseen]), TOP_CELLS)
-            check((fold + 1) / (rounds + 1))
+            check((place + 1) / (len(every) + 1))
         is_sound = ~training.is_defective
         self._of_head, self._of_summary = _Standard.of(by_head[is_sound]), _Standard.of(by_summary[is_sound])
         opinions = self._of_head(by_head), self._of_summary(by_summary)
@@ -144,14 +146,15 @@ def _refuse_few(training: TrainingSet) -> None:
     if sound < MIN_SOUND_PARTS:
         raise InputError(
             f"sound training parts: expected at least {MIN_SOUND_PARTS}, got {sound}; "
-            f"add {MIN_SOUND_PARTS - sound} more pictures of sound parts"
+            f"add {counted(MIN_SOUND_PARTS - sound, 'more picture')} of sound parts"
         )
     pictures = int(training.is_defective.sum())
     defective = len({group for group, bad in zip(training.groups, training.is_defective, strict=True) if bad})
     if defective < MIN_DEFECTIVE_PARTS:
         raise InputError(
             f"defective training parts: classifier expects at least {MIN_DEFECTIVE_PARTS}, got {defective} "
-            f"({pictures} pictures); label {MIN_DEFECTIVE_PARTS - defective} more, or use mixed or memory-bank"
+            f"({counted(pictures, 'picture')}); label {MIN_DEFECTIVE_PARTS - defective} more, or use mixed or "
+            "memory-bank"
         )
 
 

@@ -10,7 +10,8 @@ The first two read the direction of the features and not their length, so that l
 Each becomes evidence on a scale set by sound parts that it had not seen, and their sum is the score, so that what one
 opinion does not see another may, and none can veto. The map is the sum over the first two, as fine as the grid: 32 × 32
 at the usual 256 px. Only `white` works so finely, where it costs a station a tenth of what `nearest` would. Stays in
-float: INT8 distances cost more than they save. Called by `training` and by `mixed`, which builds on it.
+float: INT8 distances cost more than they save. Called by `kinds`, `training` and
+`mixed`, which builds on it.
 """
 
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from models.detectors.nearest_cells import MemoryBankSettings, NearestCells
 from models.detectors.white_distance import WhiteCells, WholePart
 from models.errors import InputError
 from models.graphs.writer import GraphWriter
+from models.wording import counted
 
 TOP_CELLS: Final = 3
 _FOLDS: Final = 5
@@ -116,7 +118,7 @@ class MemoryBank:
         if len(sound) < MIN_SOUND_PARTS:
             raise InputError(
                 f"sound training parts: expected at least {MIN_SOUND_PARTS}, got {len(sound)}; "
-                f"add {MIN_SOUND_PARTS - len(sound)} more pictures of sound parts"
+                f"add {counted(MIN_SOUND_PARTS - len(sound), 'more picture')} of sound parts"
             )
         notes: list[str] = []
         groups = [training.groups[row] for row in sound]

@@ -3,10 +3,11 @@
 
 The summary is a line through what the whole part looks like (`summary`) and learns from image labels. The head sees
 image labels (the mean of its highest cells must say it), masks where there are any, and synthetic anomalies in
-feature space, the more the fewer labels; without masks it is left out where the summary left it little to find. Their
-evidence can only raise the bank's score, never veto it. How much each counts is decided by scores from folds that had
-not seen the part's group; without a gain there it counts nothing, so that by those scores the detector is never worse
-than the bank. Called by `training`.
+feature space, the more the fewer labels; without masks it is left out where the summary left it little to find, with
+masks where no gain is left that would let it count. Their evidence can only raise the bank's score, never veto it. How
+much each counts is decided by scores from folds that had not seen the part's group; without a gain there it counts
+nothing, so that by those scores the detector is never worse than the bank. Called by `kinds` and `training`;
+`classifier` shares how it compares.
 """
 
 from typing import Final
@@ -18,6 +19,7 @@ from contracts.vocabulary import DetectorKind
 from models.data.splits import folds_of_both
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
 from models.detectors.evidence import Scale
+from models.detectors.folds import rounds
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
@@ -88,8 +90,9 @@ class Mixed:
         base = bank.cross_fitted_scores + self._fit_summary(training, bank.cross_fitted_scores, folds, notes)
         check(0.4)
         quality = separation(base, training.is_defective)
-        if not training.masks and (quality >= _GOOD_ENOUGH or defective < _HEAD_LABELS):
-            notes.append(f"head counts 0 (quality on unseen groups without it {quality:.3f})")
+        no_time = "; not trained for want of time" if self._settings.steps == 0 else None
+        if (why := no_time or why_no_head(quality, defective, has_masks=bool(training.masks))) is not None:
+            notes.append(f"head counts 0 (quality on unseen groups without it {quality:.3f}{why})")
             check(1.0)
             return Fitted(base, notes)
         return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
@@ -97,9 +100,8 @@ class Mixed:
     def _fit_summary(self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]) -> Floats:
         """Fit the summary; returns what it adds to the cross-fitted scores."""
         logits = np.zeros(len(training.groups), np.float32)
-        for fold in range(int(folds.max()) + 1):
-            unseen = np.flatnonzero(folds == fold)
-            logits[unseen] = train_summary(training, np.flatnonzero(folds != fold)).logits(training.features[unseen])
+        for each in rounds(folds, training.is_defective):
+            logits[each.unseen] = train_summary(training, each.seen).logits(training.features[each.unseen])
         bearable = bearable_lift(training)
         self._summary_scale, self.summary_weight, told = _choose(base, logits, training.is_defective, bearable)
         notes.append(f"summary {told}")
@@ -119,13 +121,11 @@ class Mixed:
     ) -> Floats:
         """Fit the head; returns what it adds to the cross-fitted scores."""
         logits = np.zeros(len(training.groups), np.float32)
-        rounds = int(folds.max()) + 1
-        for fold in range(rounds):
-            seen = np.flatnonzero(folds != fold)
-            head = train_head(training, seen, self._settings, seed=seed + fold)
-            unseen = np.flatnonzero(folds == fold)
-            logits[unseen] = self._image_logits(head, training.features[unseen])
-            check(0.35 + 0.45 * (fold + 1) / rounds)
+        every = rounds(folds, training.is_defective)
+        for place, each in enumerate(every):
+            head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
+            logits[each.unseen] = self._image_logits(head, training.features[each.unseen])
+            check(0.35 + 0.45 * (place + 1) / len(every))
         self._scale, self.head_weight, told = _choose(base, logits, training.is_defective, bearable_lift(training))
         notes.append(f"head {told}")
         if self.head_weight > 0:
@@ -182,6 +182,22 @@ def separation(scores: Floats, is_defective: NDArray[np.bool_]) -> float:
     limits = np.quantile(sound, np.linspace(0.95, 1.0, 11))
     recall = float(np.mean([(caught > limit).mean() for limit in limits]))
     return 0.5 * auroc + 0.5 * recall
+
+
+def why_no_head(quality: float, defective: int, *, has_masks: bool) -> str | None:
+    """Why the head is not trained, as the note goes on; None: it is.
+
+    Args:
+        quality: separation on unseen groups without it.
+        defective: labelled pictures.
+        has_masks: whether any of them has one.
+    """
+    # Exact: `_choose` would let it count nothing, and a head that counts nothing is in neither score nor map.
+    if quality + _LEAST_GAIN > 1:
+        return f"; not trained: it must gain {_LEAST_GAIN}, and no more than {1 - quality:.3f} is left"
+    if not has_masks and (quality >= _GOOD_ENOUGH or defective < _HEAD_LABELS):
+        return ""
+    return None
 
 
 def defective_groups(training: TrainingSet) -> set[str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.data.splits import group_folds
 from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.class_names import ClassNames, Doubles, Gaze, Lines, best_sharpness
+from models.detectors.folds import rounds
 
 # Physical parts: with one of them set aside in turn, three are left to learn from.
 MIN_PARTS: Final = 4
@@ -75,11 +76,10 @@ def fit_names(training: TrainingSet, detector: Detector, *, seed: int) -> NamesC
         return NamesChecked(None, labelled=labelled)
     rows = np.array([row for row, name in enumerate(named) if name in classes], np.int64)
     taught = _taught(training, detector, rows, [classes.index(name) for name in named if name in classes])
-    folds = _folds(taught.groups, taught.members, seed)
     values = np.zeros((len(rows), len(classes)))
-    for fold in range(int(folds.max()) + 1):
-        unseen = folds == fold
-        values[unseen] = taught.lines(~unseen, len(classes)).of(taught.views[unseen])
+    for each in rounds(_folds(taught.groups, taught.members, seed)):
+        is_seen = np.isin(np.arange(len(rows)), each.seen)
+        values[each.unseen] = taught.lines(is_seen, len(classes)).of(taught.views[each.unseen])
     checked = tuple(_checked(name, place, taught, values) for place, name in enumerate(classes))
     mean_right, luck = _beyond_luck(values, taught, np.random.default_rng([seed, 2]))
     names = None
@@ -129,8 +129,7 @@ def _folds(groups: Sequence[str], members: NDArray[np.int64], seed: int) -> NDAr
             # Each class begins at another fold, or the first would get the largest group of all.
             dealt = (group_folds(mine, _FOLDS, seed) + place) % _FOLDS
             fold_of.update(zip(mine, dealt.tolist(), strict=True))
-    folds = np.array([fold_of[group] for group in groups], np.int64)
-    return np.unique(folds, return_inverse=True)[1]
+    return np.array([fold_of[group] for group in groups], np.int64)
 
 
 def _checked(name: str, place: int, taught: _Taught, values: Doubles) -> ClassChecked:

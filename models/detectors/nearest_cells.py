@@ -4,7 +4,7 @@
 PatchCore's way (Roth et al., Towards Total Recall in Industrial Anomaly Detection, 2022): greedy k-centre banks, here
 one for each fold of the sound parts, so that a sound part is measured by the other folds' banks only (a part in the
 bank would score 0); the finished detector uses them all. Stays in float: INT8 distances cost more than they save.
-Called by `memory_bank` only.
+Called by `memory_bank`; `training.fit_budget` asks for its sizes.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats
 from models.detectors.cells import at_once
+from models.detectors.folds import rounds
 from models.graphs.writer import GraphWriter
 
 _CHUNK = 32
@@ -47,16 +48,16 @@ class NearestCells:
 
         Returns the bank and each row's distances [n, h, w], without what its own fold remembers.
         """
-        count = int(fold_of.max()) + 1
-        banks = []
-        for fold in range(count):
-            mine = _rows(cells[fold_of == fold])
+        every = rounds(fold_of)
+        count, banks = len(every), []
+        for place, each in enumerate(every):
+            mine = _rows(cells[each.unseen])
             pick = rng.permutation(len(mine))[: max(1, settings.candidates // count)]
             banks.append(greedy_centres(mine[pick], max(1, settings.cells // count)))
-            check((fold + 1) / count)
+            check((place + 1) / count)
         nearest = np.stack([_distances(cells, bank) for bank in banks])
         distances = np.stack(
-            [nearest[[fold for fold in range(count) if fold != own], row].min(0) for row, own in enumerate(fold_of)]
+            [nearest[[each.fold != own for each in every], row].min(0) for row, own in enumerate(fold_of)]
         )
         return cls(np.concatenate(banks)), distances
 

@@ -4,7 +4,8 @@
 The summary holds mean, spread, highest and lowest value of each white channel. Mean and spread see what is weak
 everywhere and strong nowhere (chatter, a change of material); the extremes see what is strong at one place in a
 direction that sound parts hardly know. Says that something is wrong, not where. Closed form (class-balanced ridge
-regression in its dual), so it costs milliseconds and a few dozen labels suffice. Called by `mixed` only.
+regression in its dual), so it costs milliseconds and a few dozen labels suffice. Called by `mixed` and
+`classifier` only.
 """
 
 from dataclasses import dataclass

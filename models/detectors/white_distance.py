@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats
 from models.detectors.cells import at_once, direction, write_direction
-from models.detectors.whitening import FoldMoments, Whitening
+from models.detectors.folds import rounds
+from models.detectors.whitening import RIDGE, FoldMoments, Whitening
 from models.graphs.writer import GraphWriter
 
 _CHUNK: Final = 32
-# Added to each direction's variance, as a share of the mean one: directions without variance must not shout.
-_RIDGE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class WhiteCells:
 
         Returns the finished measure and each row's distances [n, h, w] by one that had not seen its fold.
         """
-        rows = np.flatnonzero(fold_of >= 0)
+        every, rows = rounds(fold_of), np.flatnonzero(fold_of >= 0)
         step = at_once(features, _CHUNK)
 
         def blocks() -> Iterator[tuple[NDArray[np.int64], Floats]]:
@@ -50,9 +49,9 @@ class WhiteCells:
         moments = FoldMoments.of(blocks, int(fold_of.max()) + 1)
         finished = cls(stages, moments.without(None))
         distances = np.empty((len(features), *features.shape[2:]), np.float32)
-        for fold in range(-1, int(fold_of.max()) + 1):
-            measure = finished if fold < 0 else cls(stages, moments.without(fold))
-            measure.measure(features, np.flatnonzero(fold_of == fold), distances)
+        finished.measure(features, np.flatnonzero(fold_of < 0), distances)
+        for each in every:
+            cls(stages, moments.without(each.fold)).measure(features, each.unseen, distances)
         return finished, distances
 
     def distances(self, features: Features) -> Floats:
@@ -91,9 +90,8 @@ class WholePart:
         looks = _looks(cells)
         finished = cls._of(looks[fold_of >= 0])
         distances = finished.lengths(looks)
-        for fold in range(int(fold_of.max()) + 1):
-            seen = (fold_of >= 0) & (fold_of != fold)
-            distances[fold_of == fold] = cls._of(looks[seen]).lengths(looks[fold_of == fold])
+        for each in rounds(fold_of):
+            distances[each.unseen] = cls._of(looks[each.seen]).lengths(looks[each.unseen])
         return finished, distances
 
     @classmethod
@@ -104,7 +102,7 @@ class WholePart:
         standard = (looks - centre) / unit
         covariance = standard.T @ standard / max(1, len(looks) - 1)
         variances, directions = np.linalg.eigh(covariance)
-        variances = np.maximum(variances, 0) + _RIDGE * max(float(variances.mean()), 1e-12)
+        variances = np.maximum(variances, 0) + RIDGE * max(float(variances.mean()), 1e-12)
         matrix = (directions / np.sqrt(variances)).T / unit
         return cls(centre.astype(np.float32), matrix.astype(np.float32))
 

@@ -18,7 +18,7 @@ from models.detectors.base import Features, Floats
 from models.graphs.writer import GraphWriter
 
 # Added to each direction's variance, as a share of the mean one: directions without variance must not shout.
-_RIDGE: Final = 0.1
+RIDGE: Final = 0.1
 # A place's own mean counts as much as the mean of all places once this many sound parts were seen.
 _PRIOR_PARTS: Final = 20
 
@@ -104,5 +104,5 @@ class FoldMoments:
         covariance = self.products[kept].sum(0) - crossed - crossed.T + count * (step @ step.T)
         covariance /= count * mean[0].size
         variances, directions = np.linalg.eigh(covariance)
-        variances = np.maximum(variances, 0) + _RIDGE * max(float(variances.mean()), 1e-12)
+        variances = np.maximum(variances, 0) + RIDGE * max(float(variances.mean()), 1e-12)
         return Whitening(mean.astype(np.float32), (directions / np.sqrt(variances)).T.astype(np.float32))

@@ -5,7 +5,7 @@ The front of every graph is written here once and run by ONNX Runtime for traini
 station cannot differ. Features are [n, d, g, g]: stride 8 and stride 16 pooled over 3 × 3, side by side; of a wide
 trunk the means of a few neighbouring channels. With tiles the field is R × C times as large and so are the features,
 [n, d, R g, C g]; the trunk runs over the field as a whole, so that there are no seams (ADR 0018). Does not judge.
-Called by `training`, `packages`, `measuring`, `reporting` and `export`.
+Called by `training`, `packages`, `measuring`, `reporting`, `detectors` and `export`.
 """
 
 from collections.abc import Callable, Iterable
@@ -144,7 +144,9 @@ class FeatureExtractor:
             if features is None:
                 # Filled in place: to join them in the end would take the memory twice.
                 features = np.empty((count, *found.shape[1:]), np.float16)
-            features[index] = found[0]
+            # What half precision cannot hold becomes infinity, which is for the caller to refuse.
+            with np.errstate(over="ignore"):
+                features[index] = found[0]
             if check is not None:
                 check(index + 1)
         if features is None:

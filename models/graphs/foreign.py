@@ -3,7 +3,7 @@
 
 The nodes before and after are ours, the foreign ones stay as they came, under names of their own, so that one file has
 the signature of `contracts.manifest.GraphSignature`. What the graph really does is seen by running it on a picture, not
-read from what it declares. Opens and writes no files. Called by `training.importing`.
+read from what it declares. Opens and writes no files. Called by `training`.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 
 The file and its weights beside it are at most so large; weights are taken from the file's own folder only, or a file
 sent by somebody could make us pack any other file of this machine. Local functions are unfolded and old operator sets
-raised to ours. Runs nothing and knows no pictures. Called by `training.importing`.
+raised to ours. Runs nothing and knows no pictures. Called by `training.import_command`.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 """Writes ONNX graphs by hand: a thin layer over `onnx.helper` with names, scopes and inlining.
 
 By hand, because the graph is small, must be exact (`contracts.manifest.GraphSignature`) and must not change
-with an exporter's mood. Knows nothing of detectors. Called by `backbones`, `trunks`, `detectors`, `export`.
+with an exporter's mood. Knows nothing of detectors. Called by `detectors` and all here that write nodes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

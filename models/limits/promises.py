@@ -5,7 +5,7 @@ One-sided tolerance bounds by order statistics (S. S. Wilks, "Determination of s
 limits", Annals of Mathematical Statistics 12, 1941) and the exact binomial bound that is the same statement read the
 other way (C. J. Clopper and E. S. Pearson, Biometrika 26, 1934). Both rest on one assumption: the parts counted and the
 parts to come are exchangeable. Pictures of one part are not independent, so a part counts once, by its worst picture.
-Places no limit. Called by `placing` and `measuring.figures`.
+Places no limit. Called by `placing`, `measuring.figures` and `training.finishing`.
 """
 
 import math
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.manifest import Promise
+from models.wording import counted, plural
 
 Floats = NDArray[np.float32]
 # Halvings of 0 … 1 until a share is known to the last digit of a double.
@@ -111,7 +112,7 @@ def promise_overkill(*, parts: int, pictures: int, beyond: int, asked_rate: floa
         f"Of sound parts like these at most {at_most(kept)} are judged NG, with {_percent(confidence)} confidence, "
         f"from {_counted(parts, pictures)}.",
         # With enough parts the limit may stand at the highest of them: that is the promise reached first.
-        needed=needed_parts(asked_rate, confidence), further="more parts",
+        needed=needed_parts(asked_rate, confidence), further="more {}",
         parts=parts, pictures=pictures, beyond=beyond, asked_rate=asked_rate, kept_rate=kept, confidence=confidence,
     )  # fmt: skip
 
@@ -122,7 +123,7 @@ def promise_escapes(*, parts: int, pictures: int, beyond: int, asked_rate: float
     return _promise(
         f"Of defective parts of the labelled kinds at most {at_most(kept)} pass as OK, with {_percent(confidence)} "
         f"confidence, from {_counted(parts, pictures)}, {beyond or 'none'} of which counted as passing.",
-        needed=needed_parts(asked_rate, confidence, beyond), further="more labelled parts, none of them passing,",
+        needed=needed_parts(asked_rate, confidence, beyond), further="more labelled {}, none of them passing,",
         parts=parts, pictures=pictures, beyond=beyond, asked_rate=asked_rate, kept_rate=kept, confidence=confidence,
     )  # fmt: skip
 
@@ -146,6 +147,7 @@ def _promise(
             statement += f" No number of parts within reach can promise {asked}."
         elif needed > parts:
             missing = needed - parts
+            further = further.format(plural(missing, "part"))
             statement += f" {missing} {further} would promise {asked}."
     return Promise(
         asked_rate=asked_rate, kept_rate=kept_rate, confidence=confidence, parts=parts, pictures=pictures,
@@ -163,5 +165,5 @@ def _percent(share: float) -> str:
 
 
 def _counted(parts: int, pictures: int) -> str:
-    noun = "part" if parts == 1 else "parts"
-    return f"{parts} {noun}" if pictures == parts else f"{parts} {noun} ({pictures} pictures)"
+    told = counted(parts, "part")
+    return told if pictures == parts else f"{told} ({counted(pictures, 'picture')})"

@@ -28,6 +28,7 @@ from models.measuring.holdout import HeldOut, is_trained_here
 from models.measuring.judging import Check, rate_judged, scores_of, verdicts_of
 from models.packages.reading import OpenPackage
 from models.reporting.console import number, table, told_left_out, told_rate
+from models.wording import counted
 
 RESAMPLES: Final = 2000
 PREFERRED: Final = "preferred"
@@ -242,7 +243,7 @@ def _notes(rivals: Rivals, judged: Judged, held_out: HeldOut) -> list[str]:
         )
     for name, scores in (("A", judged.scores_a), ("B", judged.scores_b)):
         if count := int((~np.isfinite(scores)).sum()):
-            notes.append(f"{name} gave no number for {count} pictures: NO_DECISION, in no figure of ranks")
+            notes.append(f"{name} gave no number for {counted(count, 'picture')}: NO_DECISION, in no figure of ranks")
     return notes
 
 
@@ -256,8 +257,8 @@ def render(told: Told) -> str:
             for name in ("a", "b")
         ),
         (
-            f"held out: {pictures['sound']} sound and {pictures['defective']} defective pictures of "
-            f"{pictures['groups']['all']} parts"
+            f"held out: {pictures['sound']} sound and {counted(pictures['defective'], 'defective picture')} of "
+            f"{counted(pictures['groups']['all'], 'part')}"
         ),
         "",
     ]
@@ -279,7 +280,7 @@ def render(told: Told) -> str:
         lines += ["", *table(_class_rows(told["classes"]))]
     ends = [f"note: {line}" for line in told["notes"]] + told_left_out(told["left_out"], "see --json")
     if told["changed"]:
-        ends.insert(0, f"{len(told['changed'])} pictures changed verdict; --json names them")
+        ends.insert(0, f"{counted(len(told['changed']), 'picture')} changed verdict; --json names them")
     return "\n".join([*lines, "", *ends] if ends else lines) + "\n"
 
 

@@ -42,6 +42,7 @@ from models.measuring.naming_figures import named_figures, naming_table
 from models.measuring.pixel_figures import PRO_LIMIT
 from models.packages.reading import OpenPackage, class_named
 from models.reporting.console import number, percent, table, told_left_out, told_rate
+from models.wording import counted
 
 RESAMPLES: Final = 1000
 _ONE_CLASS: Final = "needs sound and defective held-out pictures"
@@ -241,9 +242,9 @@ def _unknown(seen: Seen, exact: Floats | None, parity: Told | None, held_out: He
         told["parity"] = "no distance from a typical sound score up to the NG limit to measure in"
     if not np.isfinite(seen.scores).all():
         count = int((~np.isfinite(seen.scores)).sum())
-        told["scores"] = f"{count} pictures got no number as a score: NO_DECISION, in no figure of ranks"
+        told["scores"] = f"{counted(count, 'picture')} got no number as a score: NO_DECISION, in no figure of ranks"
     if seen.skipped:
-        told["heatmaps"] = f"{seen.skipped} heatmaps hold values that are no numbers: in no pixel figure"
+        told["heatmaps"] = f"values that are no numbers in {counted(seen.skipped, 'heatmap')}: in no pixel figure"
     return told
 
 
@@ -270,8 +271,8 @@ def render(told: Told) -> str:
             f"NG from {told['limits']['ng_limit']:.4g}"
         ),
         (
-            f"held out: {pictures['sound']} sound and {pictures['defective']} defective pictures of "
-            f"{pictures['groups']['all']} parts, {pictures['with_mask']} with a mask"
+            f"held out: {pictures['sound']} sound and {counted(pictures['defective'], 'defective picture')} of "
+            f"{counted(pictures['groups']['all'], 'part')}, {pictures['with_mask']} with a mask"
         ),
         "",
     ]

@@ -2,8 +2,8 @@
 """Figures on arrays: ranks, recall and overkill at a limit, exact intervals, resampling by part. Pure, numpy only.
 
 Positive means defect, everywhere in this file. A figure that needs a class which is not there is None, never 0.
-Knows no package and no picture. Called by `evaluating`, `comparing`, `judging` and
-`training.finishing`.
+Knows no package and no picture. Called by `evaluating`, `comparing`, `judging`,
+`reporting` and `training`.
 """
 
 import math

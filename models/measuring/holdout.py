@@ -23,6 +23,7 @@ from models.data.parts import Gallery, Part, Picture, dataset_digest, read_galle
 from models.errors import InputError
 from models.measuring.pixel_figures import Labels, regions_of
 from models.settings import Settings
+from models.wording import counted
 
 _WHERE: Final = {
     "mvtec": "test/good and test/<defect>",
@@ -134,8 +135,8 @@ def read_held_out(
         both = " that every package's training held out" if len(splits) > 1 else ""
         raise InputError(
             f"images: expected held-out pictures{both} in {folder.images} (layout {folder.layout}: "
-            f"{_WHERE[folder.layout]}), got none among {len(first.images)} pictures; add some, or give the layout "
-            "that this folder has"
+            f"{_WHERE[folder.layout]}), got none among {counted(len(first.images), 'picture')}; "
+            "add some, or give the layout that this folder has"
         )
     total = len(wanted)
     gallery = read_gallery(
@@ -154,8 +155,8 @@ def read_held_out(
     held_out = HeldOut(folder, gallery, parts, train_images, masked)
     if len(splits) > 1 and total < sum(image.use is PartUse.HOLDOUT for image in first.images):
         held_out.notes.append(
-            f"the packages were trained with different seeds, which split this folder differently: {total} pictures "
-            "are held out by both"
+            f"the packages were trained with different seeds, which split this folder differently: "
+            f"{counted(total, 'picture')} held out by both"
         )
     held_out.notes.extend(gallery.remarks + _weaknesses(held_out, has_masks=has_masks))
     return held_out
@@ -186,16 +187,21 @@ def _weaknesses(held_out: HeldOut, *, has_masks: bool) -> list[str]:
             continue
         if parts < pictures:
             notes.append(
-                f"{pictures} {kind} pictures show {parts} parts: the exact intervals of pictures are narrower than "
-                "the parts allow; go by the figures of parts"
+                f"{counted(pictures, f'{kind} picture')} show {counted(parts, 'part')}: the exact intervals of "
+                "pictures are narrower than the parts allow; go by the figures of parts"
             )
         if parts < _FEW_GROUPS:
-            notes.append(f"{parts} {kind} parts are few: intervals by resampling parts are too narrow")
+            notes.append(f"few {kind} parts ({parts}): intervals by resampling parts are too narrow")
     if 0 < counts["sound"] < 100:
-        notes.append(f"1 % of {counts['sound']} sound pictures is less than one: recall there is that at no overkill")
+        notes.append(
+            f"1 % of {counted(counts['sound'], 'sound picture')} is less than one: recall there is that at no overkill"
+        )
     without = counts["defective"] - counts["with_mask"]
     if has_masks and counts["with_mask"] and without:
-        notes.append(f"{without} of {counts['defective']} defective pictures have no usable mask: not in pixel figures")
+        notes.append(
+            f"{without} of {counted(counts['defective'], 'defective picture')} have no usable mask: not in "
+            "pixel figures"
+        )
     return notes
 
 

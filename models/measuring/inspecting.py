@@ -16,6 +16,7 @@ import numpy as np
 from contracts.manifest import MANIFEST_NAME, FileRole, GoldenSet, PackageManifest
 from models.packages.reading import fault_of, read_manifest
 from models.reporting.console import number, percent, table
+from models.wording import counted
 
 Told = dict[str, Any]
 _MAX_GOLDEN_BYTES: Final = 256 * 1024 * 1024
@@ -130,16 +131,18 @@ def render(told: Told) -> str:
         f"defect classes: {', '.join(told['defect_classes']) or 'not named by this detector'}",
         (
             f"lineage: training {lineage['training_id']}, {lineage['sound_parts']} sound and "
-            f"{lineage['defective_parts']} "
-            f"defective pictures, seed {lineage['seed']}, {lineage['training_seconds']:.1f} s, "
-            f"trainer {lineage['trainer_version']}"
+            f"{counted(lineage['defective_parts'], 'defective picture')}, seed {lineage['seed']}, "
+            f"{lineage['training_seconds']:.1f} s, trainer {lineage['trainer_version']}"
         ),
         (
             f"  backbone {lineage['backbone']} ({lineage['backbone_weights_source']}, "
             f"{lineage['backbone_weights_sha256'][:12]})"
         ),
         f"  pictures {lineage['dataset_sha256'][:12]}, parent {lineage['parent_package_id'] or 'none'}",
-        f"golden set: {golden['images']} images in {golden['file']}, scores within {golden['tolerance']:.4g}",
+        (
+            f"golden set: {counted(golden['images'], 'image')} in {golden['file']}, "
+            f"scores within {golden['tolerance']:.4g}"
+        ),
         "",
     ]
     rows = [["variant", "kB", "image AUROC", "parity error"]]
@@ -173,10 +176,10 @@ def _promises(limits: Told) -> list[str]:
     if told:
         return [f"promise: {statement}" for statement in told]
     if limits["overkill_bound"] is None or limits["confidence"] is None:
-        return [f"no promise, from {limits['sound_parts']} sound parts"]
+        return [f"no promise, from {counted(limits['sound_parts'], 'sound part')}"]
     return [
         (
             f"promise: at most {percent(limits['overkill_bound'])} overkill with {100 * limits['confidence']:.0f} % "
-            f"confidence, from {limits['sound_parts']} sound parts"
+            f"confidence, from {counted(limits['sound_parts'], 'sound part')}"
         )
     ]

@@ -23,6 +23,7 @@ from models.measuring.figures import Floats, rate_of
 from models.measuring.holdout import HeldOut
 from models.measuring.pixel_figures import PixelTally, brought_to
 from models.packages.reading import OpenPackage, verdict_of
+from models.wording import counted
 
 WARM_UP_RUNS: Final = 5
 # With fewer runs than this the 99th percentile is the slowest run; further ones go over the pictures again.
@@ -150,7 +151,9 @@ def _why_no_pixels(runner: Runner, held_out: HeldOut) -> str:
     if not held_out.is_defective.any():
         return "no defective held-out pictures"
     if not held_out.masked:
-        return f"none of the {int(held_out.is_defective.sum())} defective held-out pictures has a usable mask"
+        return (
+            f"none of the {counted(int(held_out.is_defective.sum()), 'defective held-out picture')} has a usable mask"
+        )
     return ""
 
 

@@ -2,7 +2,7 @@
 """How well a package names defect classes: truth against name, of defective pictures that do not pass.
 
 Those that pass get no name at a station, so they are counted apart; a truth that the package cannot name is never
-right. Pure. Called by `evaluating` and `reporting.page`.
+right. Pure. Called by `evaluating` and `reporting.page_tables`.
 """
 
 from collections import Counter

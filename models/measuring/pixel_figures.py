@@ -9,7 +9,7 @@ Heatmaps are brought to the size of the mask, bilinearly, not masks to the size 
 and on a map of 16 × 16 cells a scratch would vanish or run into its neighbour, which flatters.
 
 Pixels are counted, not kept: each value goes into one of 2¹⁸ classes, so a thousand masks cost as much memory as
-one. Reads no file. Called by `judging` and `region_figures`.
+one. Reads no file. Called by `evaluating`, `judging` and `region_figures`.
 """
 
 from typing import Final

@@ -32,6 +32,7 @@ from models.reporting.page_tables import (
 )
 from models.reporting.pictures import MOST_SHOWN, Illustrator, Shown, choose_worst
 from models.settings import Settings
+from models.wording import counted
 
 REPORT_PAGE: Final = "report.html"
 _MOST_LINES: Final = 500
@@ -125,11 +126,11 @@ def _verdicts(report: EvaluationReport) -> str:
     )
     if len(groups) < len(report.holdout):
         told += (
-            f"; those of pictures take them for independent, but {len(report.holdout)} pictures show {len(groups)} "
-            "parts or groups: go by those of parts, where a part counts by its worst picture"
+            f"; those of pictures take them for independent, but {counted(len(report.holdout), 'picture')} show "
+            f"{counted(len(groups), 'part')} or groups: go by those of parts, where a part counts by its worst picture"
         )
     undecided = count_of(report.holdout, Verdict.NO_DECISION)
-    told += f". {undecided} pictures got no score.</p>" if undecided else ".</p>"
+    told += f". {counted(undecided, 'picture')} got no score.</p>" if undecided else ".</p>"
     return f"<h2>At the package's limits</h2><div class='tiles'>{''.join(tiles)}</div>{told}"
 
 
@@ -148,11 +149,11 @@ def _tile(label: str, what: str, pictures: Sequence[HoldoutVerdict], verdicts: S
     of_parts = ""
     if parts["of"] < rate["of"]:
         told = interval(parts["low"], parts["high"])
-        of_parts = f"<br>{parts['count']} of {parts['of']} parts<br>95 % interval {told}"
+        of_parts = f"<br>{parts['count']} of {counted(parts['of'], 'part')}<br>95 % interval {told}"
     return (
         f'<div class="card {edge}"><div class="label">{label}</div>'
         f'<div class="value">{100 * rate["rate"]:.1f} %</div>'
-        f'<div class="muted">{rate["count"]} of {rate["of"]} {what} pictures<br>'
+        f'<div class="muted">{rate["count"]} of {counted(rate["of"], f"{what} picture")}<br>'
         f"95 % interval {interval(rate['low'], rate['high'])}{of_parts}</div></div>"
     )
 
@@ -199,7 +200,10 @@ def _pictures(job: TrainingJob, report: EvaluationReport, package: OpenPackage, 
         parts += [_first_of(escapes, "lowest score first"), _pairs(artist.draw(worst.escapes))]
     elif worst.nearest_escapes:
         parts += [
-            f'<p class="muted">None of {len(defective)} defective pictures was judged OK. These came nearest:</p>',
+            (
+                f'<p class="muted">None of {counted(len(defective), "defective picture")} was judged OK. '
+                "These came nearest:</p>"
+            ),
             _pairs(artist.draw(worst.nearest_escapes)),
         ]
     else:
@@ -209,7 +213,7 @@ def _pictures(job: TrainingJob, report: EvaluationReport, package: OpenPackage, 
         parts += [_first_of(overkills, "highest score first"), _pairs(artist.draw(worst.overkills))]
     elif worst.nearest_overkills:
         parts += [
-            f'<p class="muted">None of {len(sound)} sound pictures was judged NG. These came nearest:</p>',
+            f'<p class="muted">None of {counted(len(sound), "sound picture")} was judged NG. These came nearest:</p>',
             _pairs(artist.draw(worst.nearest_overkills)),
         ]
     else:

@@ -17,6 +17,13 @@ from models.packages.reading import OpenPackage
 # Neither passed nor rejected by the machine.
 HELD: Final = (Verdict.REVIEW, Verdict.NO_DECISION)
 MOST_CLASSES: Final = 40
+# Several parity errors stand on one page; each says of which pictures it is.
+_PARITY: Final = "parity error, all golden images"
+_PARITY_TOLD: Final = (
+    "Parity error: largest difference to the score of fp32, in distances from a typical sound score to the NG limit. "
+    "Tables give that of all golden images, defective ones too; the rules go by that of the sound golden images alone, "
+    "or of sound training pictures, and a note that names a parity error says which."
+)
 
 
 def safe(text: object) -> str:
@@ -113,13 +120,12 @@ def variants_section(report: EvaluationReport) -> str:
     ]  # fmt: skip
     heads = [
         "variant", "AUROC", "average precision", "recall at 1 % overkill", "AU-PRO", "median ms",
-        *(["ms a tile"] if is_tiled else []), "parity error", "",
+        *(["ms a tile"] if is_tiled else []), _PARITY, "",
     ]  # fmt: skip
     return (
         f"<h2>Variants</h2>{table(heads, rows)}"
         '<p class="muted">AUROC: chance that a defective picture scores above a sound one. Median ms: bare session on '
-        f"the machine that trained{of_tiles}. Parity error: largest difference to fp32 on golden images, in distances "
-        "from a typical sound score to the NG limit.</p>"
+        f"the machine that trained{of_tiles}. {_PARITY_TOLD}</p>"
     )
 
 
@@ -141,7 +147,7 @@ def search_section(report: EvaluationReport) -> str:
         ]
         for each in report.searched
     ]  # fmt: skip
-    heads = ["variant", "step", "nodes in float", "parity error", "AUROC", "AU-PRO", ""]
+    heads = ["variant", "step", "nodes in float", _PARITY, "AUROC", "AU-PRO", ""]
     return (
         f"<h2>Search for the nodes that harm INT8</h2>{table(heads, rows)}"
         '<p class="muted">Nodes are ranked on training pictures by the harm that each does alone; the worst go back '

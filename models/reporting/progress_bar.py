@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a training is, for the person who waits: a bar on a terminal, a plain line every few seconds elsewhere.
 
-Writes to the stream it is given and reads nothing. Called by `training.commands`, told by
-`training.progress`.
+Writes to the stream it is given and reads nothing. Called by `training.asking`; `training.progress` is
+given it to tell.
 """
 
 import shutil

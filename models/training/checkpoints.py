@@ -3,7 +3,7 @@
 
 Each step is written whole under a name that says what it was made from; what belongs to another training (other
 pictures, settings, weights or version) is swept away. A disk that takes no more costs the checkpoint, never the
-training. Does not know what the steps are. Called by `job`.
+training. Does not know what the steps are. Called by `job`, `gathering` and `commands`.
 """
 
 import hashlib
@@ -57,6 +57,10 @@ class Checkpoints:
             self._begin(training)
             return
         owner = self._folder / _OWNER
+        # A run that was killed before it had signed leaves no more than its half-written name.
+        if not owner.is_file() and {each.name for each in self._folder.iterdir()} <= {f".{_OWNER}.part"}:
+            self._begin(training)
+            return
         if not owner.is_file():
             raise InputError(
                 f"--resume: {self._folder} holds what no training left there; move it away, or give another --out"

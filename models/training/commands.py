@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-models train`: a job from a folder of pictures, as central would make it from audits.
 
-Called by `__main__` only.
+Called by `__main__`; `quantize_command` prints by it.
 """
 
 import argparse

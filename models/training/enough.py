@@ -13,6 +13,7 @@ from contracts.vocabulary import DetectorKind, Judgement, PartUse
 from models.detectors import classifier, mixed
 from models.detectors.base import MIN_SOUND_PARTS
 from models.errors import InputError
+from models.wording import counted
 
 _MOST_TOLD: Final = 3
 
@@ -38,7 +39,7 @@ def check_enough(asked: DetectorKind, images: Sequence[TrainingImage], left_out:
     if sound < MIN_SOUND_PARTS:
         raise InputError(
             f"sound training parts: expected at least {MIN_SOUND_PARTS}, got {sound}{told}; "
-            f"add {MIN_SOUND_PARTS - sound} more pictures of sound parts"
+            f"add {counted(MIN_SOUND_PARTS - sound, 'more picture')} of sound parts"
         )
     if asked is DetectorKind.MIXED and len(defective) < mixed.MIN_DEFECTIVE_PARTS:
         raise InputError(
@@ -54,6 +55,6 @@ def check_enough(asked: DetectorKind, images: Sequence[TrainingImage], left_out:
     if asked is DetectorKind.CLASSIFIER and parts < classifier.MIN_DEFECTIVE_PARTS:
         raise InputError(
             f"defective training parts: classifier expects at least {classifier.MIN_DEFECTIVE_PARTS}, got {parts} "
-            f"({len(defective)} pictures){told}; label {classifier.MIN_DEFECTIVE_PARTS - parts} more, or use mixed or "
-            "memory-bank"
+            f"({counted(len(defective), 'picture')}){told}; label {classifier.MIN_DEFECTIVE_PARTS - parts} more, or "
+            "use mixed or memory-bank"
         )

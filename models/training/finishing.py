@@ -2,7 +2,7 @@
 """From a learned detector to a package: measure on held-out pictures, choose variants, write, report.
 
 A variant that breaks the rules of `judging_variants` is left out and the report says so. Does not learn and does not
-place limits. Called by `job`.
+place limits. Called by `job`; parts of it by `import_package` and `quantizing`.
 """
 
 import json

@@ -1,128 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """`train --fit-budget-ms`: the most accurate package whose session answers within a number of ms on this machine.
 
-Every trunk whose weights are at hand is measured at four sizes with a stand-in for the detector; those within the
-budget are trained, the most promising first, at most `MOST_TRAINED` of them, measured again as they are, and the best
-by cross-fitted scores of training pictures stays. Held-out pictures choose nothing. Does not learn itself (`job` does)
-and downloads nothing. Called by `commands`.
+Every trunk whose weights are at hand is measured at four sizes (`fit_candidates`); those within the budget are trained,
+the most promising first, at most `MOST_TRAINED` of them, measured again as they are, and the best by cross-fitted
+scores of training pictures stays. Held-out pictures choose nothing. Does not learn itself (`job` does) and downloads
+nothing. Called by `commands`.
 """
 
-import logging
-import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import onnx
-
-from contracts.jobs import LEAST_SIZE_PX, PACKAGE_FOLDER, EvaluationReport, TrainingJob
-from contracts.tiles import Tiles
+from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, TrainingJob
 from contracts.vocabulary import Judgement, PartUse, Variant
 from models.clock import Clock
-from models.detectors.base import MIN_SOUND_PARTS, TrainingSet
-from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS, separation
-from models.detectors.nearest_cells import MemoryBankSettings
-from models.errors import InputError, QuantizationError
-from models.graphs.export import build_graph
-from models.graphs.features import FeatureExtractor, build_front
-from models.graphs.quantization import quantize
-from models.graphs.timing import SessionTime, noise_picture, time_session
-from models.graphs.trunks import SHIPPED_NAME, Trunk, at_hand, resolve
+from models.errors import InputError
+from models.graphs.timing import time_session
 from models.packages.reading import open_package
 from models.settings import Settings
+from models.staging import begin_staging, end_staging, staging_of
 from models.training.finishing import Learned
-from models.training.gathering import grid_of
+from models.training.fit_candidates import (
+    Asked,
+    Candidate,
+    Measure,
+    candidates_of,
+    in_order,
+    measure_candidate,
+    told_threads,
+)
 from models.training.job import run_job
 from models.training.progress import Progress, Watch
-from models.training.results import leave_results
+from models.training.results import CANDIDATES, leave_results
 
-_log = logging.getLogger(__name__)
 MOST_TRAINED: Final = 3
-# Of the size asked for; at 256 px: 256, 224, 192, 160.
-_SHARES: Final = (1.0, 7 / 8, 3 / 4, 5 / 8)
-# Most promising first: the larger trunk, then as `auto` prefers them; one of another name before the shipped one. No
-# measurement: it decides what is trained first, and what is taken where nothing can be compared.
-_ORDER: Final = ("resnet50", "resnet50v2", "resnet18", "mobilenet_v2", "squeezenet1_1")
 # A median so many times the fastest turn is not the graph's alone.
 _UNREST: Final = 1.5
-# How long a graph takes for a side in px and a number of threads.
-Measure = Callable[[onnx.ModelProto | bytes, int, int], SessionTime]
-_PARTIAL: Final = ".fit-budget.part"
 # Fractions of the whole.
 _MEASURED: Final = 0.1
 _TRAINED: Final = 0.99
-
-
-@dataclass
-class Candidate:
-    """One trunk at one size, what was measured of it, and what became of it.
-
-    Attributes:
-        trunk: with its weights.
-        weights_path: the file, where one was given.
-        size_px: side of a tile, px.
-        tiles: as asked; no others are tried.
-        ms: of each variant measured with a stand-in for the detector, ms.
-        trained_ms: of each variant of the trained package, ms.
-        quality: separation of the cross-fitted scores of its training pictures; None: too few labelled defects.
-        fate: why it was taken or left.
-        unrest: the most that a median was of its fastest turn.
-    """
-
-    trunk: Trunk
-    weights_path: str | None
-    size_px: int
-    tiles: Tiles = field(default_factory=Tiles)
-    ms: dict[Variant, float] = field(default_factory=dict)
-    trained_ms: dict[Variant, float] = field(default_factory=dict)
-    quality: float | None = None
-    fate: str = ""
-    unrest: float = 1.0
-
-    def taking(self, took: SessionTime) -> float:
-        """The median, ms; keeps how steady it was."""
-        self.unrest = max(self.unrest, took.p50_ms / max(took.fastest_ms, 1e-6))
-        return took.p50_ms
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        tiles = "" if self.tiles.count == 1 else f", {self.tiles.told} tiles"
-        return f"{self.trunk.name} at {self.size_px} px{tiles}"
-
-    def told(self) -> str:
-        """One line of the table."""
-        parts = [f"{self.name}: {_told_ms(self.ms)}"]
-        if self.trained_ms:
-            parts.append(f"trained {_told_ms(self.trained_ms)}")
-        if self.quality is not None:
-            parts.append(f"quality on unseen groups {self.quality:.3f}")
-        return f"fit-budget: {', '.join(parts)}; {self.fate}"
-
-
-def _told_ms(ms: dict[Variant, float]) -> str:
-    return ", ".join(f"{variant} {value:.2f} ms" for variant, value in ms.items())
-
-
-def _told_threads(threads: int) -> str:
-    return "1 thread" if threads == 1 else f"{threads} threads"
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What all steps share."""
-
-    job: TrainingJob
-    settings: Settings
-    clock: Clock
-    left_out: Sequence[str]
-    within_ms: float
-    until_s: float | None
-    measure: Measure
 
 
 def run_within(
@@ -164,20 +82,19 @@ def run_within(
     began_s = clock.monotonic_s()
     until_s = None if budget_s is None else began_s + budget_s
     timed = measure or (lambda model, size_px, threads: time_session(model, size_px, threads, clock, job.tiles))
-    asked = _Asked(job, settings, clock, left_out, within_ms, until_s, timed)
+    asked = Asked(job, settings, clock, left_out, within_ms, until_s, timed)
     taken: list[TrainingJob] = []
 
     def work(progress: Progress, make_room: Callable[[], None]) -> EvaluationReport:
-        partial = out / _PARTIAL
-        # A killed run may have left it.
-        shutil.rmtree(partial, ignore_errors=True)
+        partial = staging_of(out / CANDIDATES)
+        begin_staging(partial)
         try:
             chosen, report = _best(asked, partial, progress)
             taken.append(_job_of(asked, chosen, out))
             make_room()
             (_folder_of(partial, chosen) / PACKAGE_FOLDER).replace(out / PACKAGE_FOLDER)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            end_staging(partial)
         # As `--budget-minutes` counts: what a person waited for, not one candidate of it.
         return report.model_copy(update={"training_seconds": clock.monotonic_s() - began_s})
 
@@ -187,17 +104,17 @@ def run_within(
     )  # fmt: skip
 
 
-def _best(asked: _Asked, partial: Path, progress: Progress) -> tuple[Candidate, EvaluationReport]:
+def _best(asked: Asked, partial: Path, progress: Progress) -> tuple[Candidate, EvaluationReport]:
     job = asked.job
     progress.enter("measuring candidates", _MEASURED)
     rule = (
         f"fit-budget: at most {asked.within_ms:g} ms, the median of the bare session for one decoded picture of the "
-        f"model's own size, on this machine with {_told_threads(job.threads)}; of a package the fastest variant counts"
+        f"model's own size, on this machine with {told_threads(job.threads)}; of a package the fastest variant counts"
     )
     notes = [rule]
-    candidates = _candidates(asked, notes)
+    candidates = candidates_of(asked, notes)
     for place, candidate in enumerate(candidates):
-        _measure(asked, candidate)
+        measure_candidate(asked, candidate)
         progress.within((place + 1) / len(candidates))
     labelled = sum(image.use is PartUse.TRAIN and image.judgement is Judgement.DEFECTIVE for image in job.images)
     has_labels = labelled >= MIN_DEFECTIVE_PARTS
@@ -238,85 +155,8 @@ def _left_because(candidate: Candidate, taken: Candidate) -> str:
     return "left: another separates better"
 
 
-def _candidates(asked: _Asked, notes: list[str]) -> list[Candidate]:
-    """Every trunk at hand at every size. A file that was not asked for and cannot be used is told and passed over."""
-    job = asked.job
-    found: dict[str, tuple[Trunk, str | None]] = {}
-    if job.weights_path is not None or job.backbone != "auto":
-        trunk = resolve(asked.settings, job.backbone, job.weights_path, notes)
-        found[trunk.name] = (trunk, job.weights_path)
-    for name in at_hand(asked.settings) if job.backbone == "auto" else ():
-        if name in found:
-            continue
-        try:
-            found[name] = (resolve(asked.settings, name, None, notes), None)
-        except InputError as error:
-            notes.append(f"fit-budget: {name}: left: {error}")
-    sizes = sorted({max(LEAST_SIZE_PX, int(job.size_px * share) // 16 * 16) for share in _SHARES[1:]} - {job.size_px})
-    return [
-        Candidate(trunk, path, size_px, job.tiles)
-        for trunk, path in found.values()
-        for size_px in [job.size_px, *(each for each in reversed(sizes) if each < job.size_px)]
-    ]
-
-
-def _measure(asked: _Asked, candidate: Candidate) -> None:
-    """FP32, and INT8 where FP32 is over the budget, with a memory bank of noise in the detector's place."""
-    job, size_px = asked.job, candidate.size_px
-    grid = grid_of(size_px)
-    front = build_front(candidate.trunk, size_px=size_px, grid=grid, tiles=job.tiles)
-    picture = noise_picture(size_px, job.tiles)
-    channels = FeatureExtractor(front, threads=job.threads).extract([picture], 1).shape[1]
-    bank = _stand_in(channels, grid, job.tiles)
-    graph = build_graph(front, bank, channels=channels)
-    candidate.ms[Variant.FP32] = candidate.taking(asked.measure(graph, size_px, job.threads))
-    if candidate.ms[Variant.FP32] > asked.within_ms:
-        try:
-            # Values do not change how long it takes, so a picture of noise calibrates well enough for the measurement.
-            small = build_graph(quantize(front, [picture]), bank, channels=channels)
-            candidate.ms[Variant.INT8_U8S8] = candidate.taking(asked.measure(small, size_px, job.threads))
-        except QuantizationError as error:
-            _log.warning("candidate=%s variant=int8-u8s8 left_out=%s", candidate.name, error)
-    _log.info("candidate=%s measured=%s", candidate.name, _told_ms(candidate.ms))
-
-
-def _stand_in(channels: int, grid: int, tiles: Tiles) -> MemoryBank:
-    """A bank as large as a trained one, of noise: a detector of either kind has one.
-
-    What learns from labels comes on top and is measured after the training.
-    """
-    height, width = tiles.rows * grid, tiles.columns * grid
-    cells = height // 2 * (width // 2)
-    count = max(MIN_SOUND_PARTS, 2 * math.ceil(MemoryBankSettings().cells / cells))
-    noise = np.random.default_rng(0).standard_normal((count, channels, height, width), np.float32).astype(np.float16)
-    bank = MemoryBank()
-    training = TrainingSet(noise, np.zeros(count, np.bool_), [str(row) for row in range(count)])
-    bank.fit(training, seed=0, check=lambda _share: None)
-    return bank
-
-
-def in_order(fitting: Sequence[Candidate], *, has_labels: bool) -> list[Candidate]:
-    """The order of training.
-
-    With labels: of each trunk the largest field that fits, the more promising trunk first; then their next smaller
-    fields. Without: the largest field, then the more promising trunk.
-    """
-
-    def rank(candidate: Candidate) -> int:
-        name = candidate.trunk.name
-        return _ORDER.index(name) if name in _ORDER else len(_ORDER) + (name == SHIPPED_NAME)
-
-    def smaller_than(candidate: Candidate) -> int:
-        mine = [each.size_px for each in fitting if each.trunk.name == candidate.trunk.name]
-        return sum(size_px > candidate.size_px for size_px in mine)
-
-    if has_labels:
-        return sorted(fitting, key=lambda each: (smaller_than(each), rank(each)))
-    return sorted(fitting, key=lambda each: (-each.size_px, rank(each)))
-
-
 def _train(
-    asked: _Asked, queue: Sequence[Candidate], partial: Path, progress: Progress, *, most: int
+    asked: Asked, queue: Sequence[Candidate], partial: Path, progress: Progress, *, most: int
 ) -> list[tuple[Candidate, EvaluationReport]]:
     """Train the first `most`, and where all of them came out over the budget the next ones until one is within it."""
     reports: list[tuple[Candidate, EvaluationReport]] = []
@@ -348,7 +188,7 @@ def _train(
 
 
 def _train_one(
-    asked: _Asked, candidate: Candidate, folder: Path, progress: Progress, left_s: float | None
+    asked: Asked, candidate: Candidate, folder: Path, progress: Progress, left_s: float | None
 ) -> EvaluationReport:
     """Train into a folder of its own and measure what came of it."""
     # Only this number is kept: the features that it was learnt from may be gigabytes.
@@ -375,14 +215,19 @@ def _quality(learned: Learned) -> float | None:
     return separation(learned.cross_fitted_scores, is_defective)
 
 
-def _too_slow(asked: _Asked, candidates: Sequence[Candidate]) -> InputError:
+def _too_slow(asked: Asked, candidates: Sequence[Candidate]) -> InputError:
     # A trained one counts as it came out, not as its stand-in promised.
     every = [(ms, variant, each) for each in candidates for variant, ms in (each.trained_ms or each.ms).items()]
     ms, variant, fastest = min(every, key=lambda each: each[0])
+    job = asked.job
+    remedies = ["allow more", "give more --threads", "a smaller --size"]
+    if job.tiles.count > 1:
+        remedies.insert(2, f"fewer --tiles than {job.tiles.told}")
+    if Variant.INT8_U8S8 not in job.variants:
+        remedies.append(f"{Variant.INT8_U8S8} among the --variants")
     return InputError(
         f"--fit-budget-ms: expected a variant within {asked.within_ms:g} ms, got {ms:.2f} ms from the fastest at hand "
-        f"({fastest.name}, {variant}, {_told_threads(asked.job.threads)}); allow more, give more --threads or a "
-        "smaller --size"
+        f"({fastest.name}, {variant}, {told_threads(job.threads)}); {', '.join(remedies[:-1])} or {remedies[-1]}"
     )
 
 
@@ -390,7 +235,7 @@ def _folder_of(partial: Path, candidate: Candidate) -> Path:
     return partial / f"{candidate.trunk.weights_sha256[:16]}-{candidate.size_px}"
 
 
-def _job_of(asked: _Asked, candidate: Candidate, out: Path) -> TrainingJob:
+def _job_of(asked: Asked, candidate: Candidate, out: Path) -> TrainingJob:
     """The job that trains a candidate."""
     backbone = asked.job.backbone if candidate.weights_path is not None else candidate.trunk.name
     changed = {"backbone": backbone, "weights_path": candidate.weights_path, "size_px": candidate.size_px}

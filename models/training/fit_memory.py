@@ -39,19 +39,25 @@ def within_memory(work: Work, looks: int, most_bytes: int, notes: list[str]) -> 
         InputError: not even the fewest fit; says what was expected, what came and what to do.
     """
     height, width = cells_of(work.job)
-    picture_bytes = _BYTES * sum(work.stages) * height * width * _HELD.get(work.kind, _HELD_WITH_LABELS)
-    room = room_for(work.parts, looks=looks, picture_bytes=picture_bytes, most_bytes=most_bytes, tiles=work.job.tiles)
+    bare_bytes = _BYTES * sum(work.stages) * height * width
+    room = room_for(
+        work.parts, looks=looks, picture_bytes=bare_bytes * _HELD.get(work.kind, _HELD_WITH_LABELS),
+        bank_bytes=bare_bytes * _HELD[DetectorKind.MEMORY_BANK], most_bytes=most_bytes, tiles=work.job.tiles,
+    )  # fmt: skip
     notes += room.notes
     return replace(work, parts=room.parts, has_looks=work.has_looks and room.has_looks)
 
 
-def room_for(parts: list[Part], *, looks: int, picture_bytes: float, most_bytes: int, tiles: Tiles) -> Room:
+def room_for(
+    parts: list[Part], *, looks: int, picture_bytes: float, bank_bytes: float, most_bytes: int, tiles: Tiles
+) -> Room:
     """The most that fits.
 
     Args:
         parts: training parts in an order of their own.
         looks: how many further looks there would be.
         picture_bytes: what one picture holds while fitting.
+        bank_bytes: the same with a memory bank, the detector that holds the least.
         most_bytes: what all may hold.
         tiles: as asked; with one nothing is given up.
 
@@ -68,9 +74,11 @@ def room_for(parts: list[Part], *, looks: int, picture_bytes: float, most_bytes:
     keep = min(len(sound), affordable - (len(parts) - len(sound)))
     if keep < min(len(sound), FEWEST_SOUND):
         fewest = min(len(sound), FEWEST_SOUND) + len(parts) - len(sound)
+        fits_bank = bank_bytes < picture_bytes and fewest * bank_bytes <= most_bytes
+        fewer = f"{'--detector memory-bank, ' if fits_bank else ''}fewer tiles"
         raise InputError(
             f"--tiles {tiles.told}: expected room for at least {fewest} training pictures within {bound}, got room for "
-            f"{affordable} of {len(parts)}; give fewer tiles, a smaller --size or a backbone with fewer channels"
+            f"{affordable} of {len(parts)}; give {fewer}, a smaller --size or a backbone with fewer channels"
         )
     if keep < len(sound):
         notes.append(f"memory: {keep} of {len(sound)} sound training pictures are used, evenly chosen, within {bound}")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all steps of a training share, and its pictures as features.
 
-Each part once, and defective parts in further looks, beside as many sound ones. Does not learn. Called by `job`.
+Each part once, and defective parts in further looks, beside as many sound ones. Does not learn. Called by `job`;
+its sizes by `fit_budget` and `fit_memory`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,9 @@ from contracts.jobs import TrainingJob
 from contracts.vocabulary import DetectorKind
 from models.data.looks import draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, read_mask
-from models.detectors.base import Floats, TrainingSet
+from models.detectors.base import Features, Floats, TrainingSet
+from models.detectors.head import HEAD_STEPS
+from models.errors import InputError
 from models.graphs.features import FeatureExtractor
 from models.graphs.quantization import CALIBRATION_PICTURES, evenly
 from models.training.checkpoints import Checkpoints, digest_of
@@ -49,6 +52,9 @@ class Work:
     stages: tuple[int, ...]
     steps: Checkpoints
     has_looks: bool = True
+    head_steps: int = HEAD_STEPS
+    # Of a stage that is done once more, for people: what for.
+    again: str = ""
 
     @property
     def calibration(self) -> list[Picture]:
@@ -77,6 +83,7 @@ def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> Trai
         f"features-{digest_of(made_from)[:16]}.npy",
         lambda: extractor.extract(pictures(), total, lambda count: work.progress.within(count / total)),
     )
+    _refuse_endless(work, features, [*parts, *(parts[row] for row in rows)])
     masks: dict[int, Floats] = {}
     extra_masks: dict[int, Floats] = {}
     for row, part in enumerate(parts):
@@ -96,6 +103,28 @@ def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> Trai
         extra_masks=extra_masks,
         stages=work.stages,
     )
+
+
+def check_numbers(work: Work, front: onnx.ModelProto) -> None:
+    """Refuse a backbone that gives no numbers for the first picture, before minutes are spent on the others.
+
+    Raises:
+        InputError: NaN or infinity among its features.
+    """
+    pictures = [work.gallery.pixels(work.parts[0])]
+    _refuse_endless(work, FeatureExtractor(front, threads=work.job.threads).extract(pictures, 1), work.parts[:1])
+
+
+def _refuse_endless(work: Work, features: Features, shown: Sequence[Part]) -> None:
+    """Nothing can be learnt from what is no number; where it came from only the backbone can tell."""
+    bad = [row for row in range(len(features)) if not np.isfinite(features[row]).all()]
+    if bad:
+        given = work.job.weights_path or f"of backbone {work.job.backbone}"
+        raise InputError(
+            f"features: expected finite numbers up to {np.finfo(np.float16).max:.0f} from the weights {given}, got NaN "
+            f"or infinity for {shown[bad[0]].image.path}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''}; give "
+            "other weights or another backbone"
+        )
 
 
 def rows_to_look_at(rng: np.random.Generator, parts: list[Part]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -28,6 +28,7 @@ from models.training.asking import bar_shown, pictures_asked
 from models.training.import_scores import Import
 from models.training.importing import run_import
 from models.training.results import REPORT_NAME, check_out
+from models.wording import counted
 
 # The rest of a package is for golden pictures and our own nodes.
 _MOST_GRAPH_BYTES: Final = MAX_PACKAGE_BYTES // 4 * 3
@@ -103,7 +104,7 @@ def _print_report(report: EvaluationReport, out: Path) -> None:
     lines = [
         f"package {report.package_id}",
         f"{report.backbone}, {report.backbone_weights_source}",
-        f"{len(report.holdout)} held-out pictures: {figures}",
+        f"{counted(len(report.holdout), 'held-out picture')}: {figures}",
         *(f"note: {note}" for note in report.notes),
         *told_left_out(report.left_out, f"all of them in {out / REPORT_NAME}"),
         f"{report.training_seconds:.1f} s; written to {out}",

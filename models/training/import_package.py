@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Package and evaluation of a foreign graph: golden pictures, manifest, lineage, figures of the held-out side.
 
-Places no limits and joins no nodes. Called by `importing`.
+Places no limits and joins no nodes. Called by `importing` and `quantizing`.
 """
 
 import hashlib

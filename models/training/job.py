@@ -3,7 +3,7 @@
 
 Decides nothing about promotion. `evaluation.json` is written last. The rule of `auto`: mixed when at least
 `MIN_DEFECTIVE_PARTS` defective training pictures of two or more physical parts can be read, else memory-bank.
-Called by `__main__` (run-job, train).
+Called by `__main__` (run-job), `commands` (train) and `fit_budget`.
 """
 
 import logging
@@ -24,19 +24,20 @@ from models.data.parts import Part, dataset_digest, read_gallery
 from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS
 from models.errors import InputError, QuantizationError
-from models.graphs.features import FeatureExtractor, build_front, stage_channels
+from models.graphs.features import build_front, stage_channels
 from models.graphs.fidelity import kept_variance
 from models.graphs.half import halved
 from models.graphs.quantization import quantize
 from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
 from models.settings import Settings
-from models.training.budget import plan_within
+from models.training.budget import plan_within, told_over, told_s
 from models.training.checkpoints import Checkpoints, digest_of
 from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.fit_memory import within_memory
-from models.training.gathering import Work, grid_of, rows_to_look_at, training_set
+from models.training.fit_timing import TimeLeft, costs_of
+from models.training.gathering import Work, check_numbers, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
 from models.training.judging_variants import Candidate, front_fault
 from models.training.naming import with_names
@@ -44,10 +45,10 @@ from models.training.progress import Progress, Watch
 from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
 from models.training.tiling import warn_shrunk
+from models.wording import counted
 
 _log = logging.getLogger(__name__)
 _SHIFT_PICTURES: Final = 48
-_TIMED_PICTURES: Final = 4
 _COMPARED_PICTURES: Final = 12
 _MOST_LOGGED: Final = 20
 # Fraction of a training until the front is quantized.
@@ -154,28 +155,15 @@ def _run(
     work = Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
     work = within_memory(work, _looks(work), settings.max_fit_bytes, notes)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px), tiles=job.tiles)
+    check_numbers(work, front)
     fronts = _fronts(work, front, notes)
-    if budget_s is not None:
-        work = _within_budget(work, fronts, budget_s - (clock.monotonic_s() - started_s), clock, notes)
-    done, measured = _fit(work, fronts, trunk, notes, started_s)
-    if measured.lost is not None:
-        # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
-        began_s = clock.monotonic_s()
-        progress.go_back(_QUANTIZED)
-        again, anew = _fit(work, fronts[1:], trunk, notes, started_s)
-        if not measured.takes_back(anew):
-            anew.follows(measured)
-            done, measured = again, anew
-            now_s = clock.monotonic_s()
-            if budget_s is None or (now_s - started_s) + 2 * (now_s - began_s) <= budget_s:
-                done, measured = _with_nodes_in_float(
-                    work, fronts, trunk, done, measured, notes=notes, started_s=started_s
-                )
-            else:
-                measured.notes.append("budget: no search for the nodes that harm int8-u8s8")
-    if budget_s is None or clock.monotonic_s() - started_s <= budget_s:
+    time = TimeLeft(clock, started_s, budget_s)
+    work = _within_budget(work, fronts, time, notes)
+    work, done, measured = _fit_and_save(work, fronts, trunk, notes, time)
+    if time.left_s >= 0:
         _save_beside(work, fronts, done, measured)
     done.notes.extend(measured.notes + measured.told_slow())
+    done.notes.extend(told_over(time.taken_s, budget_s))
     if learnt is not None:
         learnt(done.learned)
     report = package_and_report(done, measured, clock, progress, make_room)
@@ -190,12 +178,47 @@ def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> 
     return digest_of([__version__, settings, trunk.name, trunk.weights_sha256, dataset_sha256])
 
 
-def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], started_s: float) -> tuple[Finish, Measured]:
+def _fit_and_save(
+    work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], time: TimeLeft
+) -> tuple[Work, Finish, Measured]:
+    """Learn and measure; where INT8 is refused learn again without it, and look for a form of it that passes.
+
+    That is at most three fits, and none of them knows what another one learnt: each is on features of its own front
+    (INT8, fp32, INT8 with nodes in float), on which detector, names and limits must stand together. What a front alone
+    speaks against is known before: then the first fit is that on fp32, and there are two.
+    """
+    faults = _faults(work, fronts)
+    is_hopeless = fronts[0].variant in faults
+    began_s = time.taken_s
+    done, measured = _fit(work, [*fronts[1:], fronts[0]] if is_hopeless else fronts, trunk, notes, time)
+    if not is_hopeless:
+        if measured.lost is None:
+            return work, done, measured
+        # Bank and limits were fitted on a front that is left out: learn again on the one that stays.
+        began_s = time.taken_s
+        work.progress.go_back(_QUANTIZED)
+        less, told = replace(work, again=f" again, for {fronts[1].variant}"), [*notes]
+        less = _within_budget(less, fronts[1:], time, told)
+        again, anew = _fit(less, fronts[1:], trunk, told, time)
+        if measured.takes_back(anew):
+            return work, done, measured
+        anew.follows(measured)
+        work, notes, done, measured = less, told, again, anew
+    another_s = 2 * (time.taken_s - began_s)
+    if time.left_s < another_s:
+        measured.notes.append(
+            f"budget: no search for the nodes that harm {fronts[0].variant} (about {told_s(another_s)} given up)"
+        )
+        return work, done, measured
+    return work, *_with_nodes_in_float(work, fronts, trunk, done, measured, notes=notes, time=time)
+
+
+def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], time: TimeLeft) -> tuple[Finish, Measured]:
     """Learn on the first of the fronts and measure them all."""
     learned = with_names(_learn(work, fronts[0].model), work.parts, seed=work.job.seed)
     done = Finish(
         job=work.job, gallery=work.gallery, trunk=trunk, variants=_graphs(work, fronts, learned), learned=learned,
-        dataset_sha256=dataset_digest(work.parts), started_s=started_s, notes=[*notes, *learned.notes],
+        dataset_sha256=dataset_digest(work.parts), started_s=time.started_s, notes=[*notes, *learned.notes],
         faults=_faults(work, fronts),
     )  # fmt: skip
     return done, measure(done, work.progress)
@@ -220,7 +243,7 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
     if asked is DetectorKind.AUTO:
         kind = DetectorKind.MIXED if is_enough else DetectorKind.MEMORY_BANK
         notes.append(
-            f"detector: auto chose {kind}: {len(defective)} defective training pictures, "
+            f"detector: auto chose {kind}: {counted(len(defective), 'defective training picture')}, "
             f"mixed needs {MIN_DEFECTIVE_PARTS} of at least two parts"
         )
         return kind
@@ -261,19 +284,18 @@ def _quantized(work: Work, front: onnx.ModelProto, variant: Variant) -> onnx.Mod
     return onnx.load_from_string(work.steps.content(f"{variant}.front.onnx", make))
 
 
-def _within_budget(work: Work, fronts: list[_Front], left_s: float, clock: Clock, notes: list[str]) -> Work:
-    """The work that fits into the time left, judged by the time that a few pictures take."""
-    extractor = FeatureExtractor(fronts[0].model, threads=work.job.threads)
-    pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
-    # The first run also prepares the session.
-    extractor.extract(pictures[:1], 1)
-    started_s = clock.monotonic_s()
-    extractor.extract(pictures, len(pictures))
-    picture_s = max((clock.monotonic_s() - started_s) / len(pictures), 1e-6)
-    judged = len(work.gallery.select(PartUse.HOLDOUT)) * len(fronts)
-    plan = plan_within(left_s, work.parts, looks=_looks(work), judged=judged, picture_s=picture_s)
+def _within_budget(work: Work, fronts: list[_Front], time: TimeLeft, notes: list[str]) -> Work:
+    """The work that fits into the time left, judged by what a few pictures take; measuring takes its time too."""
+    if time.budget_s is None:
+        return work
+    scored = _SHIFT_PICTURES + _COMPARED_PICTURES
+    costs = costs_of(work, [each.model for each in fronts], scored=scored, clock=time.clock)
+    plan = plan_within(time.left_s, work.parts, looks=_looks(work), costs=costs)
+    for line in plan.notes:
+        _log.warning("training_id=%s %s", work.job.training_id, line)
     notes += plan.notes
-    return replace(work, parts=plan.parts, has_looks=work.has_looks and plan.has_looks)
+    steps = min(work.head_steps, plan.head_steps)
+    return replace(work, parts=plan.parts, has_looks=work.has_looks and plan.has_looks, head_steps=steps)
 
 
 def _looks(work: Work) -> int:
@@ -317,7 +339,7 @@ def _with_nodes_in_float(
     measured: Measured,
     *,
     notes: list[str],
-    started_s: float,
+    time: TimeLeft,
 ) -> tuple[Finish, Measured]:
     """Where an INT8 front with its harmful nodes in float passes: learn once more, on that, or take it as it is."""
     lost = next(each for each in measured.refused if each.variant is fronts[0].variant)
@@ -326,7 +348,7 @@ def _with_nodes_in_float(
     found = _search(work, fronts, done, measured, lost)
     if found.found is not None and found.graph is not None:
         saved = [_Front(lost.variant, found.graph), *fronts[1:]]
-        again, anew = _fit(work, saved, trunk, notes, started_s)
+        again, anew = _fit(replace(work, again=f" again, for {lost.variant}"), saved, trunk, notes, time)
         if anew.lost is None:
             anew.takes_over(found)
             return again, anew
@@ -356,10 +378,10 @@ def _take_in(found: Rescue, lost: Candidate, measured: Measured) -> None:
 
 def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     job = work.job
-    work.progress.enter("extracting features", 0.4)
-    detector = make_detector(work.kind, threads=job.threads)
+    work.progress.enter(f"extracting features{work.again}", 0.4)
+    detector = make_detector(work.kind, threads=job.threads, head_steps=work.head_steps)
     training = training_set(work, front, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
-    work.progress.enter("fitting", 0.7)
+    work.progress.enter(f"fitting{work.again}", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
     sound = fitted.cross_fitted_scores[~training.is_defective]
     defective = fitted.cross_fitted_scores[training.is_defective]

@@ -3,7 +3,7 @@
 
 A quantized trunk shifts all scores by a little; the median shift on sound training pictures is taken off, so that one
 pair of limits serves all variants. Class scores are brought to those of the first in the same way. Places no limits.
-Called by `job` and `quantizing`.
+Called by `job`.
 """
 
 from collections.abc import Sequence

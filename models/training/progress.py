@@ -2,7 +2,7 @@
 """Tells how far a training is: `progress.json`, rewritten whole, at most twice a second.
 
 Central polls the file; a person reads the log or watches a bar (`reporting.progress_bar`). Does not decide anything.
-Called by `job`.
+Made by `results`, told by the steps of each run.
 """
 
 import logging
@@ -27,6 +27,8 @@ Watch = Callable[[str, float], None]
 class Progress:
     """One training's progress. `enter` starts a stage that ends at `until`; `within` moves inside it.
 
+    What is told never falls: where a part is done again, what was planned from there on shares what is left.
+
     Both raise CancelledError when somebody asked to stop and the request was swallowed on its way.
     """
 
@@ -38,26 +40,36 @@ class Progress:
         self._started_at: datetime = clock.now()
         self._stage, self._start, self._until = "starting", 0.0, 0.0
         self._fraction = 0.0
+        # What is planned from `_planned` on is told from `_told` on; both end at 1.
+        self._planned, self._told = 0.0, 0.0
         self._written_s = float("-inf")
 
     def enter(self, stage: str, until: float) -> None:
         """Begin a stage; the one before is complete."""
         raise_if_asked()
         self._stage, self._start, self._until = stage, self._until, until
-        self._fraction = self._start
-        _log.info("training_id=%s stage=%s fraction=%.2f", self._training_id, stage, self._start)
+        self._move_to(self._start)
+        _log.info("training_id=%s stage=%s fraction=%.2f", self._training_id, stage, self._fraction)
         self._write(TrainingState.RUNNING, None)
 
     def go_back(self, until: float) -> None:
         """What was done from this fraction on is done again; the next stage starts there."""
         self._until = until
+        if self._as_told(until) < self._fraction:
+            self._planned, self._told = until, self._fraction
 
     def within(self, share: float) -> None:
         """Share 0 … 1 of the stage."""
         raise_if_asked()
-        self._fraction = self._start + (self._until - self._start) * min(max(share, 0.0), 1.0)
+        self._move_to(self._start + (self._until - self._start) * min(max(share, 0.0), 1.0))
         if self._clock.monotonic_s() - self._written_s >= _PERIOD_S:
             self._write(TrainingState.RUNNING, None)
+
+    def _as_told(self, planned: float) -> float:
+        return self._told + (planned - self._planned) * (1 - self._told) / (1 - self._planned)
+
+    def _move_to(self, planned: float) -> None:
+        self._fraction = min(1.0, max(self._fraction, self._as_told(planned)))
 
     def finish(self, state: TrainingState, error: str | None = None) -> None:
         """The last word. On a disk that takes nothing it is lost: what the training came to is known without it."""

@@ -2,26 +2,26 @@
 """Leaves the results of a run in a folder, whole or not at all: what trainings and imports have in common.
 
 `evaluation.json` is written last and makes the others count. An earlier result stays until the new one is whole. Knows
-nothing of what is learnt. Called by `job`, `importing` and their commands.
+nothing of what is learnt. Called by `job`, `importing`, `quantizing`, `fit_budget` and
+their commands.
 """
 
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from contracts.codec import encode
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport, TrainingProgress
+from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, PROGRESS_NAME, EvaluationReport
 from contracts.manifest import MANIFEST_NAME
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
 from models.errors import CancelledError, InputError, was_asked_to_stop
 from models.files import Replacement, alone_in, as_unwritable, write_whole
 from models.reporting.page import REPORT_PAGE
+from models.staging import end_staging, staging_of
+from models.training.leftovers import is_progress, is_torn, may_be_ours, strange_parts
 from models.training.progress import Progress, Watch
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ REPORT_NAME: Final = "report.json"
 # All that a run may leave, whichever: pages of an earlier training beside the package of another run would tell of a
 # package that is gone. The first one makes the others count.
 RESULTS: Final = (EVALUATION_NAME, PACKAGE_FOLDER, REPORT_NAME, REPORT_PAGE)
+# Beside the package a search trains its candidates.
+CANDIDATES: Final = "fit-budget"
+_WRITTEN: Final = (PROGRESS_NAME, EVALUATION_NAME, REPORT_NAME, REPORT_PAGE)
 # Given the progress, and what moves earlier results away: to be called right before the package takes its place.
 Work = Callable[[Progress, Callable[[], None]], EvaluationReport]
 
@@ -65,6 +68,11 @@ def leave_results(
             held.enter_context(alone_in(folder))
             results.recover()
             _check_ours(folder)
+            if is_torn(folder / PROGRESS_NAME):
+                _log.warning(
+                    "training_id=%s %s is damaged, as a power cut leaves it, and is written anew; "
+                    "results that stand there stay until the new ones are whole", training_id, folder / PROGRESS_NAME,
+                )  # fmt: skip
         except OSError as error:
             raise as_unwritable(error, folder) or InputError(
                 f"{error.filename or folder}: cannot be used for the results ({error.strerror or error}); move it "
@@ -77,7 +85,7 @@ def leave_results(
                 before_last(report)
             write_whole(folder / EVALUATION_NAME, encode(report))
         except BaseException as error:
-            shutil.rmtree(folder / f".{PACKAGE_FOLDER}.part", ignore_errors=True)
+            end_staging(staging_of(folder / PACKAGE_FOLDER))
             try:
                 results.undo()
             except OSError as stuck:
@@ -113,26 +121,21 @@ def check_out(out: Path) -> None:
 
 
 def _check_ours(folder: Path) -> None:
-    """What a run replaces must be what a run left: its progress or its package tells."""
+    """What a run replaces or sweeps away must be what a run left: its progress, its package or its mark tells."""
     package = folder / PACKAGE_FOLDER
     has_package = (package / MANIFEST_NAME).is_file()
     strangers = [PACKAGE_FOLDER] if package.exists() and not has_package else []
-    if (progress := folder / PROGRESS_NAME).exists():
-        if not _is_progress(progress):
-            strangers.append(PROGRESS_NAME)
+    files = [name for name in RESULTS if name != PACKAGE_FOLDER and (folder / name).exists()]
+    if is_torn(progress := folder / PROGRESS_NAME):
+        # Anything may begin like this or be empty: only beside what is ours it stands for more than itself.
+        strangers += [name for name in files if not has_package and not may_be_ours(folder / name)]
+    elif progress.exists():
+        strangers += [] if is_progress(progress) else [PROGRESS_NAME]
     elif not has_package:
-        strangers += [name for name in RESULTS if name != PACKAGE_FOLDER and (folder / name).exists()]
+        strangers += files
+    strangers += strange_parts(folder, staged=(PACKAGE_FOLDER, CANDIDATES), written=_WRITTEN)
     if strangers:
         raise InputError(
             f"output folder {folder} holds {', '.join(strangers)}, which no training or import left there; give "
             "another folder, or move that away"
         )
-
-
-def _is_progress(path: Path) -> bool:
-    """Whether a file is the progress of a run, of whatever version."""
-    try:
-        TrainingProgress.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return False
-    return True

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from contracts.jobs import TrainingJob, VariantMeasured
+from contracts.jobs import MOST_SIZE_PX, TrainingJob, VariantMeasured
 from contracts.tiles import MOST_FIELD_PX, MOST_TILES, Tiles
 from models.errors import InputError
 
@@ -20,13 +20,15 @@ _log = logging.getLogger(__name__)
 MOST_SHRUNK: Final = 2.0
 # The defect that a warning speaks of, px of the picture.
 _DEFECT_PX: Final = 12
+# A cell of the bank is so many px.
+_SIZE_STEP_PX: Final = 16
 _GOLDEN_IMAGES: Final = 8
 # Golden images are as large as the field: with more tiles there are fewer, so that a package stays one to fetch.
 _MANY_TILES: Final = 8
 
 
 def read_tiles(text: str, size_px: int) -> Tiles:
-    """`--tiles`, such as 2x5: two rows of five.
+    """`--tiles`, such as 2x5 (or 2X5): two rows of five.
 
     Args:
         text: as typed.
@@ -35,7 +37,7 @@ def read_tiles(text: str, size_px: int) -> Tiles:
     Raises:
         InputError: no two numbers, none at all, or more than a graph may have.
     """
-    if (found := re.fullmatch(r"([0-9]{1,4})[x×]([0-9]{1,4})", text.strip())) is None:
+    if (found := re.fullmatch(r"([0-9]{1,4})[xX×]([0-9]{1,4})", text.strip())) is None:
         raise InputError(f"--tiles: expected ROWSxCOLUMNS, such as 2x5, got {text!r:.80}")
     rows, columns = int(found[1]), int(found[2])
     if min(rows, columns) < 1 or rows * columns > MOST_TILES:
@@ -82,7 +84,16 @@ def told_shrunk(sizes_px: Sequence[tuple[int, int]], size_px: int, tiles: Tiles)
     return (
         f"tiles: pictures of {width_px} × {height_px} px are shrunk {shrunk:.1f} times to the model's field of "
         f"{size_px} px, so a defect of {_DEFECT_PX} px becomes {_DEFECT_PX / shrunk:.1f} px and may vanish; for small "
-        f"defects add --tiles {wanted.told} (about {wanted.count} times the time), or cut out the region that matters"
+        f"defects add --tiles {wanted.told} (about {wanted.count} times the time and memory), "
+        f"{_told_size(height_px, width_px, size_px)}or cut out the region that matters"
+    )
+
+
+def _told_size(height_px: int, width_px: int, size_px: int) -> str:
+    """The one larger tile that shrinks a picture as little; nothing where no model may see so much."""
+    wanted_px = -(-int(np.ceil(max(height_px, width_px) / MOST_SHRUNK)) // _SIZE_STEP_PX) * _SIZE_STEP_PX
+    return (
+        f"or --size {wanted_px} (about {(wanted_px / size_px) ** 2:.0f} times), " if wanted_px <= MOST_SIZE_PX else ""
     )
 
 

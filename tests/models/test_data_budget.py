@@ -1,37 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training that must end in time gives up looks first, then sound pictures, never labels; and says so."""
+"""A training that must end in time gives up in a written order, never labels; and says what, and what it exceeded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from contracts.vocabulary import Judgement, PartUse
+from contracts.jobs import TrainingJob
+from contracts.vocabulary import DetectorKind, Judgement, PartUse
 from models.clock import SystemClock
+from models.data.parts import read_gallery
+from models.graphs.features import build_front, stage_channels
+from models.graphs.trunks import resolve
 from models.settings import Settings
-from models.training.budget import FEWEST_SOUND_PARTS, plan_within
+from models.training import fit_timing
+from models.training.budget import Costs, plan_within, told_over
+from models.training.checkpoints import Checkpoints
+from models.training.fit_timing import costs_of
+from models.training.gathering import Work, grid_of
 from models.training.job import run_job
+from models.training.progress import Progress
 from tests.models.conftest import make_job, unread_part, write_parts
 
 PARTS = [unread_part(f"g{place}", Judgement.GOOD) for place in range(1000)]
 PARTS += [unread_part(f"d{place}", Judgement.DEFECTIVE) for place in range(30)]
 
 
+# A picture takes 0.2 s in all, what follows 20 s.
+BANK = Costs(picture_s=0.1, row_s=0.1, after_s=20)
+# And a head 120 s, 80 s with fewer steps.
+MIXED = replace(BANK, step_s=0.1, head_rounds=4)
+CLASSIFIER = replace(MIXED, is_head_optional=False)
+
+
 @pytest.mark.parametrize(
-    ("left_s", "has_looks", "sound", "said"),
+    ("costs", "left_s", "has_looks", "sound", "steps", "said"),
     [
-        (300, True, 1000, []),
-        (250, False, 1000, ["further looks"]),
-        (150, False, 620, ["further looks", "620 of 1000 sound"]),
-        (10, False, FEWEST_SOUND_PARTS, ["further looks", "200 of 1000 sound", "it will take longer"]),
-        (-5, False, FEWEST_SOUND_PARTS, ["further looks", "200 of 1000 sound", "0.0 min are left"]),
+        (BANK, 300, True, 1000, 300, []),
+        (BANK, 250, False, 1000, 300, ["4.8 min, 4.2 min are left", "300 given up, about 60 s"]),
+        (BANK, 150, False, 620, 300, ["all of it", "further looks", "620 of 1000 sound"]),
+        (BANK, 10, False, 200, 300, ["all of it", "further looks", "200 of 1000 sound", "longer, by about 56 s"]),
+        (BANK, -5, False, 200, 300, ["all of it", "further looks", "200 of 1000 sound", "0 s are left; it will"]),
+        (MIXED, 410, True, 1000, 300, []),
+        (MIXED, 350, False, 1000, 300, ["all of it", "further looks"]),
+        (MIXED, 310, False, 1000, 200, ["all of it", "further looks", "200 of 300 steps (about 40 s given up)"]),
+        (MIXED, 200, False, 470, 200, ["all of it", "further looks", "200 of 300 steps", "470 of 1000 sound"]),
+        # Without the head sound pictures come back.
+        (MIXED, 140, False, 570, 0, ["all of it", "further looks", "no head", "570 of 1000 sound"]),
+        (MIXED, 10, False, 200, 0, ["all of it", "further looks", "no head", "200 of 1000", "take longer, by about"]),
+        (CLASSIFIER, 140, False, 200, 200, ["all of it", "further looks", "200 of 300", "200 of 1000", "by about 6 s"]),
     ],
 )
-def test_less_time_gives_up_more_in_order_and_says_it(
-    left_s: float, has_looks: bool, sound: int, said: list[str]
+def test_less_time_gives_up_more_in_order_and_says_it(  # noqa: PLR0917 -- columns of a table
+    costs: Costs, left_s: float, has_looks: bool, sound: int, steps: int, said: list[str]
 ) -> None:
-    plan = plan_within(left_s, PARTS, looks=300, judged=200, picture_s=0.1)
-    assert plan.has_looks is has_looks
+    plan = plan_within(left_s, PARTS, looks=300, costs=costs)
+    assert (plan.has_looks, plan.head_steps) == (has_looks, steps)
     assert sum(not each.is_defective for each in plan.parts) == sound
     assert sum(each.is_defective for each in plan.parts) == 30
     assert len(plan.notes) == len(said)
@@ -41,9 +66,65 @@ def test_less_time_gives_up_more_in_order_and_says_it(
 
 
 def test_few_parts_are_never_thinned() -> None:
-    plan = plan_within(0, PARTS[:50], looks=0, judged=0, picture_s=1.0)
+    plan = plan_within(0, PARTS[:50], looks=0, costs=BANK)
     assert plan.parts == PARTS[:50]
-    assert len(plan.notes) == 1
+    assert len(plan.notes) == 2
+
+
+def test_time_beyond_what_was_asked_for_is_told_with_both() -> None:
+    assert told_over(59.0, 60.0) == []
+    (line,) = told_over(150.0, 60.0)
+    assert line.startswith("budget: exceeded by 1.5 min: 60 s were asked for, 2.5 min taken")
+
+
+@pytest.mark.parametrize(
+    ("kind", "masked", "defective", "rounds"),
+    [
+        (DetectorKind.MEMORY_BANK, False, 50, 0),
+        (DetectorKind.MIXED, False, 8, 0),
+        (DetectorKind.MIXED, False, 40, 4),
+        (DetectorKind.MIXED, True, 8, 4),
+        (DetectorKind.CLASSIFIER, False, 10, 4),
+    ],
+)
+def test_head_is_counted_where_it_may_be_trained(  # noqa: PLR0917 -- columns of a table
+    tmp_path: Path, settings: Settings, kind: DetectorKind, masked: bool, defective: int, rounds: int
+) -> None:
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
+    of_defects = write_parts(tmp_path, rng, defective, is_defective=True, use=PartUse.TRAIN)
+    if masked:
+        of_defects = [each.model_copy(update={"mask_path": "mask.png"}) for each in of_defects]
+    costs, _ = measured(make_job(tmp_path, [*images, *of_defects], detector=kind), settings)
+    assert costs.head_rounds == rounds
+    assert (costs.step_s > 0) is (rounds > 0)
+    assert costs.picture_s > 0
+    assert costs.row_s > 0
+
+
+def test_head_is_timed_with_masks_where_there_are_any(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked: list[int] = []
+    monkeypatch.setattr(fit_timing, "train_head", lambda training, *_rows, **_seed: masked.append(len(training.masks)))
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
+    of_defects = write_parts(tmp_path, rng, 8, is_defective=True, use=PartUse.TRAIN)
+    of_defects = [each.model_copy(update={"mask_path": "mask.png"}) for each in of_defects]
+    measured(make_job(tmp_path, [*images, *of_defects], detector=DetectorKind.MIXED), settings)
+    assert masked
+    assert set(masked[1:]) == {10}, "each of the defective rows"
+
+
+def measured(job: TrainingJob, settings: Settings) -> tuple[Costs, Work]:
+    """What a job costs, and its work."""
+    gallery = read_gallery(job.images, settings, lambda _count: None)
+    parts = gallery.select(PartUse.TRAIN)
+    trunk = resolve(settings, job.backbone, None, [])
+    front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
+    progress = Progress(Path(job.output_dir).parent, job.training_id, SystemClock())
+    work = Work(job, gallery, parts, job.detector, progress, stage_channels(trunk), Checkpoints(None, "", []))
+    return costs_of(work, [front], scored=1, clock=SystemClock()), work
 
 
 def test_training_without_time_still_gives_a_package_and_says_what_it_gave_up(
@@ -56,3 +137,13 @@ def test_training_without_time_still_gives_a_package_and_says_what_it_gave_up(
     assert report.train_defective == 8
     assert any("no further looks" in note for note in report.notes)
     assert any("it will take longer" in note for note in report.notes)
+    assert any(note.startswith("budget: exceeded by") for note in report.notes)
+
+
+def test_head_is_left_out_for_want_of_time_and_both_are_told(tmp_path: Path, settings: Settings) -> None:
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 12, is_defective=False, use=PartUse.TRAIN)
+    images += write_parts(tmp_path, rng, 40, is_defective=True, use=PartUse.TRAIN)
+    report = run_job(make_job(tmp_path, images), settings, SystemClock(), budget_s=0.0)
+    assert any(note.startswith("budget: no head, the other opinions alone (about") for note in report.notes)
+    assert any(note.endswith("not trained for want of time)") for note in report.notes)

@@ -2,10 +2,13 @@
 """A bar on a terminal, plain lines elsewhere, nothing when silent; time left only once it can be told."""
 
 import io
+from pathlib import Path
 
 import pytest
 
+from contracts.vocabulary import TrainingState
 from models.reporting.progress_bar import CLEAR_LINE, ProgressBar, told_left
+from models.training.progress import Progress
 from tests.fakes.clock import FakeClock
 
 
@@ -70,3 +73,34 @@ def test_silent_means_nothing_at_all(stream: io.StringIO) -> None:
     bar("fitting", 0.5)
     bar.close()
     assert stream.getvalue() == ""
+
+
+def test_the_fraction_never_falls_though_a_part_is_done_again(tmp_path: Path) -> None:
+    told: list[float] = []
+    clock = _Clock()
+
+    def note(_stage: str, fraction: float) -> None:
+        told.append(fraction)
+
+    def go(progress: Progress, *stages: float) -> None:
+        for until in stages:
+            progress.enter("stage", until)
+            for share in (0.0, 0.5, 0.2, 1.0):
+                clock.advance(1)
+                progress.within(share)
+
+    progress = Progress(tmp_path, "t-1", clock, note)
+    go(progress, 0.05, 0.15)
+    progress.go_back(0.15)
+    go(progress, 0.4)
+    assert told[-1] == pytest.approx(0.4), "not back, so as planned"
+    go(progress, 0.9)
+    for _ in range(2):
+        progress.go_back(0.15)
+        go(progress, 0.4, 0.9)
+    go(progress, 0.99)
+    progress.finish(TrainingState.FINISHED)
+    assert told == sorted(told)
+    assert told[-1] == 1
+    assert told[-2] < 1
+    assert len(set(told)) > 15, "it goes on while a part is done again"

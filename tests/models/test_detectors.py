@@ -2,17 +2,19 @@
 """One battery for every detector, on made-up features; and what the mixed one promises beyond."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from contracts.vocabulary import DetectorKind
+from models.detectors import mixed
 from models.detectors.base import Detector, TrainingSet
 from models.detectors.classifier import Classifier
-from models.detectors.head import HeadSettings
+from models.detectors.head import HeadSettings, HeadWeights, train_head
 from models.detectors.memory_bank import MemoryBank
-from models.detectors.mixed import Mixed, _choose, bearable_lift, separation
+from models.detectors.mixed import Mixed, _choose, bearable_lift, separation, why_no_head
 from models.detectors.nearest_cells import MemoryBankSettings, greedy_centres
 from models.errors import InputError
 from models.graphs.features import open_session
@@ -130,22 +132,78 @@ def test_sound_pictures_of_one_part_alone_are_split_and_that_is_said_once(kind: 
 def test_head_learns_from_image_labels_what_the_bank_cannot_see() -> None:
     subtle = 1.6
     training = make_training(150, 40, shift=subtle)
-    mixed, bank = make_detector(DetectorKind.MIXED), make_detector(DetectorKind.MEMORY_BANK)
-    for detector in (mixed, bank):
+    learner, bank = make_detector(DetectorKind.MIXED), make_detector(DetectorKind.MEMORY_BANK)
+    for detector in (learner, bank):
         detector.fit(training, seed=2, check=lambda _share: None)
     rng = np.random.default_rng(77)
     unseen = np.concatenate([make_features(rng, 100, shift=0), make_features(rng, 60, shift=subtle)])
     is_defective = np.arange(160) >= 100
-    learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (mixed, bank))
+    learned, alone = (separation(detector.score(unseen)[0], is_defective) for detector in (learner, bank))
     assert learned > alone + 0.1
 
 
 def test_head_counts_nothing_when_labels_teach_nothing() -> None:
-    mixed = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40))
+    learner = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40))
     # Defective parts far outside: the bank already separates all of them.
-    fitted = mixed.fit(make_training(40, 10, shift=30.0), seed=0, check=lambda _share: None)
-    assert mixed.head_weight == 0
+    fitted = learner.fit(make_training(40, 10, shift=30.0), seed=0, check=lambda _share: None)
+    assert learner.head_weight == 0
     assert any("head counts 0" in note for note in fitted.notes)
+
+
+def with_masks(training: TrainingSet) -> TrainingSet:
+    """Its first labelled defect with a mask."""
+    row = int(np.flatnonzero(training.is_defective)[0])
+    return replace(training, masks={row: np.ones((GRID, GRID), np.float32)})
+
+
+def test_head_that_no_gain_could_let_count_is_not_trained_and_nothing_of_the_detector_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Far outside: all of them are separated without the head.
+    training, trained = with_masks(make_training(40, 10, shift=30.0)), []
+
+    def counted(*arguments: Any, **named: Any) -> HeadWeights:
+        trained.append(arguments)
+        return train_head(*arguments, **named)
+
+    monkeypatch.setattr(mixed, "train_head", counted)
+    unseen = make_features(np.random.default_rng(5), 12, shift=3.0)
+
+    def fitted() -> tuple[list[str], list[NDArray[np.float32]]]:
+        detector = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40))
+        found = detector.fit(training, seed=0, check=lambda _share: None)
+        return found.notes, [found.cross_fitted_scores, *detector.score(unseen)]
+
+    notes, skipped = fitted()
+    assert trained == []
+    assert notes[-1] == (
+        "head counts 0 (quality on unseen groups without it 1.000; not trained: it must gain 0.005, and no more than "
+        "0.000 is left)"
+    )
+    monkeypatch.setattr(mixed, "why_no_head", lambda *_arguments, **_named: None)
+    notes, trained_in_vain = fitted()
+    assert len(trained) == 3
+    assert "head counts 0 (quality on unseen groups without it 1.000, with it" in notes[-1]
+    for one, other in zip(skipped, trained_in_vain, strict=True):
+        # Scores, and the map too: a head that counts nothing was never in it.
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("quality", "defective", "has_masks", "is_trained"),
+    [
+        (0.996, 50, True, False),
+        (0.99, 50, True, True),
+        (0.99, 50, False, False),
+        (0.85, 50, False, True),
+        (0.85, 10, False, False),
+        (0.85, 10, True, True),
+    ],
+)
+def test_head_is_trained_where_there_is_something_to_find_and_to_find_it_by(
+    quality: float, defective: int, has_masks: bool, is_trained: bool
+) -> None:
+    assert (why_no_head(quality, defective, has_masks=has_masks) is None) is is_trained
 
 
 def test_mixed_refuses_defects_of_one_part_since_nothing_unseen_is_left_to_check_on() -> None:

@@ -32,8 +32,9 @@ from models.graphs.timing import SessionTime, time_session
 from models.graphs.trunks import resolve
 from models.packages.reading import open_package
 from models.settings import Settings
-from models.training import fit_budget
-from models.training.fit_budget import Candidate, Measure, in_order, run_within
+from models.training import fit_budget, fit_candidates
+from models.training.fit_budget import run_within
+from models.training.fit_candidates import Candidate, Measure, in_order
 from models.training.job import run_job
 from tests.models.conftest import make_job, write_parts
 
@@ -125,6 +126,37 @@ def test_nothing_within_the_budget_names_the_fastest_and_leaves_the_earlier_resu
         fit(make_job(tmp_path, images, size_px=80), settings, within_ms=6.0, measure=of_no_package)
     assert open_package(tmp_path / "out" / "package").package_id == before.package_id
     assert not (tmp_path / "out" / ".fit-budget.part").exists()
+
+
+def slow_in_fp32(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
+    """FP32 takes ten times as long as what is quantized."""
+    graph = onnx.load_model_from_string(model) if isinstance(model, bytes) else model
+    is_quantized = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
+    return SessionTime(size_px / (100 if is_quantized else 10), 1.0)
+
+
+def test_only_forms_that_will_be_in_the_package_are_weighed(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings
+) -> None:
+    job = make_job(tmp_path, images, size_px=64)
+    within = fit(job, settings, within_ms=1.0, measure=slow_in_fp32)
+    assert told(within, "compact at 64 px").startswith("fit-budget: compact at 64 px: fp32 6.40 ms, int8-u8s8 0.64 ms")
+    exact = job.model_copy(update={"variants": [Variant.FP32]})
+    with pytest.raises(
+        InputError, match=r"got 6\.40 ms from the fastest at hand \(compact at 64 px, fp32, 1 thread\); allow more, "
+        r"give more --threads, a smaller --size or int8-u8s8 among the --variants$",
+    ):  # fmt: skip
+        fit(exact, settings, within_ms=1.0, measure=slow_in_fp32)
+    npu = job.model_copy(update={"variants": [Variant.INT8_S8S8]})
+    assert "int8-s8s8 0.64 ms" in told(fit(npu, settings, within_ms=1.0, measure=slow_in_fp32), "compact at 64 px")
+
+
+def test_fewer_tiles_are_advised_where_there_are_several(
+    tmp_path: Path, images: list[TrainingImage], settings: Settings
+) -> None:
+    job = make_job(tmp_path, images, size_px=64, tiles=Tiles(rows=1, columns=2))
+    with pytest.raises(InputError, match=r"give more --threads, fewer --tiles than 1x2 or a smaller --size$"):
+        fit(job, settings, within_ms=1.0)
 
 
 def grows(model: onnx.ModelProto | bytes, size_px: int, _threads: int) -> SessionTime:
@@ -270,7 +302,7 @@ def test_measured_time_is_that_of_one_picture_of_the_models_size(settings: Setti
     trunk = resolve(settings, "compact", None, [])
     found = []
     for size_px in (64, 256):
-        bank = fit_budget._stand_in(128, size_px // 8, Tiles())
+        bank = fit_candidates._stand_in(128, size_px // 8, Tiles())
         graph = build_graph(build_front(trunk, size_px=size_px, grid=size_px // 8), bank, channels=128)
         found.append(time_session(graph, size_px, 1, SystemClock()).fastest_ms)
     assert 0 < found[0] < found[1] / 3

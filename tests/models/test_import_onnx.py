@@ -54,7 +54,7 @@ def activated(package: OpenPackage) -> float:
     stored = StoredPackage(package.package_id, package.manifest, package.folder)
     ready = prepare(stored, Runtime("CPUExecutionProvider"), SystemClock(), lambda: False)
     assert ready is not None
-    return ready[1].worst_error
+    return ready.tested.worst_error
 
 
 def test_a_station_takes_an_imported_package_of_scores(

@@ -210,3 +210,23 @@ def test_earlier_figures_are_replaced(package: Path, tmp_path: Path) -> None:
         target.write_text(content)
         assert main(["inspect", str(package), "--json", str(target)]) == 0
         assert "old" not in json.loads(target.read_text())
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(2, 2), (1, 2), (5, 1)])
+def test_a_package_whose_tiles_do_not_make_up_its_field_is_refused(
+    package: Path, capsys: pytest.CaptureFixture[str], rows: int, columns: int
+) -> None:
+    graph = json.loads((package / MANIFEST_NAME).read_text())["graph"]
+    tiles = {"rows": rows, "columns": columns}
+    rewrite(package, graph=graph | {"model_height_px": 64, "model_width_px": 96, "tiles": tiles})
+    assert main(["inspect", str(package)]) == 2
+    told = capsys.readouterr().err
+    assert f"expected {rows}x{columns} square tiles of one size to make up the field, got a field of 64 x 96 px" in told
+    assert told.count("\n") == 1
+
+
+def test_tiles_that_make_up_the_field_and_a_field_of_one_tile_of_any_shape_are_read(package: Path) -> None:
+    graph = json.loads((package / MANIFEST_NAME).read_text())["graph"] | {"model_height_px": 64, "model_width_px": 96}
+    for tiles in ({"rows": 2, "columns": 3}, {"rows": 1, "columns": 1}):
+        rewrite(package, graph=graph | {"tiles": tiles})
+        assert main(["inspect", str(package)]) == 0

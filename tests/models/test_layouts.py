@@ -47,7 +47,7 @@ def test_all_pictures_of_a_tile_stand_on_one_side_without_a_split_file(tmp_path:
         (json.dumps({"train_good": [], "test_good": [], "test_defect": {}, "group": [], "half": {}}), "`group`"),
         (
             json.dumps({"train_good": ["a.jpg"], "test_good": [], "test_defect": {}, "group": {}, "half": {}}),
-            "1 pictures have no group",
+            "1 picture without a group",
         ),
     ],
 )

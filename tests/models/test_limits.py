@@ -7,7 +7,7 @@ import pytest
 from contracts.jobs import LimitsPolicy
 from contracts.vocabulary import Verdict
 from edge_agent.decision import decide
-from edge_agent.recipe import Recipe
+from edge_agent.recipes.recipe import Recipe
 from models.limits.placing import place_limits
 from models.measuring.figures import average_precision, image_auroc, recall_at_overkill
 from models.packages.reading import verdict_of

@@ -17,7 +17,7 @@ from edge_agent.inference.session import LoadedPackage
 from edge_agent.inference.slots import PackageSlots
 from edge_agent.judging import Judge
 from edge_agent.packages.selftest import run_self_test
-from edge_agent.recipe import Recipes
+from edge_agent.recipes.recipe import Recipes
 from models.data.parts import read_picture
 from models.packages.reading import class_named, open_package, score_pictures
 from models.settings import Settings

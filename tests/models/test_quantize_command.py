@@ -102,7 +102,7 @@ def test_every_form_passes_a_stations_self_test_and_a_cpu_takes_the_one_made_for
     for variant in Variant:
         ready = prepare(stored, Runtime("CPUExecutionProvider", variant=variant), SystemClock(), lambda: False)
         assert ready is not None
-        assert ready[1].worst_error <= package.manifest.golden.tolerance
+        assert ready.tested.worst_error <= package.manifest.golden.tolerance
     chosen = Runtime("CPUExecutionProvider").choose(package.manifest)
     assert chosen == [Variant.INT8_U8S8, Variant.FP32], "never s8s8 or fp16, which are slower there"
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contracts.jobs import EvaluationReport, HoldoutVerdict, TrainingJob
-from contracts.vocabulary import DetectorKind, Judgement, Verdict
+from contracts.jobs import EvaluationReport, HoldoutVerdict, QuantizationStep, TrainingJob
+from contracts.vocabulary import DetectorKind, Judgement, Variant, Verdict
 from models.packages.reading import OpenPackage, open_package
 from models.reporting.curves import recall_curve, score_histogram, ticks
 from models.reporting.page import render_page
@@ -79,6 +79,22 @@ def test_figures_come_with_denominator_and_interval(made: tuple[TrainingJob, Eva
     assert str(report.train_good) in text
     assert package.package_id in text
     assert package.manifest.limits.rule in text
+
+
+def test_every_parity_error_says_of_which_pictures_it_is(
+    made: tuple[TrainingJob, EvaluationReport, OpenPackage],
+) -> None:
+    job, report, package = made
+    step = QuantizationStep(
+        variant=Variant.INT8_U8S8, step=1, float_nodes=1, of_nodes=9, parity_error=2.5, is_accepted=False,
+        note="parity error 1.50 on sound golden images, at most 1.0 allowed",
+    )  # fmt: skip
+    told = Page(render_page(job, report.model_copy(update={"searched": [step]}), package, Settings())).text
+    assert told.count("parity error, all golden images") == 2
+    places = [told[found.end() :] for found in re.finditer("parity error", told)]
+    said = ("s", ", all golden images", " 1.50 on sound golden images", " says which")
+    assert len(places) == 4
+    assert all(place.startswith(said) for place in places)
 
 
 @pytest.mark.parametrize(

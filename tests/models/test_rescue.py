@@ -138,7 +138,7 @@ def test_a_search_for_which_no_time_is_left_is_given_up_and_said_to_be(
     report = run_job(make_job(tmp_path, _images(tmp_path)), settings, SystemClock(), budget_s=0.01)
     assert report.candidate_variant is Variant.FP32
     assert report.searched == []
-    assert "budget: no search for the nodes that harm int8-u8s8" in report.notes
+    assert any(note.startswith("budget: no search for the nodes that harm int8-u8s8 (about") for note in report.notes)
 
 
 def test_every_form_that_a_job_asks_for_is_measured_by_the_same_rules(tmp_path: Path, settings: Settings) -> None:
@@ -180,9 +180,9 @@ def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32_where_it_strays
     def strict(done: Finish, progress: Progress) -> Measured:
         fits.append(done)
         measured = measure(done, progress)
-        if len(fits) == 3:
+        if len(fits) == 2:
             lost = measured.candidates.pop(0)
-            lost.is_included, lost.note = False, "it is the third"
+            lost.is_included, lost.note = False, "it is the last"
             measured.refused.append(lost)
         return measured
 
@@ -190,16 +190,18 @@ def test_what_a_fit_of_its_own_would_refuse_is_taken_beside_fp32_where_it_strays
     monkeypatch.setattr(Bench, "sound_fault", lambda *_told: fault)
     job = make_job(tmp_path, _images(tmp_path))
     report = run_job(job, settings, SystemClock())
-    assert [done.variants[0][0] for done in fits] == [Variant.INT8_U8S8, Variant.FP32, Variant.INT8_U8S8]
+    assert [done.variants[0][0] for done in fits] == [Variant.FP32, Variant.INT8_U8S8], (
+        "none on the front that speaks against itself"
+    )
     package = open_package(Path(job.output_dir) / "package")
-    assert package.manifest.limits == fits[1].learned.limits
+    assert package.manifest.limits == fits[0].learned.limits
     assert report.searched[-1].is_accepted is not bool(fault)
     if fault:
         assert [entry.variant for entry in package.manifest.variants] == [Variant.FP32]
-        assert any(note.endswith("it is the third; and without: made up") for note in report.notes)
+        assert any(note.endswith("it is the last; and without: made up") for note in report.notes)
         return
     assert report.candidate_variant is Variant.INT8_U8S8
     assert {entry.variant for entry in package.manifest.variants} == {Variant.INT8_U8S8, Variant.FP32}
     assert [each.is_included for each in report.variants] == [True, True]
     (note,) = [note for note in report.notes if note.startswith("int8-u8s8: ")]
-    assert "limits are of a fit on fp32, because with one of its own: it is the third" in note
+    assert "limits are of a fit on fp32, because with one of its own: it is the last" in note

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,3 +65,41 @@ def test_stop_that_comes_out_as_another_error_without_a_cause_is_still_a_stop(
     told = decode(TrainingProgress, (Path(job.output_dir) / PROGRESS_NAME).read_bytes())
     assert told.state is TrainingState.CANCELLED
     assert not was_asked_to_stop(ValueError("of the next command"))
+
+
+# Presses Ctrl-C when a module is imported for the first time, then begins as the installed command or `-m models` do.
+_PRESSED = """
+import os, runpy, signal, sys
+
+module, request, entry = sys.argv[1:4]
+sys.argv[:4] = ["sightline-models"]
+
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), getattr(signal, request))
+
+sys.meta_path.insert(0, Press())
+if entry == "module":
+    runpy.run_module("models", run_name="__main__", alter_sys=True)
+else:
+    from models.starting import run
+    sys.exit(run())
+"""
+
+
+@pytest.mark.parametrize("entry", ["module", "command"])
+@pytest.mark.parametrize("module", ["argparse", "models.errors", "numpy"])
+@pytest.mark.parametrize("request_", ["SIGINT", "SIGTERM"])
+def test_a_stop_while_modules_are_imported_is_told_in_our_own_line(
+    tmp_path: Path, entry: str, module: str, request_: str
+) -> None:
+    asked = ["--quiet", "train", "--images", str(tmp_path), "--product", "plate", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", _PRESSED, module, request_, entry, *asked],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stderr == "sightline-models: stopped; nothing half-written is left\n"
+    assert done.returncode == 143
+    assert not (tmp_path / "out").exists()

@@ -60,7 +60,9 @@ def test_wrong_tiles_get_one_clear_line_and_leave_nothing(
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("text", "rows", "columns"), [("1x1", 1, 1), ("2x5", 2, 5), (" 8x8 ", 8, 8), ("4×5", 4, 5)])
+@pytest.mark.parametrize(
+    ("text", "rows", "columns"), [("1x1", 1, 1), ("2x5", 2, 5), (" 8x8 ", 8, 8), ("4×5", 4, 5), ("1X2", 1, 2)]
+)
 def test_tiles_are_rows_then_columns(text: str, rows: int, columns: int) -> None:
     assert read_tiles(text, 256) == Tiles(rows=rows, columns=columns)
     assert read_tiles(text, 256).field_px(256) == (rows * 256, columns * 256)
@@ -104,7 +106,10 @@ def test_warning_names_the_shrink_and_tiles_that_fit() -> None:
     assert told is not None
     assert "2448 × 2048 px are shrunk 9.6 times" in told
     assert "a defect of 12 px becomes 1.3 px" in told
-    assert "--tiles 4x5 (about 20 times the time)" in told
+    assert "--tiles 4x5 (about 20 times the time and memory), or --size 1232 (about 23 times), or cut out" in told
+    told = told_shrunk([(6000, 8000)], 256, Tiles())
+    assert told is not None
+    assert "--size" not in told, "of more px than a model may see"
     assert read_tiles("4x5", 256).count == 20
 
 
@@ -146,7 +151,9 @@ def test_training_on_large_pictures_warns_in_log_and_report(
 def test_less_memory_gives_up_looks_then_sound_pictures_and_says_it(
     most: int, has_looks: bool, sound: int, said: list[str]
 ) -> None:
-    room = room_for(PARTS, looks=300, picture_bytes=MB, most_bytes=int(most * MB), tiles=Tiles(rows=4, columns=5))
+    room = room_for(
+        PARTS, looks=300, picture_bytes=MB, bank_bytes=MB, most_bytes=int(most * MB), tiles=Tiles(rows=4, columns=5)
+    )
     assert room.has_looks is has_looks
     assert sum(not each.is_defective for each in room.parts) == sound
     assert sum(each.is_defective for each in room.parts) == 30
@@ -155,14 +162,27 @@ def test_less_memory_gives_up_looks_then_sound_pictures_and_says_it(
 
 def test_too_little_memory_is_refused_with_what_was_expected_came_and_helps() -> None:
     with pytest.raises(InputError) as caught:
-        room_for(PARTS, looks=0, picture_bytes=50 * MB, most_bytes=3_000_000_000, tiles=Tiles(rows=8, columns=8))
+        room_for(
+            PARTS, looks=0, picture_bytes=50 * MB, bank_bytes=50 * MB, most_bytes=3_000_000_000,
+            tiles=Tiles(rows=8, columns=8),
+        )  # fmt: skip
     told = str(caught.value)
     for words in ("--tiles 8x8", "at least 80 training pictures", "3.0 GB", "room for 60 of 1030", "fewer tiles"):
         assert words in told
 
 
+@pytest.mark.parametrize(("bank", "is_named"), [(37, True), (38, False), (50, False)])
+def test_memory_bank_is_named_as_a_remedy_where_it_would_fit(bank: int, is_named: bool) -> None:
+    with pytest.raises(InputError) as caught:
+        room_for(
+            PARTS, looks=0, picture_bytes=50 * MB, bank_bytes=bank * MB, most_bytes=3_000_000_000,
+            tiles=Tiles(rows=8, columns=8),
+        )  # fmt: skip
+    assert ("give --detector memory-bank, fewer tiles" in str(caught.value)) is is_named
+
+
 def test_one_field_is_never_thinned_for_memory() -> None:
-    room = room_for(PARTS, looks=300, picture_bytes=MB, most_bytes=1, tiles=Tiles())
+    room = room_for(PARTS, looks=300, picture_bytes=MB, bank_bytes=MB, most_bytes=1, tiles=Tiles())
     assert room.parts == PARTS
     assert room.has_looks
     assert room.notes == []

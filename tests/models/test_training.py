@@ -32,6 +32,7 @@ from models.graphs.features import INPUT_NAME, open_session
 from models.packages.reading import Scored, open_package, score_pictures
 from models.settings import Settings
 from models.training.job import run_job
+from models.training.rescue import Rescue
 from tests.models.conftest import Trained, draw_part, make_job, write_parts
 from tests.models.made_package import brightness_graph, made_package
 from tests.models.test_finishing import found_nothing
@@ -223,10 +224,35 @@ def test_quantized_variant_that_scores_nonsense_is_left_out_and_the_rest_learnt_
     assert left_out.variant is Variant.INT8_U8S8
     assert said in left_out.note
     assert (left_out.parity_error is None) == np.isnan(add)
-    falls = [after for before, after in pairwise(told) if after[1] < before[1]]
-    assert falls == [("extracting features", 0.15), ("searching for harmful nodes", 0.15)], (
-        "told anew from where it begins again, and never running backwards"
-    )
+    assert [after for before, after in pairwise(told) if after[1] < before[1]] == [], "never running backwards"
+    assert told[-1] == ("finished", 1.0)
+    stages = list(dict.fromkeys(stage for stage, _fraction in told))
+    assert [each for each in stages if each.startswith("fitting")] == ["fitting", "fitting again, for fp32"]
+
+
+def test_front_that_keeps_too_little_is_refused_before_anything_is_learnt_on_it(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keeps_little(*_fronts: object, **_named: object) -> float:
+        return 0.1
+
+    searched: list[Variant] = []
+
+    def nothing(variant: Variant, *arguments: Any, **named: Any) -> Rescue:
+        searched.append(variant)
+        return found_nothing(variant, *arguments, **named)
+
+    told: list[str] = []
+    monkeypatch.setattr("models.training.job.kept_variance", keeps_little)
+    monkeypatch.setattr("models.training.job.rescue", nothing)
+    job = make_job(tmp_path, parts(tmp_path, 12))
+    report = run_job(job, settings, SystemClock(), watch=lambda stage, _fraction: told.append(stage))
+    assert [each for each in dict.fromkeys(told) if each.startswith("fitting")] == ["fitting"]
+    assert searched == [Variant.INT8_U8S8]
+    assert report.candidate_variant is Variant.FP32
+    (left_out,) = [each for each in report.variants if not each.is_included]
+    assert "its front keeps 10% of the variance" in left_out.note
+    assert any(note.startswith("int8-u8s8: no harmful nodes") for note in report.notes)
 
 
 def test_champion_that_gives_no_number_decided_nothing_and_has_no_score(tmp_path: Path, settings: Settings) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import access, frame, palette, words
 from dashboard.client import WrongTokenError
-from dashboard.pages import alarms, audit, line, overview, packages
+from dashboard.pages import alarms, audit, line, overview, packages, recipes, rollouts
 from dashboard.settings import SettingsError
 
 LOGO = Path(__file__).with_name("theme") / "logo.svg"
@@ -54,6 +54,8 @@ def _navigate() -> None:
             st.Page(line.page, title="Live line", icon=":material/monitoring:", url_path="line"),
             st.Page(audit.page, title="Audit", icon=":material/fact_check:", url_path="audit"),
             st.Page(packages.page, title="Packages & rollouts", icon=":material/deployed_code:", url_path="packages"),
+            st.Page(rollouts.page, title="Rollout evidence", icon=":material/alt_route:", url_path="rollouts"),
+            st.Page(recipes.page, title="Recipes", icon=":material/tune:", url_path="recipes"),
             st.Page(alarms.page, title="Alarms", icon=":material/notifications:", url_path="alarms"),
         ]
     )

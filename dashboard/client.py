@@ -18,7 +18,7 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import lifecycle, shapes
+from dashboard import lifecycle, recipe_shapes, shapes
 from dashboard.reading import ShapeError, read, read_list, text_of
 
 API: Final = "/api/v1"
@@ -99,10 +99,15 @@ class CentralClient:
         return tuple(sorted(found, key=lambda item: item.station))
 
     def inspections(
-        self, *, station: str | None = None, verdict: Verdict | None = None, limit: int = 50
+        self,
+        *,
+        station: str | None = None,
+        product: str | None = None,
+        verdict: Verdict | None = None,
+        limit: int = 50,
     ) -> tuple[shapes.Inspection, ...]:
         """Newest first."""
-        query = {"station": station, "verdict": verdict, "limit": limit}
+        query = {"station": station, "product": product, "verdict": verdict, "limit": limit}
         return self._one(shapes.InspectionPage, "/inspections", query).items
 
     def rates(self, minutes: int) -> shapes.Rates:
@@ -168,8 +173,102 @@ class CentralClient:
         return self._many(lifecycle.Rollout, "/rollouts")
 
     def change_rollout(self, rollout_id: int, action: str, *, by: str) -> None:
-        """`pause`, `resume` or `abort`. Needs an ENGINEER's token."""
+        """`pause`, `resume`, `approve` or `abort`. Needs an ENGINEER's token."""
         self._send("POST", f"/rollouts/{rollout_id}/{action}", body={"by": by})
+
+    def set_station_aside(self, rollout_id: int, station: str, *, by: str) -> None:
+        """Let a rollout go on without a station that holds it up. Needs an ENGINEER's token."""
+        self._send("POST", f"/rollouts/{rollout_id}/set-aside", body={"by": by, "station": station})
+
+    def rollout_evidence(self, rollout_id: int) -> lifecycle.RolloutEvidence:
+        """Every step of a rollout with its facts, and the parts that its package judged.
+
+        Raises:
+            RefusedError: status 404 when there is no such rollout.
+        """
+        return self._one(lifecycle.RolloutEvidence, f"/rollouts/{rollout_id}/evidence")
+
+    def rollout_file(self, rollout_id: int, name: str) -> bytes:
+        """`evidence` (JSON) or `quarantine.csv`, as central writes it."""
+        return self._send("GET", f"/rollouts/{rollout_id}/{name}").content
+
+    def freezes(self) -> tuple[lifecycle.Freeze, ...]:
+        """Those that hold now or will, soonest first."""
+        return self._many(lifecycle.Freeze, "/freezes")
+
+    def make_freeze(self, body: Mapping[str, object]) -> None:
+        """Touch nobody for a while. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 409 or 422 when it could hold nobody; the text says why.
+        """
+        self._send("POST", "/freezes", body=body)
+
+    def lift_freeze(self, freeze_id: int, *, by: str) -> None:
+        """End a freeze early. Needs an ENGINEER's token."""
+        self._send("POST", f"/freezes/{freeze_id}/lift", body={"by": by})
+
+    def recipes(self) -> tuple[recipe_shapes.RecipesOfProduct, ...]:
+        """Products that have a recipe, by name."""
+        return self._many(recipe_shapes.RecipesOfProduct, "/recipes")
+
+    def recipe_history(self, product: str) -> recipe_shapes.RecipeHistory:
+        """A product's versions with what each changed, newest first.
+
+        Raises:
+            RefusedError: status 404 when it has none.
+        """
+        return self._one(recipe_shapes.RecipeHistory, f"/recipes/{product}")
+
+    def make_recipe(
+        self,
+        product: str,
+        document: Mapping[str, object],
+        *,
+        based_on: int | None,
+        note: str,
+        by: str,
+        station: str | None = None,
+    ) -> recipe_shapes.RecipeHead:
+        """Make the next version. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 409 when another version came in between, 422 when a field is wrong; it is named.
+        """
+        body = {"document": document, "based_on": based_on, "note": note, "by": by}
+        answer = self._send("POST", f"/recipes/{product}", {"station": station}, body=body)
+        return self._read(recipe_shapes.RecipeHead, answer)
+
+    def restore_recipe(self, product: str, version: int, *, note: str, by: str) -> recipe_shapes.RecipeHead:
+        """Make a new version equal to an old one. Needs an ENGINEER's token."""
+        answer = self._send("POST", f"/recipes/{product}/{version}/restore", body={"note": note, "by": by})
+        return self._read(recipe_shapes.RecipeHead, answer)
+
+    def pin_recipe(self, station: str, product: str, version: int, *, note: str, by: str) -> None:
+        """Keep a station at one version. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 404 without such a version, 422 when it is another station's or the note is empty.
+        """
+        body = {"version": version, "note": note, "by": by}
+        self._send("PUT", f"/stations/{station}/recipes/{product}/pin", body=body)
+
+    def unpin_recipe(self, station: str, product: str, *, note: str, by: str) -> None:
+        """Let a station use the newest version again. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 404 when it is not pinned, 422 when the note is empty.
+        """
+        self._send("DELETE", f"/stations/{station}/recipes/{product}/pin", {"note": note, "by": by})
+
+    def switch_product(self, station: str, product: str, *, by: str) -> recipe_shapes.SwitchAsked:
+        """Ask a station to make another product. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 409 when it is offline or has neither recipe nor package for it.
+        """
+        answer = self._send("POST", f"/stations/{station}/product", body={"product": product, "by": by})
+        return self._read(recipe_shapes.SwitchAsked, answer)
 
     def _one(self, shape: type[_T], path: str, query: _Parameters | None = None) -> _T:
         return self._read(shape, self._send("GET", path, query))

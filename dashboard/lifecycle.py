@@ -7,8 +7,9 @@ Frozen dataclasses that mirror central's API bodies by name, only the fields tha
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from contracts.vocabulary import PromotionOutcome, RolloutState, TrainingState, Variant, WaveState
+from contracts.vocabulary import PromotionOutcome, RolloutState, TrainingState, Variant, Verdict, WaveState
 from dashboard.shapes import Rate
 
 
@@ -161,6 +162,7 @@ class WaveStation:
     is_done: bool
     assignment_number: int | None = None
     reject_rate: Rate | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ class Wave:
     success_condition: str
     error_condition: str
     stations: tuple[WaveStation, ...]
+    needs_approval: bool = False
+    approved_by: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -188,5 +192,57 @@ class Rollout:
     created_at: datetime
     waves: tuple[Wave, ...]
     history: tuple[str, ...]
+    risk: str = "STANDARD"
+    waits_for: tuple[str, ...] = ()
     previous_package_id: str | None = None
     finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RolloutStep:
+    """One step of a rollout and the facts that it rested on."""
+
+    at: datetime
+    lines: tuple[str, ...]
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StationExposure:
+    """Parts that the package of a rollout judged at one station."""
+
+    station: str
+    verdicts: dict[Verdict, int]
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """All of them, and how many the package let pass."""
+
+    parts: int
+    passed: int
+    stations: tuple[StationExposure, ...]
+
+
+@dataclass(frozen=True)
+class RolloutEvidence:
+    """All that a rollout rested on."""
+
+    rollout: Rollout
+    steps: tuple[RolloutStep, ...]
+    exposure: Exposure
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """A time in which nobody of a site (None: of any) is given another package."""
+
+    id: int
+    begins: datetime
+    ends: datetime
+    reason: str
+    made_by: str
+    is_in_force: bool
+    site: str | None = None

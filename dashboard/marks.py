@@ -122,6 +122,8 @@ def strip(parts: Sequence[Inspection], zone: tzinfo, cells: int = 60) -> str:
 
 def _bar(part: Inspection, zone: tzinfo, floor: float) -> str:
     hint = f"{palette.VERDICT_WORD[part.verdict]} · {words.clock_time(part.captured_at, zone)}"
+    if doubt := words.clock_doubt(part.clock_error_s):
+        hint += f" ({doubt})"
     if part.trigger_number is not None:
         hint += f" · part {part.trigger_number}"
     if part.score is not None and part.ng_limit is not None:

@@ -61,6 +61,7 @@ _BAD_WORDS: Final = {
     StationState.FAULT,
     StationState.HALTED,
     PackageState.REFUSED,
+    PackageState.FELL_BACK,
     RolloutState.ERROR,
     RolloutState.STOPPED,
     TrainingState.FAILED,
@@ -68,16 +69,21 @@ _BAD_WORDS: Final = {
     WaveState.ERROR,
     AlarmState.RAISED,
     "OFFLINE",
+    "ERRED",
 }
 _BUSY_WORDS: Final = {
     PackageState.DOWNLOADING,
     PackageState.VERIFIED,
     PackageState.INSTALLED,
+    PackageState.SHADOW,
     RolloutState.RUNNING,
     TrainingState.RUNNING,
     WaveState.RUNNING,
     StationState.STARTING,
     "PENDING",
+    # How far a station is in its wave.
+    "ASSIGNED",
+    "BAKING",
 }
 _WARN_WORDS: Final = {
     StationState.DEGRADED,
@@ -85,6 +91,9 @@ _WARN_WORDS: Final = {
     RolloutState.WAITING_FOR_APPROVAL,
     PromotionOutcome.NOT_ENOUGH_EVIDENCE,
     AlarmState.ACKNOWLEDGED,
+    "AWAY",
+    "SET_ASIDE",
+    "ROLLED_BACK",
 }
 
 

@@ -82,6 +82,7 @@ class Inspection:
     disposition: Disposition
     is_simulated: bool
     trigger_number: int | None = None
+    clock_error_s: float | None = None
     part_id: str | None = None
     product: str | None = None
     score: float | None = None
@@ -90,6 +91,7 @@ class Inspection:
     defect_class: str | None = None
     package_id: str | None = None
     variant: Variant | None = None
+    recipe_version: int | None = None
     latency: Latency | None = None
     evidence: tuple[Evidence, ...] = ()
 
@@ -137,6 +139,15 @@ class StationFault:
 
 
 @dataclass(frozen=True)
+class ActiveRecipe:
+    """What a station inspects by now. `version` 0: of its own settings."""
+
+    product: str | None = None
+    version: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class StationStatus:
     """A station's last heartbeat."""
 
@@ -145,6 +156,7 @@ class StationStatus:
     state: StationState
     agent_version: str | None = None
     active: tuple[ActivePackage, ...] = ()
+    recipe: ActiveRecipe | None = None
     parts_total: int = 0
     parts_per_minute: float | None = None
     verdict_latency: LatencySummary | None = None
@@ -152,6 +164,17 @@ class StationStatus:
     outbox_rows: int = 0
     evidence_pending: int = 0
     faults: tuple[StationFault, ...] = ()
+
+
+@dataclass(frozen=True)
+class WayMeasured:
+    """One way of running a package, as its station measured it. `infer_p50_ms` None: it cannot run so."""
+
+    variant: Variant
+    provider: str
+    threads: int
+    infer_p50_ms: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +191,8 @@ class PackageProgress:
     provider: str | None = None
     self_test_worst_error: float | None = None
     infer_p50_ms: float | None = None
+    threads: int | None = None
+    measured: tuple[WayMeasured, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,14 @@ def when(at: datetime, now: datetime, zone: tzinfo) -> str:
     return clock_time(at, zone) if is_today else at.astimezone(zone).strftime("%Y-%m-%d %H:%M")
 
 
+def clock_doubt(error_s: float | None) -> str:
+    """Why a time of capture cannot be trusted; empty when it can."""
+    if error_s is None:
+        return ""
+    way = "ahead" if error_s > 0 else "behind"
+    return f"time not trusted: by its station's steady clock {seconds(abs(error_s))} {way}"
+
+
 def zone_name(zone: tzinfo, at: datetime) -> str:
     """`Europe/Berlin (CET, UTC+1)`: which clock the screen shows."""
     local = at.astimezone(zone)

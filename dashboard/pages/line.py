@@ -191,13 +191,19 @@ def _facts(view: Viewer, part: Inspection) -> str:
         ("Looks like", escape(part.defect_class or "class not known")),
         (
             "Captured",
-            escape(f"{words.clock_time(part.captured_at, view.zone)} ({words.ago(part.captured_at, view.now)})"),
+            escape(f"{words.clock_time(part.captured_at, view.zone)} ({words.ago(part.captured_at, view.now)})")
+            + _doubt(part),
         ),
         ("Station", escape(part.station)),
         ("Part", escape(part.part_id or f"trigger {part.trigger_number}")),
         ("Package", marks.package(part.package_id)),
     ]
     return f'<dl class="sl-facts">{"".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)}</dl>'
+
+
+def _doubt(part: Inspection) -> str:
+    doubt = words.clock_doubt(part.clock_error_s)
+    return f'<div class="sl-below">{escape(doubt)}</div>' if doubt else ""
 
 
 def _timeline(view: Viewer, minutes: int, scope: str, alarms: tuple[Alarm, ...]) -> None:

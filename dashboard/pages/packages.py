@@ -8,12 +8,11 @@ from html import escape
 
 import streamlit as st
 
-from contracts.vocabulary import RolloutState, TrainingState
-from dashboard import access, frame, marks, palette, words
+from contracts.vocabulary import TrainingState
+from dashboard import frame, marks, palette, words
 from dashboard.access import Viewer, viewer
-from dashboard.client import CentralError
 from dashboard.lifecycle import Package, Rollout, Training
-from dashboard.pages import package_card, stepper
+from dashboard.pages import package_card, rollout_panel, stepper, ways
 from dashboard.shapes import Station
 
 MAX_ROLLOUTS = 6
@@ -54,6 +53,9 @@ def _fleet(stations: tuple[Station, ...], packages: tuple[Package, ...]) -> None
     champions = {item.package_id for item in packages if item.is_champion}
     head = ("Station", "State", "In step", "Product", "Judging package", "Variant on", "Assigned", "Why")
     st.html(marks.table(head, (row for item in stations for row in _fleet_rows(item, champions))))
+    if measured := ways.rows(stations):
+        with st.expander("What each station measured, and which way it runs"):
+            st.html(marks.table(ways.HEAD, measured))
 
 
 def _fleet_rows(item: Station, champions: set[str]) -> list[tuple[str, ...]]:
@@ -67,9 +69,8 @@ def _fleet_rows(item: Station, champions: set[str]) -> list[tuple[str, ...]]:
     for product in sorted({*active, *item.assigned}) or [""]:
         runs, wanted, step = active.get(product), item.assigned.get(product), progress.get(product)
         where = "" if runs is None else f"{escape(runs.variant.value)} · {escape(runs.provider)}"
-        speed = (
-            "" if step is None or step.infer_p50_ms is None else f"<br>{words.milliseconds(step.infer_p50_ms)} a part"
-        )
+        how = "" if step is None else ways.runs(step)
+        speed = f"<br>{escape(how)}" if how else ""
         crown = marks.badge("champion", "good") if runs is not None and runs.package_id in champions else ""
         number = "" if item.assignment_number is None else f"number {item.assignment_number}"
         rows.append(
@@ -97,9 +98,11 @@ def _why(item: Station, product: str) -> str:
         return "Not assigned by this central." if runs else "Nothing assigned yet: its parts get no decision."
     if report.refused is not None:
         return f"Assignment refused ({report.refused.value.lower()}): {report.detail}"
-    step = next((entry for entry in report.packages if entry.product == product), None)
-    if step is None:
+    steps = [entry for entry in report.packages if entry.product == product]
+    if not steps:
         return "Not reported yet."
+    # The last one is of the package that decides; one before it is of a challenger.
+    step = steps[-1]
     reason = f" ({step.reason.value.replace('_', ' ').lower()})" if step.reason else ""
     error = step.self_test_worst_error
     test = "" if error is None else f"self-test passed, worst error {error:.2g}. "
@@ -117,54 +120,12 @@ def _rollouts(view: Viewer, rollouts: tuple[Rollout, ...]) -> None:
         )
     for index, item in enumerate(rollouts[:MAX_ROLLOUTS]):
         if index == 0:
-            st.html(stepper.rollout(item, view.zone, view.now))
-            _buttons(view, item)
+            rollout_panel.draw(view, item)
             with st.expander("History of this rollout"):
                 st.html(stepper.history(item, view.zone))
         else:
             with st.expander(f"Rollout {item.id} · {item.product} · {item.state.value.lower()}"):
                 st.html(stepper.rollout(item, view.zone, view.now) + stepper.history(item, view.zone))
-
-
-_ACTIONS = {
-    RolloutState.READY: ("abort",),
-    RolloutState.RUNNING: ("pause", "abort"),
-    RolloutState.PAUSED: ("resume", "abort"),
-    RolloutState.WAITING_FOR_APPROVAL: ("resume", "abort"),
-}
-_ICONS = {"pause": ":material/pause:", "resume": ":material/play_arrow:"}
-_HELP = {
-    "pause": "No further station changes. Needs an engineer's token.",
-    "resume": "Go on with the next station. Needs an engineer's token.",
-}
-
-
-def _buttons(view: Viewer, item: Rollout) -> None:
-    with st.container(horizontal=True):
-        for action in _ACTIONS.get(item.state, ()):
-            if action == "abort":
-                _abort(view, item)
-            elif st.button(
-                action.capitalize(), key=f"rollout-{item.id}-{action}", icon=_ICONS[action], help=_HELP[action]
-            ):
-                _change(view, item, action)
-
-
-def _abort(view: Viewer, item: Rollout) -> None:
-    with st.popover("Abort", icon=":material/undo:"):
-        back = f"package {words.short(item.previous_package_id)}" if item.previous_package_id else "no package"
-        st.markdown(f"Every station that this rollout touched is assigned {back} again. Needs an engineer's token.")
-        if st.button("Abort this rollout", key=f"rollout-{item.id}-abort", type="primary"):
-            _change(view, item, "abort")
-
-
-def _change(view: Viewer, item: Rollout, action: str) -> None:
-    try:
-        view.feed.client.change_rollout(item.id, action, by=access.person() or "dashboard")
-    except CentralError as error:
-        frame.tell(view, f"The rollout was not changed: {error}")
-    view.feed.forget()
-    st.rerun()
 
 
 def _trainings(view: Viewer, trainings: tuple[Training, ...]) -> None:

@@ -10,7 +10,8 @@ from playwright.sync_api import Error as PlaywrightError
 
 from contracts.vocabulary import Verdict
 from tests.browser.chromium import Tab, browser_tab, missing_for_browser
-from tests.browser.little_plant import PARTS, LittlePlant, until
+from tests.browser.little_plant import PARTS, STATION, LittlePlant, until
+from tests.dashboard.learning_story import PRODUCT
 
 pytestmark = [
     pytest.mark.browser,
@@ -23,6 +24,7 @@ pytestmark = [
 PAGES = {
     "Live line": "Live line",
     "Packages & rollouts": "Packages & rollouts",
+    "Rollout evidence": "Rollout evidence",
     "Alarms": "Alarms",
     "Overview": "Overview",
 }
@@ -103,3 +105,35 @@ def test_verdicts_differ_by_sign_not_only_by_colour(tab: Tab) -> None:
     legend = tab.page.inner_text(".sl-legend")
     signs = {legend[legend.index(word) - 2] for word in ("OK", "NG", "Review", "No decision")}
     assert len(signs) == len(Verdict)
+
+
+def test_a_station_is_pinned_to_a_version_and_let_go_by_a_person(tab: Tab, plant: LittlePlant) -> None:
+    where = f"/stations/{STATION}/recipes/{PRODUCT}/pin"
+    with plant.api() as api:
+        for based_on, deadline_ms, note in ((None, 90, "first"), (1, 80, "faster")):
+            body = {"document": {"deadline_ms": deadline_ms}, "note": note, "based_on": based_on}
+            api.post(f"/recipes/{PRODUCT}", json=body).raise_for_status()
+
+        def at_station() -> tuple[int, bool]:
+            (product,) = api.get("/recipes").json()
+            return product["stations"][0]["version"], product["stations"][0]["is_pinned"]
+
+        tab.go("Recipes", "Recipes")
+        tab.page.get_by_role("button", name="Pin st-1").click()
+        tab.page.get_by_role("combobox", name="Version").click()
+        tab.page.get_by_role("option", name="version 1: first").click()
+        tab.page.get_by_test_id("stPopoverBody").get_by_role("textbox", name="Why").fill("the camera is being moved")
+        tab.page.keyboard.press("Tab")
+        tab.page.get_by_role("button", name="Keep st-1 at this version").click()
+        until(lambda: at_station() == (1, True), "the pin is stored")
+        tab.page.wait_for_selector("text=stays at version 1 of ring")
+        deed = api.get(f"/recipes/{PRODUCT}").json()["deeds"][0]
+        assert (deed["act"], deed["version"], deed["note"]) == ("PINNED", 1, "the camera is being moved")
+        tab.page.get_by_role("button", name="Unpin st-1").click()
+        tab.page.get_by_test_id("stPopoverBody").get_by_role("textbox", name="Why").fill("it stands again")
+        tab.page.keyboard.press("Tab")
+        tab.page.get_by_role("button", name="Let st-1 use the newest").click()
+        until(lambda: at_station() == (2, False), "the pin is gone")
+        assert api.delete(where, params={"note": "again"}).status_code == 404
+    assert "Traceback" not in tab.text()
+    assert tab.errors == []

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,9 @@ def central() -> Iterator[StubCentral]:
 @pytest.fixture
 def opened(central: StubCentral, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
     """Open the app, or one page of it, against the stub: with a token file or without."""
+    # The tester puts its temporary script in the place of `__main__`, and leaves it: a later test of this worker
+    # that starts a process would have it run that script.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def open_app(page: str | None = None, *, token: str | None = VIEWER, url: str | None = None) -> AppTest:
         monkeypatch.setenv(f"{PREFIX}CENTRAL", url or central.url)

@@ -10,7 +10,7 @@ import hashlib
 import math
 from datetime import datetime, timedelta
 
-from central.api import learning_schemas, schemas
+from central.api import learning_schemas, rollout_schemas, schemas
 from contracts import manifest as m
 from contracts.jobs import EvaluationReport, VariantMeasured
 from contracts.vocabulary import (
@@ -19,6 +19,7 @@ from contracts.vocabulary import (
     RolloutState,
     TrainingState,
     Variant,
+    Verdict,
     WaveState,
 )
 
@@ -170,12 +171,12 @@ class LearningStory:
             ),
         )
 
-    def rollouts(self) -> list[learning_schemas.RolloutView]:
+    def rollouts(self) -> list[rollout_schemas.RolloutView]:
         if not self.has_stations:
             return []
         began = self.now - timedelta(minutes=6)
         return [
-            learning_schemas.RolloutView(
+            rollout_schemas.RolloutView(
                 id=3,
                 package_id=NEW,
                 previous_package_id=OLD,
@@ -183,9 +184,10 @@ class LearningStory:
                 state=self.rollout_state,
                 reason="promoted: fewer escapes on held-out parts",
                 created_at=began,
+                waits_for=[f"{STATIONS[1]} ASSIGNED since 2026-01-01 10:00:00 UTC: last word: DOWNLOADING"],
                 waves=[
-                    self._wave(0, WaveState.FINISHED, STATIONS[0], "ACTIVE", 60),
-                    self._wave(1, WaveState.RUNNING, STATIONS[1], "DOWNLOADING", 0),
+                    self._wave(0, WaveState.FINISHED, STATIONS[0], "DONE", 60),
+                    self._wave(1, WaveState.RUNNING, STATIONS[1], "ASSIGNED", 0),
                 ],
                 history=[
                     f"{began:%Y-%m-%dT%H:%M:%SZ} rollout began",
@@ -194,17 +196,60 @@ class LearningStory:
             )
         ]
 
-    def _wave(
-        self, index: int, state: WaveState, station: str, progress: str, judged: int
-    ) -> learning_schemas.WaveView:
-        return learning_schemas.WaveView(
+    def rollout_evidence(self) -> rollout_schemas.RolloutEvidence:
+        (rollout,) = self.rollouts()
+        moved = {"before": "BAKING", "after": "DONE", "why": "60 of 60 parts judged"}
+        seen = {"judged": 60, "diverted": 3, "no_decision": 0, "refusal": None}
+        return rollout_schemas.RolloutEvidence(
+            rollout=rollout,
+            steps=[
+                rollout_schemas.RolloutStep(
+                    at=rollout.created_at,
+                    lines=[rollout.history[1]],
+                    evidence={"state": ["RUNNING", "RUNNING"], "stations": {STATIONS[0]: {**moved, "seen": seen}}},
+                )
+            ],
+            exposure=rollout_schemas.RolloutExposure(
+                rollout_id=rollout.id,
+                package_id=NEW,
+                parts=1264,
+                passed=1204,
+                stations=[
+                    rollout_schemas.ExposureAtStation(
+                        station=STATIONS[0],
+                        verdicts={Verdict.OK: 1204, Verdict.NG: 60},
+                        first_at=rollout.created_at,
+                        last_at=self.now,
+                    )
+                ],
+            ),
+        )
+
+    def freezes(self) -> list[rollout_schemas.FreezeView]:
+        if not self.has_stations:
+            return []
+        return [
+            rollout_schemas.FreezeView(
+                id=1,
+                site=None,
+                begins=self.now - timedelta(hours=1),
+                ends=self.now + timedelta(days=2),
+                reason="holidays",
+                made_at=self.now - timedelta(days=9),
+                made_by="anna",
+                is_in_force=True,
+            )
+        ]
+
+    def _wave(self, index: int, state: WaveState, station: str, progress: str, judged: int) -> rollout_schemas.WaveView:
+        return rollout_schemas.WaveView(
             index=index,
             state=state,
             success_condition="active and 60 parts judged",
             error_condition="more than 2 % without a decision, or rejects above 3 times the former rate",
             started_at=self.now - timedelta(minutes=5),
             stations=[
-                learning_schemas.WaveStation(
+                rollout_schemas.WaveStation(
                     station=station,
                     assignment_number=4,
                     progress=progress,

@@ -20,7 +20,9 @@ import numpy as np
 from PIL import Image
 
 from central.api import schemas
+from central.store.recipe_tables import RecipeVersion
 from contracts.ids import StationAddress
+from contracts.recipes import ActiveRecipe
 from contracts.reports import (
     ActivePackage,
     LatencySummary,
@@ -28,6 +30,7 @@ from contracts.reports import (
     PackageStatus,
     StageLatency,
     StationReported,
+    WayMeasured,
 )
 from contracts.vocabulary import (
     AlarmKind,
@@ -45,6 +48,7 @@ from contracts.vocabulary import (
     VerdictCause,
 )
 from tests.dashboard.learning_story import NEW, OLD, PRODUCT, STATIONS, LearningStory, wilson
+from tests.dashboard.recipe_story import RecipeStory
 
 
 def png(array: np.ndarray[Any, Any]) -> bytes:
@@ -69,8 +73,15 @@ def ring_picture(seed: int, *, with_scratch: bool) -> tuple[bytes, bytes]:
     return png(np.stack([grey] * 3, axis=-1)), png((heat * 255).astype(np.uint8)[::4, ::4])
 
 
+MEASURED = (
+    WayMeasured(variant=Variant.INT8_U8S8, provider="CPUExecutionProvider", threads=1, infer_p50_ms=16.1),
+    WayMeasured(variant=Variant.INT8_U8S8, provider="CPUExecutionProvider", threads=2, infer_p50_ms=9.8),
+    WayMeasured(variant=Variant.FP16, provider="CUDAExecutionProvider", threads=1, note="fell back to <the CPU>"),
+)
+
+
 @dataclass
-class Story(LearningStory):
+class Story(LearningStory, RecipeStory):
     """The whole state of the stub. Tests change it as they like."""
 
     now: datetime = field(default_factory=lambda: datetime(2026, 3, 2, 9, 40, tzinfo=UTC))
@@ -85,6 +96,15 @@ class Story(LearningStory):
     alarm_state: AlarmState = AlarmState.RAISED
     rollout_state: RolloutState = RolloutState.RUNNING
     actions: list[str] = field(default_factory=list)
+    # Of every part; None: its time can be trusted.
+    clock_error_s: float | None = None
+    recipe_rows: list[RecipeVersion] = field(default_factory=list)
+    pins: dict[tuple[str, str], int] = field(default_factory=dict)
+    refusals: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    is_led: bool = False
+
+    def __post_init__(self) -> None:
+        self.recipe_rows = self.recipe_rows or self.first_recipes()
 
     def blob(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -118,6 +138,7 @@ class Story(LearningStory):
                         product=PRODUCT, package_id=package, variant=Variant.INT8_U8S8, provider="CPUExecutionProvider"
                     )
                 ],
+                recipe=ActiveRecipe(product=PRODUCT, version=2 - index, number=2 - index),
                 parts_total=2400,
                 parts_per_minute=212.4 + index,
                 verdict_latency=LatencySummary(count=200, p50_ms=14.2, p99_ms=31.0, max_ms=44.0),
@@ -136,6 +157,9 @@ class Story(LearningStory):
                         variant=Variant.INT8_U8S8,
                         self_test_worst_error=0.0021 if index == 0 else None,
                         infer_p50_ms=9.8 if index == 0 else None,
+                        provider="CPUExecutionProvider" if index == 0 else None,
+                        threads=2 if index == 0 else None,
+                        measured=list(MEASURED) if index == 0 else [],
                         at=self.now,
                     )
                 ],
@@ -186,6 +210,7 @@ class Story(LearningStory):
             part_id=f"p-{number}",
             product=PRODUCT,
             captured_at=at,
+            clock_error_s=self.clock_error_s,
             committed_at=at,
             verdict=verdict,
             cause=cause,
@@ -195,6 +220,7 @@ class Story(LearningStory):
             defect_class="scratch" if verdict is Verdict.NG else None,
             package_id=None if missed else NEW,
             variant=None if missed else Variant.INT8_U8S8,
+            recipe_version=2,
             disposition=disposition,
             signal=SignalState.MISSED if missed else SignalState.SENT,
             latency=None if missed else StageLatency(verdict_ms=14.0, reject_ms=14.4),

@@ -20,13 +20,19 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from central.api import schemas
+from central.api import recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
+from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
 VIEWER = "viewer-secret"
 TOKENS = {VIEWER: "VIEWER", "engineer-secret": "ENGINEER"}
-_ROLLOUT_STATE = {"pause": RolloutState.PAUSED, "resume": RolloutState.RUNNING, "abort": RolloutState.STOPPED}
+_ROLLOUT_STATE = {
+    "pause": RolloutState.PAUSED,
+    "resume": RolloutState.RUNNING,
+    "approve": RolloutState.RUNNING,
+    "abort": RolloutState.STOPPED,
+}
 
 
 @dataclass
@@ -45,7 +51,24 @@ class StubCentral:
         self.asked.append(f"{method} {path}")
         if method == "GET":
             return self._get(path, query)
+        if path.endswith("/pin"):
+            return self._pin(method, path.strip("/").split("/"), role, query, body)
         return self._post(path, role, body)
+
+    def _pin(self, method: str, parts: list[str], role: str, query: dict[str, str], body: bytes) -> tuple[int, object]:
+        """PUT and DELETE of a station's pin."""
+        story, station, product = self.story, "/".join(parts[1:4]), parts[5]
+        if role != "ENGINEER":
+            return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
+        if method == "DELETE":
+            because = recipe_schemas.Because.model_validate(query)
+            story.actions.append(f"unpin {station} {product}: {because.note}, {because.by}")
+            story.pins.pop((station, product))
+        else:
+            said = recipe_schemas.PinRecipe.model_validate_json(body)
+            story.actions.append(f"pin {station} {product} {said.version}: {said.note}, {said.by}")
+            story.pins[station, product] = said.version
+        return 200, story._at(STATIONS.index(station), product)
 
     def _get(self, path: str, query: dict[str, str]) -> tuple[int, object]:
         story = self.story
@@ -53,7 +76,7 @@ class StubCentral:
         fixed: dict[str, Callable[[], object]] = {
             "/ready": lambda: schemas.Health(status="ok", version="0.1.0", database="sqlite", broker="connected"),
             "/stations": story.stations,
-            "/inspections": lambda: story.inspections(station, query.get("verdict"), int(query.get("limit", "50"))),
+            "/inspections": lambda: self._inspections(query),
             "/quality/rates": lambda: story.rates(minutes),
             "/quality/timeline": lambda: story.timeline(minutes, station),
             "/quality/charts": lambda: story.charts(station),
@@ -63,14 +86,25 @@ class StubCentral:
             "/packages": story.packages,
             "/trainings": story.trainings,
             "/rollouts": story.rollouts,
+            "/rollouts/3/evidence": story.rollout_evidence,
+            "/freezes": story.freezes,
+            "/recipes": story.recipes,
         }
         if path in fixed:
             return 200, fixed[path]()
         if path == "/audits/next":
             waiting = story.open_audits()
             return (200, waiting[0]) if waiting else (204, None)
+        if path.startswith("/recipes/"):
+            history = story.recipe_history(path.split("/")[2])
+            return (200, history) if history else (404, schemas.Problem(error="not found", detail="no recipe"))
         blob = story.blobs.get(path.removeprefix("/evidence/"))
         return (200, blob) if blob is not None else (404, schemas.Problem(error="unknown", detail=path))
+
+    def _inspections(self, query: dict[str, str]) -> schemas.InspectionPage:
+        if query.get("product", PRODUCT) != PRODUCT:
+            return schemas.InspectionPage(items=[])
+        return self.story.inspections(query.get("station"), query.get("verdict"), int(query.get("limit", "50")))
 
     def _post(self, path: str, role: str, body: bytes) -> tuple[int, object]:
         story = self.story
@@ -80,15 +114,53 @@ class StubCentral:
             if int(parts[1]) not in story.audits:
                 return 409, schemas.Problem(error="already judged", detail="take the next one")
             return 200, story.judge(int(parts[1]), outcome)
-        schemas.By.model_validate_json(body)
-        if role != "ENGINEER" and parts[0] == "rollouts":
+        if parts[0] in ("recipes", "stations"):
+            return self._recipe(parts, path, role, body)
+        return self._change(parts, path, role, body)
+
+    def _change(self, parts: list[str], path: str, role: str, body: bytes) -> tuple[int, object]:
+        """Of alarms, rollouts and freezes."""
+        story = self.story
+        if role != "ENGINEER" and parts[0] in ("rollouts", "freezes"):
             return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
+        if parts == ["freezes"]:
+            story.actions.append(f"{path} {rollout_schemas.MakeFreeze.model_validate_json(body).reason}")
+            return 201, story.freezes()[0]
+        if parts[-1] == "set-aside":
+            story.actions.append(f"{path} {rollout_schemas.SetAside.model_validate_json(body).station}")
+            return 200, story.rollouts()[0]
+        schemas.By.model_validate_json(body)
         story.actions.append(path)
+        if parts[0] == "freezes":
+            return 200, story.freezes()[0]
         if parts[0] == "alarms":
             story.alarm_state = AlarmState.CLOSED if parts[2] == "close" else AlarmState.ACKNOWLEDGED
             return 200, story.alarms()[0]
         story.rollout_state = _ROLLOUT_STATE[parts[2]]
         return 200, story.rollouts()[0]
+
+    def _recipe(self, parts: list[str], path: str, role: str, body: bytes) -> tuple[int, object]:
+        story = self.story
+        if role != "ENGINEER":
+            return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
+        if parts[0] == "stations":
+            asked = recipe_schemas.SwitchStation.model_validate_json(body)
+            story.actions.append(f"{path} {asked.product}")
+            station = "/".join(parts[1:4])
+            return 202, recipe_schemas.SwitchAsked(
+                station=station, product=asked.product, asked_at=story.now, warnings=["no package for it judges there"]
+            )
+        story.actions.append(path)
+        if len(parts) == 4:
+            because = recipe_schemas.Because.model_validate_json(body)
+            old = next(row for row in story.rows_of(parts[1]) if row.version == int(parts[2]))
+            document = json.loads(old.document) | {"version": 1}
+            newest = story.rows_of(parts[1])[0].version
+            said = recipe_schemas.MakeRecipe(document=document, based_on=newest, note=because.note, by=because.by)
+        else:
+            said = recipe_schemas.MakeRecipe.model_validate_json(body)
+        made = story.make_recipe(parts[1], said)
+        return (201, made) if made else (409, schemas.Problem(error="conflict", detail="based_on: read it again"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,6 +170,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def do_POST(self) -> None:
+        self._serve()
+
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
         self._serve()
 
     def _serve(self) -> None:

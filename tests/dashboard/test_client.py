@@ -54,6 +54,8 @@ CALLS: dict[str, Callable[[CentralClient], object]] = {
     "packages": lambda c: c.packages(),
     "trainings": lambda c: c.trainings(),
     "rollouts": lambda c: c.rollouts(),
+    "recipes": lambda c: c.recipes(),
+    "freezes": lambda c: c.freezes(),
 }
 
 
@@ -84,6 +86,20 @@ def test_judgement_reaches_central_once(client: CentralClient, central: StubCent
     with pytest.raises(RefusedError, match="already judged") as refused:
         client.judge(1, Judgement.GOOD, inspector="anna")
     assert refused.value.status == 409
+
+
+def test_recipes_go_both_ways(client: CentralClient, central: StubCentral) -> None:
+    (newest, *_) = client.recipe_history("ring").versions
+    assert (newest.version, newest.changes[0].field, newest.recipe["deadline_ms"]) == (2, "deadline_ms", 90)
+    document = newest.recipe | {"deadline_ms": 70}
+    made = client.make_recipe("ring", document, based_on=2, note="shorter", by="anna")
+    assert (made.version, made.created_by) == (3, "anna")
+    assert client.restore_recipe("ring", 1, note="back", by="anna").version == 4
+    assert client.switch_product("demo/line-1/st-1", "gear", by="anna").warnings
+    with pytest.raises(RefusedError, match="based_on") as refused:
+        client.make_recipe("ring", document, based_on=2, note="shorter", by="anna")
+    assert refused.value.status == 409
+    assert central.story.actions[2] == "/stations/demo/line-1/st-1/product gear"
 
 
 def test_no_audit_waiting_is_none(client: CentralClient, central: StubCentral) -> None:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 
+from contracts.vocabulary import RolloutState
+from dashboard import words
 from tests.dashboard.conftest import Opener, texts
-from tests.dashboard.learning_story import NEW, OLD
+from tests.dashboard.learning_story import NEW, OLD, STATIONS
 from tests.dashboard.stub_central import StubCentral
 
-PAGES = ("overview", "line", "audit", "packages", "alarms")
+PAGES = ("overview", "line", "audit", "packages", "rollouts", "recipes", "alarms")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -104,6 +108,23 @@ def test_packages_page_names_both_packages_and_the_reasons(opened: Opener) -> No
     assert "self-test passed, worst error 0.0021" in shown
 
 
+def test_packages_page_shows_what_each_station_measured_and_which_way_it_runs(opened: Opener) -> None:
+    shown = texts(opened("packages"))
+    assert "2 threads, 9.8" in shown
+    rows = [row for row in shown.split("<tr>") if "<td>CPUExecutionProvider</td>" in row or "<td>CUDAEx" in row]
+    assert [">runs<" in row for row in rows] == [False, True, False]
+    assert f"16{words.THIN}ms" in rows[0] or f"16.1{words.THIN}ms" in rows[0]
+    assert "cannot run so" in rows[2]
+    assert "fell back to &lt;the CPU&gt;" in rows[2]
+
+
+def test_time_of_capture_that_cannot_be_trusted_says_so(opened: Opener, central: StubCentral) -> None:
+    assert "time not trusted" not in texts(opened("line"))
+    central.story.clock_error_s = -3600.0
+    said = f"time not trusted: by its station's steady clock 60{words.THIN}min behind"
+    assert said in unescape(texts(opened("line")))
+
+
 def test_rollout_buttons_reach_central_with_an_engineers_token(opened: Opener, central: StubCentral) -> None:
     app = opened("packages", token="engineer-secret")
     app.button(key="rollout-3-pause").click().run()
@@ -113,6 +134,42 @@ def test_rollout_buttons_reach_central_with_an_engineers_token(opened: Opener, c
 def test_rollout_buttons_say_no_to_a_viewers_token(opened: Opener, central: StubCentral) -> None:
     app = opened("packages")
     after = app.button(key="rollout-3-abort").click().run()
+    assert central.story.actions == []
+    assert "expected role ENGINEER, got VIEWER" in texts(after)
+
+
+def test_a_rollout_page_shows_each_step_with_its_facts_and_the_parts_it_was_exposed_to(opened: Opener) -> None:
+    shown = texts(opened("rollouts"))
+    assert "canary line-1/st-1 active" in shown
+    assert "judged 60, diverted 3" in shown
+    assert words.count(1204) in shown
+    assert "Waits for" in shown
+    assert "last word: DOWNLOADING" in shown
+
+
+def test_a_wave_that_waits_is_approved_and_a_station_set_aside(opened: Opener, central: StubCentral) -> None:
+    app = opened("rollouts", token="engineer-secret")
+    app.button(key="rollout-3-aside").click().run()
+    assert central.story.actions == [f"/rollouts/3/set-aside {STATIONS[1]}"]
+    central.story.rollout_state = RolloutState.WAITING_FOR_APPROVAL
+    app = opened("rollouts", token="engineer-secret")
+    app.button(key="rollout-3-approve").click().run()
+    assert central.story.actions[1:] == ["/rollouts/3/approve"]
+
+
+def test_a_freeze_is_made_from_its_form_and_lifted(opened: Opener, central: StubCentral) -> None:
+    app = opened("rollouts", token="engineer-secret")
+    app.text_input(key="freeze-reason").input("stock-taking")
+    app.button(key="FormSubmitter:new-freeze-Freeze").click().run()
+    assert central.story.actions == ["/freezes stock-taking"]
+    app.button(key="freeze-1-lift").click().run()
+    assert central.story.actions[1:] == ["/freezes/1/lift"]
+
+
+def test_a_viewer_is_told_that_a_freeze_was_not_made(opened: Opener, central: StubCentral) -> None:
+    app = opened("rollouts")
+    app.text_input(key="freeze-reason").input("stock-taking")
+    after = app.button(key="FormSubmitter:new-freeze-Freeze").click().run()
     assert central.story.actions == []
     assert "expected role ENGINEER, got VIEWER" in texts(after)
 

@@ -40,7 +40,7 @@ from edge_agent.inference.onnx import open_session
 from edge_agent.inference.session import LoadedPackage
 from edge_agent.inference.slots import PackageSlots
 from edge_agent.judging import Judge
-from edge_agent.recipe import Recipes
+from edge_agent.recipes.recipe import Recipes
 from edge_agent.recording import inspection_report
 from edge_agent.reporting.outbox import Outbox
 

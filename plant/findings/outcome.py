@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Final
 
-from central.api.learning_schemas import PackageView, RolloutView, TrainingView
+from central.api.learning_schemas import PackageView, TrainingView
+from central.api.rollout_schemas import RolloutView
 from central.api.schemas import AlarmView
 from contracts.vocabulary import AlarmKind, RolloutState, TrainingState, Variant
 from plant.findings.report import (

@@ -56,6 +56,8 @@ def write_station(
         "trust": {"root": enrolment.root_file.resolve(), "assignment_key": enrolment.assignment_key_file.resolve()},
         "source": {"kind": "simulated", "url": camera_url, "product": product},
         "output": {"kind": "mqtt"},
+        # Several stations share this machine, and the dashboard shows them all.
+        "page": {"port": 0},
         "inference": {"provider": "CPUExecutionProvider", "threads": 1, "variant": "auto"},
         "recipe": recipes,
     }

@@ -15,11 +15,10 @@ from pydantic import BaseModel, TypeAdapter
 from central.api.learning_schemas import (
     PackageView,
     ReferencePartAdded,
-    RolloutView,
-    StartRollout,
     StartTraining,
     TrainingView,
 )
+from central.api.rollout_schemas import RolloutView, StartRollout
 from central.api.schemas import (
     AlarmView,
     AuditSummary,

@@ -13,7 +13,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from central.api.learning_schemas import RolloutView, TrainingView
+from central.api.learning_schemas import TrainingView
+from central.api.rollout_schemas import RolloutView
 from contracts.ids import StationAddress
 from contracts.vocabulary import Judgement, RolloutState, TrainingState
 from plant.errors import ChildError

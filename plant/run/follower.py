@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from central.api.learning_schemas import PackageView, RolloutView, TrainingView
+from central.api.learning_schemas import PackageView, TrainingView
+from central.api.rollout_schemas import RolloutView
 from central.api.schemas import AlarmView, AuditSummary, InspectionView
 from contracts.vocabulary import AlarmState, RolloutState, TrainingState
 from plant.errors import CentralError

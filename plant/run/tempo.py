@@ -45,7 +45,7 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
             "min_holdout_good": 8,
             "max_overkill_increase": 0.03,
         },
-        "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_timeout_s": 90.0, "install_timeout_s": 60.0},
+        "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_patience_s": 90.0, "install_timeout_s": 60.0},
     }
 
 

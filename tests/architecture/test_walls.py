@@ -59,9 +59,14 @@ def test_environment_is_read_in_settings_only() -> None:
         str(path.relative_to(ROOT))
         for room in ROOMS
         for path in sorted((ROOT / room).rglob("*.py"))
-        if path.name != "settings.py" and pattern.search(path.read_text(encoding="utf-8"))
+        if path.name != "settings.py" and pattern.search(_without_silence(path.read_text(encoding="utf-8")))
     ]
     assert not readers
+
+
+def _without_silence(text: str) -> str:
+    """Without the one line that sets a variable, and reads none: it must stand before an import."""
+    return text.replace('os.environ["ORT_DISABLE_TELEMETRY"] = "1"\n', "")
 
 
 def test_top_level_folders_are_the_agreed_ones() -> None:

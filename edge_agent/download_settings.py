@@ -9,7 +9,8 @@ from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from edge_agent.packages.windows import MaintenanceWindows, Window, parse_window
+from contracts.maintenance import Window
+from edge_agent.packages.windows import MaintenanceWindows, parse_window
 from edge_agent.settings_reader import SettingsReader
 from edge_agent.value_checks import check_url
 

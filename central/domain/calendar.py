@@ -8,22 +8,21 @@ Pure; the time is a parameter. Holds nobody back from going back: an abort asks 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+from contracts.maintenance import DAY_MINUTES, DAYS, Window, opens_at
+
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
-# The next opening is looked for so far ahead: any weekly window opens within it.
-_DAYS_AHEAD: Final = 8
 
 
 @dataclass(frozen=True)
 class MaintenanceWindow:
     """Open from `opens` to `closes` (HH:MM, by the clock of `time_zone`) on nights or shifts that begin on `days`.
 
-    A window whose `closes` is not after its `opens` ends on the next day. Where a clock is put forward, an opening
-    that does not exist that day is an hour later; where it is put back, the window is an hour longer.
+    A window whose `closes` is not after its `opens` ends on the next day; what it means on days when clocks are moved
+    says `contracts.maintenance`.
     """
 
     days: tuple[str, ...] = DAYS
@@ -49,28 +48,12 @@ class MaintenanceWindow:
         days = "every day" if set(self.days) == set(DAYS) else ", ".join(day for day in DAYS if day in self.days)
         return f"{days} {self.opens} to {self.closes} ({self.time_zone})"
 
-    def is_open(self, at: datetime) -> bool:
-        """Whether it is open now."""
-        today = at.astimezone(ZoneInfo(self.time_zone)).date()
-        # The one that began yesterday may still be open.
-        spans = (self._on(today - timedelta(days=1)), self._on(today))
-        return any(span is not None and span[0] <= at < span[1] for span in spans)
-
-    def next_opening(self, at: datetime) -> datetime:
-        """The first opening after now, in UTC."""
-        today = at.astimezone(ZoneInfo(self.time_zone)).date()
-        spans = (self._on(today + timedelta(days=ahead)) for ahead in range(_DAYS_AHEAD + 1))
-        return next(span[0] for span in spans if span is not None and span[0] > at)
-
-    def _on(self, day: date) -> tuple[datetime, datetime] | None:
-        """Beginning and end, in UTC, of the window that begins on this day."""
-        if DAYS[day.weekday()] not in self.days:
-            return None
-        zone = ZoneInfo(self.time_zone)
-        opens, closes = time.fromisoformat(self.opens), time.fromisoformat(self.closes)
-        last_day = day + timedelta(days=1) if closes <= opens else day
-        ends = datetime.combine(last_day, closes.replace(fold=1), zone)
-        return datetime.combine(day, opens, zone).astimezone(UTC), ends.astimezone(UTC)
+    def opens_at(self, now: datetime) -> datetime | None:
+        """None: it is open now. Else when it opens next, aware UTC."""
+        begin, end = _minutes(self.opens), _minutes(self.closes)
+        days = frozenset(DAYS.index(day) for day in self.days)
+        window = Window(days, begin, end if end > begin else end + DAY_MINUTES)
+        return opens_at([window], ZoneInfo(self.time_zone), now)
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,13 @@ def held_until(site: str, windows: Sequence[MaintenanceWindow], freezes: Sequenc
     for freeze in freezes:
         if freeze.site in (None, site) and freeze.begins <= now < freeze.ends:
             return f"frozen until {freeze.ends:%Y-%m-%d %H:%M} UTC: {freeze.reason}"
-    if not windows or any(window.is_open(now) for window in windows):
+    openings = [window.opens_at(now) for window in windows]
+    waits = [opening for opening in openings if opening is not None]
+    if len(waits) < len(openings) or not waits:
         return None
-    opening = min(window.next_opening(now) for window in windows)
-    return f"outside its maintenance windows; the next opens at {opening:%Y-%m-%d %H:%M} UTC"
+    return f"outside its maintenance windows; the next opens at {min(waits):%Y-%m-%d %H:%M} UTC"
+
+
+def _minutes(text: str) -> int:
+    hour, minute = map(int, text.split(":"))
+    return hour * 60 + minute

@@ -3,8 +3,9 @@
 
 Asks at the start, then every few minutes, and soon after an envelope came whose signer is not known; a flood of such
 envelopes makes it ask no more often than `soonest_s`. What came before its key was known is handed on again once the
-key is. Decides nothing (`packages.roots` does) and needs nothing of central but its files. Built by the composition
-root.
+key is. As the one that asks central regularly it also says when central refuses the station's token, or has not been
+reached for long: nothing else would show before the next package is due. Decides nothing (`packages.roots` does) and
+needs nothing of central but its files. Built by the composition root.
 """
 
 import json
@@ -21,6 +22,7 @@ from contracts.reports import StationFault
 from contracts.topics import Channel, topic
 from edge_agent.clock import Clock
 from edge_agent.errors import TransportError
+from edge_agent.packages.download import remedy_for
 from edge_agent.packages.roots import MAX_ROOT_BYTES, AssignmentKeys
 from edge_agent.packages.trust import PackageRefused
 from edge_agent.reporting.bus import Handler, MessageBus
@@ -35,6 +37,15 @@ _MOST_ENVELOPE_BYTES: Final = 4 * 1024 * 1024
 _TIMEOUT_S: Final = 10.0
 _STOP_TIMEOUT_S: Final = 1.0
 _FAULT: Final = "root-refused"
+_REFUSES: Final = "central-refuses"
+_AWAY: Final = "central-away"
+# A restart of central, or a night's work on the network, is no news.
+_PATIENCE_S: Final = 900.0
+_LOGIN_STATUS: Final = (
+    httpx.codes.UNAUTHORIZED,
+    httpx.codes.FORBIDDEN,
+    httpx.codes.PROXY_AUTHENTICATION_REQUIRED,
+)
 
 
 class RootSource(Protocol):
@@ -80,8 +91,11 @@ class HttpRootSource:
             with self._client.stream("GET", url) as response:
                 if response.status_code == httpx.codes.NOT_FOUND:
                     return None
-                if response.status_code != httpx.codes.OK:
-                    raise TransportError(f"{url}: expected HTTP 200, got {response.status_code}")
+                status = response.status_code
+                if status in _LOGIN_STATUS:
+                    raise TransportError(f"{url}: HTTP {status}", remedy=remedy_for(status), code=_REFUSES)
+                if status != httpx.codes.OK:
+                    raise TransportError(f"{url}: expected HTTP 200, got {status}", remedy=remedy_for(status))
                 for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > MAX_ROOT_BYTES:
@@ -104,6 +118,7 @@ class RootWatch:
         relays: channel → who reads it; called again with what it could not read before a key was exchanged.
         period_s: between two looks at central.
         soonest_s: between two looks, whatever comes in.
+        patience_s: without an answer from central before that is a fault.
     """
 
     def __init__(
@@ -115,8 +130,11 @@ class RootWatch:
         relays: Mapping[Channel, Handler],
         period_s: float = _PERIOD_S,
         soonest_s: float = _SOONEST_S,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self.looks = 0
+        self._patience_s = patience_s
+        self._answered_s = clock.monotonic()
         self._keys = keys
         self._source = source
         self._clock = clock
@@ -154,11 +172,13 @@ class RootWatch:
         try:
             for _ in range(_MOST_ROOTS):
                 content = self._source.root(self._keys.version + 1)
+                self._hear_from_central()
                 if content is None:
                     break
                 self._keys.offer(content)
         except TransportError as error:
             _log.info("roots not asked for: %s", error.message)
+            self._miss_central(error)
             return
         except PackageRefused as refusal:
             _log.warning(
@@ -174,6 +194,20 @@ class RootWatch:
             self._faults.add(_FAULT, f"a root cannot be kept: {error}", "check the disk and the rights of data_dir")
             return
         self._faults.clear(_FAULT)
+
+    def _hear_from_central(self) -> None:
+        self._answered_s = self._clock.monotonic()
+        self._faults.clear(_AWAY)
+        self._faults.clear(_REFUSES)
+
+    def _miss_central(self, error: TransportError) -> None:
+        waits = "verdicts go on by the broker; new packages and pictures wait"
+        if error.code == _REFUSES:
+            self._faults.clear(_AWAY)
+            self._faults.add(_REFUSES, f"central refuses this station's login: {error.message}; {waits}", error.remedy)
+        elif self._clock.monotonic() - self._answered_s >= self._patience_s:
+            remedy = "check central.url, cable, network and central; `sightline-edge doctor` says which"
+            self._faults.add(_AWAY, f"central cannot be reached: {error.message}; {waits}", remedy)
 
     def _listener(self, channel: Channel) -> Handler:
         def hear(name: str, sealed: bytes) -> None:

@@ -41,6 +41,8 @@ class Central:
 
     def __init__(self) -> None:
         self.ahead = timedelta()
+        # How old the Date of each answer to a token is already; no more in here: not at all.
+        self.staleness: list[timedelta] = []
         self.version = _version()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Answer, self))
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -66,12 +68,14 @@ class _Answer(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
+        late = timedelta()
         if self.path == "/api/v1/health":
             status, body = 200, json.dumps({"status": "ok", "version": self._central.version}).encode()
         else:
+            late = self._central.staleness.pop(0) if self._central.staleness else late
             status, body = (200 if self.headers.get("Authorization") == f"Bearer {TOKEN}" else 401), b"{}"
         self.send_response_only(status)
-        self.send_header("Date", format_datetime(datetime.now(UTC) + self._central.ahead, usegmt=True))
+        self.send_header("Date", format_datetime(datetime.now(UTC) + self._central.ahead - late, usegmt=True))
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

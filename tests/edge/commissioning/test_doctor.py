@@ -175,6 +175,17 @@ def test_wrong_token_and_skewed_clock_are_found_by_a_central_that_answers(statio
         assert "version 99.0" in station.finding("central", Level.WARN).found
 
 
+def test_date_that_a_busy_central_sends_late_is_no_skew(station: StationFolder) -> None:
+    with Central() as central:
+        station.values |= {"central.url": central.url}
+        late = timedelta(seconds=30)
+        central.staleness = [late, late, timedelta()]
+        station.finding("clock", Level.OK)
+        # One that is late each time cannot be told from a clock that is ahead.
+        central.staleness = [late, 2 * late, late]
+        assert abs(float(station.finding("clock", Level.WARN).found.split()[0]) - 30) < 5
+
+
 def test_disk_that_is_too_small_is_named_with_its_bounds(station: StationFolder) -> None:
     station.values["bounds.evidence_max_bytes"] = 1024**4
     small = station.finding("disk", Level.WARN)

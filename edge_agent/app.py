@@ -322,6 +322,7 @@ class Station:
                 *self.evidence.faults(),
                 *self.installer.faults(),
                 *self.roots.faults(),
+                *self.page.faults(),
                 *(() if self._group is None else self._group.seat.faults()),
                 *recipe_faults,
                 *(self.changeover.faults() if self.changeover is not None else ()),

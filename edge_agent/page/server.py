@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from contracts.reports import StationFault
 from edge_agent.clock import Clock
 from edge_agent.monitor.health import HealthMonitor
 from edge_agent.page.aid import SetupAid
@@ -24,6 +25,7 @@ from edge_agent.page.settings import PageSettings
 from edge_agent.page.views import PageViews
 from edge_agent.page.watch import LoopWatch
 from edge_agent.recipes.recipe import Recipes
+from edge_agent.reporting.faults import FaultBook
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ _FILES: Final = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 _JSON: Final = "application/json"
+_MISSING: Final = "page-missing"
 _TEXT: Final = "text/plain; charset=utf-8"
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -86,6 +89,7 @@ class Page:
             queue_length=queue_length,
             clock=clock,
         )
+        self._faults = FaultBook(clock)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -98,18 +102,25 @@ class Page:
         return f"http://[{host!s}]:{port}/" if ":" in str(host) else f"http://{host!s}:{port}/"
 
     def start(self) -> None:
-        """Begin to serve; a port that cannot be had is a line in the log and no page."""
+        """Begin to serve; a port that cannot be had is a fault and no page."""
         if not self.settings.port:
             return
         try:
             self._server = _Server(self.settings, self.answer, self._clock)
         except OSError as error:
             where = f"{self.settings.host}:{self.settings.port}"
-            _log.warning("no page at=%s: %s; set page.port to a free one, or to 0", where, error.strerror or error)
+            said = f"this station has no page and no metrics: {where} cannot be had: {error.strerror or error}"
+            remedy = "set page.port to a free one in this station's settings, or to 0 for no page, and restart"
+            _log.warning("%s; %s", said, remedy)
+            self._faults.add(_MISSING, said, remedy)
             return
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="page", daemon=True)
         self._thread.start()
         _log.info("page url=%s", self.url)
+
+    def faults(self) -> list[StationFault]:
+        """Why there is no page where there should be one."""
+        return self._faults.current()
 
     def stop(self) -> None:
         """End; answers under way may be cut. May be called twice."""

@@ -5,6 +5,7 @@ import gc
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -118,6 +119,17 @@ def _judged(line: Line) -> bool:
     # A file of SQLite grows its log by every part that it takes; a clean stop then finds all of them.
     path = line.folder / "data" / "outbox.db-wal"
     return path.exists() and path.stat().st_size > 0
+
+
+def test_station_whose_page_has_no_port_says_so_to_central(tmp_path: Path) -> None:
+    port = free_port()
+    with made_line(tmp_path, free_port()) as line, socket.create_server(("127.0.0.1", port)):
+        station = Station(load_settings(line.settings, {"SIGHTLINE_EDGE_PAGE_PORT": str(port)}))
+        try:
+            station.page.start()
+            assert [fault.code for fault in station.health.status().faults] == ["page-missing"]
+        finally:
+            station.outbox.close()
 
 
 @pytest.mark.parametrize(

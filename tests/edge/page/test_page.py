@@ -201,6 +201,10 @@ def test_port_that_is_taken_costs_the_page_and_not_the_station(caplog: pytest.Lo
         rig.page.start()
     assert rig.page.url == ""
     assert "set page.port to a free one" in caplog.text
+    (fault,) = rig.page.faults()
+    assert fault.code == "page-missing"
+    assert f"127.0.0.1:{rig.port} cannot be had: Address already in use" in fault.message
+    assert "set page.port to a free one" in fault.remedy
     rig.see()
     rig.page.stop()
 

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Are changes found without labels as fast, and as seldom by mistake, as demanded? A JSON line for each row.
+
+Streams of `_drift_streams`; delays and errors in parts, at one part a second. Rows are printed as they come, each with
+its repetitions and what is demanded; what `run` gives is all of them. About half an hour of one core.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks import _drift_runs as runs
+from benchmarks import _drift_streams as streams
+
+Figures = dict[str, Any]
+
+_SEEDS: Final = range(100, 110)
+_EACH: Final = 10
+_MONTHS: Final = range(200, 210)
+_NO_DAY: Final = streams.Plant(day=0.0)
+
+
+def run() -> Figures:
+    """All rows."""
+    return {name: _row(name, row) for name, row in ROWS.items()}
+
+
+def _row(name: str, row: Callable[[], Figures]) -> Figures:
+    began = time.process_time()
+    figures = row()
+    print(json.dumps({"row": name, **figures, "processor_s": round(time.process_time() - began)}), flush=True)
+    return figures
+
+
+def _alarms(plant: streams.Plant | None) -> Callable[[], Figures]:
+    def row() -> Figures:
+        found = runs.false_alarms(_MONTHS, 30, plant)
+        months = len(_MONTHS)
+        return {"months": months, "alarms": found, "a_month": found / months, "demanded": "at most 1"}
+
+    return row
+
+
+def _delays(change: streams.Change, horizon: int, demanded: str) -> Callable[[], Figures]:
+    def row() -> Figures:
+        found = runs.find(change, horizon, _SEEDS, _EACH)
+        named: dict[str, int] = {}
+        for channels in found.channels:
+            named[channels[0] if channels else "none"] = named.get(channels[0] if channels else "none", 0) + 1
+        worst = float(found.delay.max())
+        return {
+            "repetitions": len(found.delay), "references": len(_SEEDS), "median": found.median,
+            "p90": None if np.isinf(found.p90) else found.p90, "worst": None if np.isinf(worst) else worst,
+            "missed": int(np.isinf(found.delay).sum()), "onset_error_median": float(np.nanmedian(found.onset_error)),
+            "leading_channel": named, "demanded": demanded,
+        }  # fmt: skip
+
+    return row
+
+
+def _of_20(count: Callable[[range, int], int], demanded: str) -> Callable[[], Figures]:
+    def row() -> Figures:
+        found = count(_SEEDS, 6)
+        return {
+            "repetitions": 6 * len(_SEEDS),
+            "alarms": found,
+            "of_20": found / (6 * len(_SEEDS)) * 20,
+            "demanded": demanded,
+        }
+
+    return row
+
+
+def _cost() -> Figures:
+    stream, monitor = runs.referenced(1)
+    at, channels = stream.parts(streams.DAY)
+    product = np.full(len(at), "p")
+    began = time.process_time()
+    monitor.update_many(at, product, channels)
+    many = time.process_time() - began
+    at, channels = stream.parts(20_000)
+    rows = [{name: float(values[row]) for name, values in channels.items()} for row in range(len(at))]
+    times = at.tolist()
+    began = time.process_time()
+    for row, each in enumerate(rows):
+        monitor.update(times[row], "p", each)
+    one = time.process_time() - began
+    return {
+        "update_many_us": round(1e6 * many / streams.DAY, 2), "update_us": round(1e6 * one / len(at), 2),
+        "demanded": "at most 5, five channels, one core",
+    }  # fmt: skip
+
+
+ROWS: Final[dict[str, Callable[[], Figures]]] = {
+    "cost": _cost,
+    "light -5 %": _delays(streams.light(-0.05), 4_000, "median 120, p90 200; onset error median 60"),
+    "camera bump": _delays(streams.bump, 4_000, "median 120, p90 200"),
+    "light -2 %": _delays(streams.light(-0.02), 60_000, "median 5000, p90 15000"),
+    "lens fouling over 200,000": _delays(streams.fouling(), 60_000, "p90 12000"),
+    "score +.5 sd": _delays(streams.score(0.5), 2 * streams.DAY, "median 12000, all within 172800"),
+    "changeover, 12 h": _of_20(runs.changeovers, "at most 1 of 20"),
+    "defects x 2, 2 days": _of_20(runs.more_defects, "at most 2 of 20"),
+    "false alarms, day cycle": _alarms(None),
+    "false alarms, no day cycle": _alarms(_NO_DAY),
+}

@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 CHANNELS: Final = ("score", "brightness", "contrast", "blur", "colour")
 BLOCK_PARTS: Final = 30
 _CUT: Final = 3
+# Products with a block that is not full; beyond that the parts that have waited longest are dropped.
+_MOST_OPEN: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ class Blocks:
             if kept is not None:
                 at, value = np.concatenate((kept, at)), np.concatenate((self.value[name], value))
             whole = len(at) // BLOCK_PARTS
-            self.at[name], self.value[name] = at[whole * BLOCK_PARTS :].copy(), value[whole * BLOCK_PARTS :].copy()
+            if len(at) > whole * BLOCK_PARTS:
+                self.at[name], self.value[name] = at[whole * BLOCK_PARTS :].copy(), value[whole * BLOCK_PARTS :].copy()
+            else:
+                self._forget(name)
             if whole == 0:
                 continue
             times = at[: whole * BLOCK_PARTS].reshape(whole, BLOCK_PARTS)
@@ -85,12 +90,13 @@ class Blocks:
                     name, float(times[each, 0]), float(times[each, -1]), float(middle[each]), mean[each], spread[each]
                 )
                 found.append((last, block))
+        while len(self.at) > _MOST_OPEN:
+            self._forget(min(self.at, key=lambda name: (self.at[name][0], name)))
         if len(parts.names) > 1:
             found.sort(key=lambda one: one[0])
         return [block for _, block in found]
 
-    def forget(self, product: str) -> None:
-        """Drop the parts of a product."""
+    def _forget(self, product: str) -> None:
         self.at.pop(product, None)
         self.value.pop(product, None)
 

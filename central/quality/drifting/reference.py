@@ -27,8 +27,8 @@ _ORDER_SLOW: Final = 1
 # neighbouring batches differ by that now and then; for what lasts less. And the share of the day's course by which
 # one day may differ from another: three days say little about it, so it is not estimated alone.
 _BAND_FAST: Final = 2.0
-_BAND_SLOW: Final = 0.75
-_DAY_SCATTER: Final = 0.2
+_BAND_SLOW: Final = 0.6
+_DAY_SCATTER: Final = 0.12
 # No shift smaller than this share of one part's own scatter is of interest.
 _LEAST_SHIFT: Final = 0.05
 # Between the cuts of a winsorised block of 30 Gaussian values lie 2.4 standard deviations.

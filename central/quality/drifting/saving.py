@@ -36,7 +36,7 @@ def save(
     settings: dict[str, float], last_at: float, blocks: Blocks, collecting: Collecting, watching: Watching | None
 ) -> bytes:
     """All of a monitor."""
-    partial = [name for name, at in blocks.at.items() if len(at)]
+    partial = sorted(blocks.at)
     header: dict[str, Any] = {
         "settings": settings,
         "last_at": last_at if np.isfinite(last_at) else None,

@@ -25,24 +25,24 @@ class PeerError(Exception):
     """The peer cannot take part; says why in one line."""
 
 
-def environment() -> Path:
-    """The Python of the peer's own environment, made when absent.
+def environment(name: str = f"peer-{PEER.replace('==', '-')}-openvino", packages: tuple[str, ...] = _PACKAGES) -> Path:
+    """The Python of the peer's own environment, made when absent; `packages` may say others than this peer's.
 
     Raises:
         PeerError: it could not be made; go on without the peer.
     """
-    folder = Path.home() / ".cache" / "sightline" / f"peer-{PEER.replace('==', '-')}-openvino"
+    folder = Path.home() / ".cache" / "sightline" / name
     python = folder / "bin" / "python"
     done = folder / "installed"
     if not done.is_file():
-        print(f"installing {', '.join(_PACKAGES)} into {folder}", file=sys.stderr, flush=True)
+        print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr, flush=True)
         try:
             venv.create(folder, with_pip=True, clear=True)
-            command = [str(python), "-m", "pip", "install", "--quiet", *_PACKAGES]
+            command = [str(python), "-m", "pip", "install", "--quiet", *packages]
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (subprocess.CalledProcessError, OSError) as error:
             told = getattr(error, "stderr", None) or str(error)
-            raise PeerError(f"{PEER} could not be installed: {_last_line(str(told))}") from error
+            raise PeerError(f"{packages[0]} could not be installed: {_last_line(str(told))}") from error
         done.touch()
     return python
 

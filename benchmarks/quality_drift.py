@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import _drift_runs as runs
 from benchmarks import _drift_streams as streams
+from benchmarks import _novelty_runs as novelties
 
 Figures = dict[str, Any]
 
@@ -52,8 +53,8 @@ def _delays(change: streams.Change, horizon: int, demanded: str) -> Callable[[],
             named[channels[0] if channels else "none"] = named.get(channels[0] if channels else "none", 0) + 1
         worst = float(found.delay.max())
         return {
-            "repetitions": len(found.delay), "references": len(_SEEDS), "median": found.median,
-            "p90": None if np.isinf(found.p90) else found.p90, "worst": None if np.isinf(worst) else worst,
+            "repetitions": len(found.delay), "references": len(_SEEDS), "median": _finite(found.median),
+            "p90": _finite(found.p90), "worst": _finite(worst),
             "missed": int(np.isinf(found.delay).sum()), "onset_error_median": float(np.nanmedian(found.onset_error)),
             "leading_channel": named, "demanded": demanded,
         }  # fmt: skip
@@ -72,6 +73,27 @@ def _of_20(count: Callable[[range, int], int], demanded: str) -> Callable[[], Fi
         }
 
     return row
+
+
+def _novelty(distance: float) -> Callable[[], Figures]:
+    def row() -> Figures:
+        delay = novelties.delays(_SEEDS[:4], 10, 32, distance)
+        return {
+            "repetitions": len(delay), "references": 4, "dimensions": 32, "distance_sd": distance,
+            **{name: _finite(np.quantile(delay, q, method="higher")) for name, q in (("median", 0.5), ("p90", 0.9))},
+            "missed": int(np.isinf(delay).sum()), "demanded": "median 10000, p90 18000",
+        }  # fmt: skip
+
+    return row
+
+
+def _novelty_alarms() -> Figures:
+    found = novelties.false_alarms(_SEEDS[:3], 1_000_000, 16)
+    return {"parts": 3_000_000, "references": 3, "dimensions": 16, "alarms": found, "demanded": "at most 1"}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _cost() -> Figures:
@@ -103,6 +125,9 @@ ROWS: Final[dict[str, Callable[[], Figures]]] = {
     "score +.5 sd": _delays(streams.score(0.5), 2 * streams.DAY, "median 12000, all within 172800"),
     "changeover, 12 h": _of_20(runs.changeovers, "at most 1 of 20"),
     "defects x 2, 2 days": _of_20(runs.more_defects, "at most 2 of 20"),
+    "new defect kind, .5 %, 5 sd away": _novelty(5.0),
+    "new defect kind, .5 %, 4 sd away": _novelty(4.0),
+    "false alarms of novelty": _novelty_alarms,
     "false alarms, day cycle": _alarms(None),
     "false alarms, no day cycle": _alarms(_NO_DAY),
 }

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from central.quality import directions
 from central.quality.drifting.state import from_bytes, take, to_bytes
 
 __all__ = ["NoveltyMonitor", "NoveltySignal"]
@@ -26,9 +27,15 @@ _STOP_S: Final = 600.0
 _MOST_DIMENSIONS: Final = 1_024
 # Shares of the reference that count as unusual, and how many times as frequent they may become.
 _SHARES: Final = (0.01, 0.003, 0.001, 0.0003)
+_TOWARDS: Final = len(directions.SHARES)
+_ROWS: Final = len(_SHARES) + _TOWARDS
 _TIMES: Final = (1.5, 2.5, 5.0, 15.0)
 # The first part of the reference teaches the middle and the shape, the rest how far parts lie from it.
 _SHAPE_SHARE: Final = 0.4
+# By then the sample is complete; the rest is also a trial of the direction on parts that are known to be usual.
+_SAMPLE_SHARE: Final = 0.6
+_FAR_SHARE: Final = 0.01
+_LEAST_RING: Final = 20
 # What is not yet of interest: so much more often than in the reference.
 _MARGIN: Final = 1.1
 _SPAN_BLOCKS: Final = 8
@@ -44,18 +51,21 @@ class NoveltySignal:
         onset: when it most likely began, same unit.
         rate: share of the accepted parts since then that are unusual.
         usual_rate: the same share in the reference.
-        unusual_beyond: squared Mahalanobis distance from which a part counts as unusual here.
+        is_crowded: whether they lie in one direction, as a new kind would, or just far away.
     """
 
     raised_at: float
     onset: float
     rate: float
     usual_rate: float
-    unusual_beyond: float
+    is_crowded: bool
 
 
 class NoveltyMonitor:
-    """Counts accepted parts that lie far from the accepted ones of the reference, at four distances at once.
+    """Counts accepted parts that lie far from the accepted ones of the reference, in any direction and in one.
+
+    At four distances whatever the direction; and along the direction in which the latest unusual parts crowd, at two
+    limits taken from the reference. What that direction usually finds is tried on the last part of the reference.
 
     Distance: squared Mahalanobis (1936). Count: blocks of 250 accepted parts, likelihood ratio of a Poisson rate of
     1.5, 2.5, 5 and 15 times what is usual, summed over starts (Shiryaev–Roberts e-detector, Shin, Ramdas and Rinaldo
@@ -90,6 +100,7 @@ class NoveltyMonitor:
             )
         self._reference_blocks = int(reference_parts) // _BLOCK
         self._shape_blocks = int(self._reference_blocks * _SHAPE_SHARE)
+        self._sample_blocks = int(self._reference_blocks * _SAMPLE_SHARE)
         self._settings = {
             "reference_parts": int(reference_parts), "false_alarms_per_30_days": float(false_alarms_per_30_days)
         }  # fmt: skip
@@ -99,15 +110,15 @@ class NoveltyMonitor:
         self._ended = math.nan
         self._blocks = 0
         self._notes: list[str] = []
-        cells = (len(_SHARES), len(_TIMES))
+        cells = (_ROWS, len(_TIMES))
         # Open block; sums of the shape; distances; then what watches.
         self._now: dict[str, Floats] = {
             "open_at": np.zeros(0), "open": np.zeros((0, 0)), "centre": np.zeros(0), "sum": np.zeros(0),
             "square": np.zeros((0, 0)), "whiten": np.zeros((0, 0)), "distance": np.zeros(0),
-            "beyond": np.zeros(len(_SHARES)), "share": np.zeros(len(_SHARES)), "usual": np.zeros(len(_SHARES)),
-            "scatter": np.ones(len(_SHARES)), "raised": np.zeros(len(_SHARES)), "value": np.zeros(cells),
-            "best": np.zeros(cells), "onset": np.zeros(cells), "recent_at": np.zeros(0),
-            "recent": np.zeros((0, len(_SHARES))),
+            "beyond": np.zeros(_ROWS), "share": np.zeros(_ROWS), "usual": np.zeros(_ROWS), "scatter": np.ones(_ROWS),
+            "raised": np.zeros(_ROWS), "value": np.zeros(cells), "best": np.zeros(cells), "onset": np.zeros(cells),
+            "recent_at": np.zeros(0), "recent": np.zeros((0, _ROWS)), "sample": np.zeros((0, 0)),
+            "ring": np.zeros((0, 0)), "axis": np.zeros(0), "far": np.zeros(1), "trial": np.zeros((0, _TOWARDS)),
         }  # fmt: skip
 
     @property
@@ -181,13 +192,13 @@ class NoveltyMonitor:
             monitor._ended = math.nan if header["ended"] is None else float(header["ended"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{_KIND}: expected what to_bytes gave, something is missing: {error!r}") from error
-        d, shares, cells = monitor._dimensions, (len(_SHARES),), (len(_SHARES), len(_TIMES))
+        d, rows, cells = monitor._dimensions, (_ROWS,), (_ROWS, len(_TIMES))
         opened, recent = len(arrays.get("open_at", ())), len(arrays.get("recent_at", ()))
         shapes: dict[str, tuple[int | None, ...]] = {
             "open_at": (None,), "open": (opened, d), "centre": (d,), "sum": (d,), "square": (d, d), "whiten": (d, d),
-            "distance": (None,), "beyond": shares, "share": shares, "usual": shares, "scatter": shares,
-            "raised": shares, "value": cells, "best": cells, "onset": cells, "recent_at": (None,),
-            "recent": (recent, len(_SHARES)),
+            "distance": (None,), "beyond": rows, "share": rows, "usual": rows, "scatter": rows, "raised": rows,
+            "value": cells, "best": cells, "onset": cells, "recent_at": (None,), "recent": (recent, _ROWS),
+            "sample": (None, d), "ring": (None, d), "axis": (d,), "far": (1,), "trial": (None, _TOWARDS),
         }  # fmt: skip
         if not 0 <= d <= _MOST_DIMENSIONS or opened >= _BLOCK or recent > _RECENT_BLOCKS:
             raise ValueError(f"{_KIND}: expected fewer parts or dimensions, got {opened}, {recent} and {d}")
@@ -226,6 +237,8 @@ class NoveltyMonitor:
         self._dimensions = dimensions
         self._now["open"] = np.zeros((0, dimensions))
         self._now["centre"], self._now["sum"] = np.zeros(dimensions), np.zeros(dimensions)
+        self._now["sample"], self._now["ring"] = np.zeros((0, dimensions)), np.zeros((0, dimensions))
+        self._now["axis"] = np.zeros(dimensions)
         self._now["square"], self._now["whiten"] = (
             np.zeros((dimensions, dimensions)),
             np.zeros((dimensions, dimensions)),
@@ -246,14 +259,37 @@ class NoveltyMonitor:
             if self._blocks == self._shape_blocks:
                 self._shape()
             return None
-        distance = ((centred @ now["whiten"]) ** 2).sum(1)
+        white = centred @ now["whiten"]
+        distance = (white**2).sum(1)
+        if self._blocks <= self._sample_blocks:
+            stride = max(
+                1, (self._sample_blocks - self._shape_blocks) * _BLOCK // directions.sample_size(len(now["axis"]))
+            )
+            now["sample"] = np.concatenate((now["sample"], white[::stride]))
+        if self._blocks == self._sample_blocks:
+            now["far"] = np.array([np.quantile(np.append(now["distance"], distance), 1 - _FAR_SHARE)])
+        towards = self._towards(white, distance) if self._blocks > self._sample_blocks else None
         if self._blocks <= self._reference_blocks:
             now["distance"] = np.concatenate((now["distance"], distance))
+            if towards is not None:
+                now["trial"] = np.concatenate((now["trial"], towards[None]))
             if self._blocks == self._reference_blocks:
                 self._learn()
             return None
-        counts = (distance[:, None] > now["beyond"]).sum(0).astype(float)
-        return self._count(counts, float(at[0]), seconds)
+        counts = (distance[:, None] > now["beyond"][:-_TOWARDS]).sum(0).astype(float)
+        return self._count(np.append(counts, np.zeros(_TOWARDS) if towards is None else towards), float(at[0]), seconds)
+
+    def _towards(self, white: Floats, distance: Floats) -> Floats | None:
+        """How many lie far along the direction that earlier parts chose, float [2]; then let these choose too."""
+        now = self._now
+        found = None
+        if now["axis"].any():
+            found = ((white @ now["axis"])[:, None] > now["beyond"][-_TOWARDS:]).sum(0).astype(float)
+        now["ring"] = directions.add(now["ring"], white[distance > now["far"][0]])
+        if self._blocks % _SPAN_BLOCKS == 0 and len(now["ring"]) >= _LEAST_RING:
+            now["axis"] = directions.direction(now["ring"])
+            now["beyond"][-_TOWARDS:] = directions.limits(now["sample"], now["axis"])
+        return found
 
     def _shape(self) -> None:
         now, parts = self._now, self._shape_blocks * _BLOCK
@@ -268,27 +304,24 @@ class NoveltyMonitor:
     def _learn(self) -> None:
         now = self._now
         distance = now["distance"]
-        parts = len(distance)
-        now["beyond"] = np.quantile(distance, [1 - share for share in _SHARES])
-        counts = (distance.reshape(-1, _BLOCK)[:, :, None] > now["beyond"]).sum(1).astype(float)
-        whole = len(counts) // _SPAN_BLOCKS * _SPAN_BLOCKS
-        spans = counts[:whole].reshape(-1, _SPAN_BLOCKS, len(_SHARES)).sum(1)
-        total = counts.sum(0)
-        upper = (total + 1.645 * np.sqrt(total) + 1.4) / parts
-        half = len(counts) // 2
-        early, late = counts[:half].sum(0), counts[half:].sum(0)
-        odd = (np.abs(late - early) > 5 * np.sqrt(total + 1)) & (
+        now["beyond"][:-_TOWARDS] = np.quantile(distance, [1 - share for share in _SHARES])
+        far = (distance.reshape(-1, _BLOCK)[:, :, None] > now["beyond"][:-_TOWARDS]).sum(1).astype(float)
+        half = len(far) // 2
+        early, late = far[:half].sum(0), far[half:].sum(0)
+        odd = (np.abs(late - early) > 5 * np.sqrt(early + late + 1)) & (
             np.maximum(early, late) > 1.5 * np.minimum(early, late)
         )
         if odd.any():
             self._notes.append(
                 f"odd: unusual parts went from {early[odd][0]:.0f} to {late[odd][0]:.0f} between its halves"
             )
-        now["share"], now["usual"] = total / parts, _MARGIN * upper
-        now["scatter"] = (
-            np.maximum(1.0, spans.var(0) / np.maximum(spans.mean(0), 1e-12)) if whole else np.ones(len(_SHARES))
+        for rows, counts in ((slice(None, -_TOWARDS), far), (slice(-_TOWARDS, None), now["trial"])):
+            now["share"][rows], now["usual"][rows], now["scatter"][rows] = _usual(counts)
+        now["distance"], now["trial"], now["square"] = (
+            np.zeros(0),
+            np.zeros((0, _TOWARDS)),
+            np.zeros_like(now["square"]),
         )
-        now["distance"], now["square"] = np.zeros(0), np.zeros_like(now["square"])
 
     def _count(self, counts: Floats, began: float, seconds: float) -> NoveltySignal | None:
         now = self._now
@@ -312,4 +345,16 @@ class NoveltyMonitor:
         since = now["recent"][now["recent_at"] >= onset].mean(0) / _BLOCK
         now["raised"] = np.where(since > now["usual"], 2 * since, now["raised"])
         now["value"], now["best"] = np.zeros_like(now["value"]), np.zeros_like(now["best"])
-        return NoveltySignal(self._ended, onset, float(since[row]), float(now["share"][row]), float(now["beyond"][row]))
+        return NoveltySignal(self._ended, onset, float(since[row]), float(now["share"][row]), bool(row >= len(_SHARES)))
+
+
+def _usual(counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Share, what counts as usual, and variance over mean of spans, from counts of the reference's blocks [k, rows]."""
+    whole = len(counts) // _SPAN_BLOCKS * _SPAN_BLOCKS
+    if whole < 4 * _SPAN_BLOCKS:
+        # Never called unusual: too few blocks to know what is.
+        return np.zeros(counts.shape[1]), np.ones(counts.shape[1]), np.ones(counts.shape[1])
+    spans = counts[:whole].reshape(-1, _SPAN_BLOCKS, counts.shape[1]).sum(1)
+    scatter = np.maximum(1.0, spans.var(0) / np.maximum(spans.mean(0), 1e-12))
+    total, parts = counts.sum(0), len(counts) * _BLOCK
+    return total / parts, _MARGIN * (total + 1.645 * np.sqrt(scatter * total) + 1.4) / parts, scatter

@@ -17,6 +17,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from contracts.ids import Name, StationAddress
+from plant.parts.catalogue import Material
 from plant.scenario_words import unknown_words
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -49,16 +50,34 @@ class Severity(_Strict):
 
 
 class NewDefect(_Strict):
-    """A kind that never occurred before; `rate` is its share of all parts from then on."""
+    """A kind that never occurred before, or more of a known one; `rate` is its (added) share of all parts from then on.
+
+    Without `product` it comes to every product that can have the kind.
+    """
 
     kind: Name
     rate: Share
     severity: Severity = Severity()
+    product: Name | None = None
 
     @field_validator("severity", mode="before")
     @classmethod
     def _number_means_both_ends(cls, value: object) -> object:
         return {"low": value, "high": value} if isinstance(value, int | float) else value
+
+
+class MaterialBatch(_Strict):
+    """From now on the parts of this product are made of another batch; see `plant.parts.catalogue.Material`."""
+
+    product: Name
+    tone: float = Field(default=0.0, ge=-0.6, le=0.6)
+    tint: float = Field(default=0.0, ge=-0.3, le=0.3)
+    grain: float = Field(default=0.0, ge=-1, le=3)
+
+    @property
+    def look(self) -> Material:
+        """What the renderer needs of it."""
+        return Material(self.tone, self.tint, self.grain)
 
 
 class StationPlan(_Strict):
@@ -111,6 +130,7 @@ class Step(_Strict):
     shift_px: tuple[float, float] | None = None
     drop_rate: Share | None = None
     new_defect: NewDefect | None = None
+    material: MaterialBatch | None = None
     changeover: Name | None = None
     broker_down_s: float | None = Field(default=None, gt=0, le=86400)
     kill: str | None = Field(default=None, pattern=r"^(central|broker|edge:[a-z0-9][a-z0-9_-]*)$")
@@ -131,8 +151,9 @@ class Step(_Strict):
         if (self.at_part is None) == (self.at_s is None):
             msg = "expected either at_part or at_s"
             raise ValueError(msg)
-        if not (self.is_for_pictures or self.is_for_processes or self.new_defect or self.changeover):
-            msg = "nothing happens: expected light, new_defect, changeover, broker_down_s, kill or another effect"
+        is_for_parts = self.new_defect or self.material or self.changeover
+        if not (self.is_for_pictures or self.is_for_processes or is_for_parts):
+            msg = "nothing happens: expected light, new_defect, material, changeover, broker_down_s, kill or an effect"
             raise ValueError(msg)
         return self
 

@@ -17,7 +17,7 @@ def unknown_words(content: Table) -> list[str]:
     rates: Table = raw if isinstance(raw, dict) else {}
     products: Found = [(f"station.{i}.product", plan.get("product")) for i, plan in enumerate(stations)]
     products += [(f"step.{i}.changeover", step["changeover"]) for i, step in enumerate(steps) if "changeover" in step]
-    faults = _not_among(products, PRODUCTS)
+    faults = _not_among(products, PRODUCTS) + _not_among(_named_products(steps), PRODUCTS)
     made = [product for _, product in products if product in PRODUCTS]
     # With no product known any kind may be meant: its faults come when the product is corrected.
     possible = sorted({kind for product in made or PRODUCTS for kind in KINDS[str(product)]})
@@ -38,6 +38,14 @@ def unknown_words(content: Table) -> list[str]:
 
 def _tables(value: object) -> list[Table]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _named_products(steps: list[Table]) -> Found:
+    """Products that steps speak of without making them."""
+    named = [(f"step.{i}.{key}", step.get(key)) for i, step in enumerate(steps) for key in ("new_defect", "material")]
+    return [
+        (f"{where}.product", told["product"]) for where, told in named if isinstance(told, dict) and "product" in told
+    ]
 
 
 def _not_among(found: Found, known: tuple[str, ...] | list[str]) -> list[str]:

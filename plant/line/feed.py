@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from plant.line.effects import EffectTimeline, Optics
-from plant.parts.catalogue import KINDS, DefectSpec, Pixels
+from plant.parts.catalogue import KINDS, DefectSpec, Material, Pixels
 from plant.parts.renderer import shared_renderer
 from plant.scenario import NewDefect, Scenario
 
@@ -83,8 +83,16 @@ class DefectPlan:
             drawn -= rate
         return None
 
+    def material(self, part_number: int) -> Material | None:
+        """The batch of material of this part; None: the usual one."""
+        made = self.product(part_number)
+        batches = [step.material for step in self._steps if step.material and step.part <= part_number]
+        mine = [batch.look for batch in batches if batch.product == made]
+        return mine[-1] if mine else None
+
     def _new(self, part_number: int) -> list[NewDefect]:
-        return [step.new_defect for step in self._steps if step.new_defect and step.part <= part_number]
+        known = [step.new_defect for step in self._steps if step.new_defect and step.part <= part_number]
+        return [new for new in known if new.product in {None, self.product(part_number)}]
 
 
 class RenderedFeed:
@@ -117,9 +125,10 @@ class RenderedFeed:
             yield self._seen(product, COMMISSIONING_FROM + index, None, f"{product}-ref-{index:05d}", "commissioning")
 
     def _seen(self, product: str, number: int, spec: DefectSpec | None, part_id: str, side: str) -> LinePart:
-        rendered = self._renderers[product].render(number, spec)
-        rng = np.random.default_rng([self._scenario.seed, _SEEN, self._index, number])
         is_reference = number >= COMMISSIONING_FROM
+        material = None if is_reference else self._plan.material(number)
+        rendered = self._renderers[product].render(number, spec, material)
+        rng = np.random.default_rng([self._scenario.seed, _SEEN, self._index, number])
         # Steps of the scenario lie in the future of commissioning; only the day passes over these parts.
         at = (number - COMMISSIONING_FROM) * 97 % self._scenario.drift.day_parts if is_reference else number
         timeline = EffectTimeline(self._scenario.drift, (), "") if is_reference else self._timeline

@@ -49,6 +49,19 @@ class DefectSpec:
 
 
 @dataclass(frozen=True)
+class Material:
+    """How a batch looks beside the usual one, as added shares; all 0 is the usual one.
+
+    tone: of all grey levels of the part. tint: share by which red rises and blue falls. grain: of what stands out
+    from its surroundings (−1 would leave a polished surface, 1 doubles every mark).
+    """
+
+    tone: float = 0.0
+    tint: float = 0.0
+    grain: float = 0.0
+
+
+@dataclass(frozen=True)
 class RenderedPart:
     """A part and the truth about it.
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from plant.parts.board import BoardMaker
 from plant.parts.canvas import Maker
-from plant.parts.catalogue import PRODUCTS, DefectSpec, RenderedPart
+from plant.parts.catalogue import PRODUCTS, DefectSpec, Material, RenderedPart
 from plant.parts.defects import draw_defect
+from plant.parts.material import of_material
 from plant.parts.ring import RingMaker
 
 # Streams of random numbers, apart so that a defect never changes the part below it.
@@ -32,9 +33,12 @@ class PartRenderer:
         self._stream = PRODUCTS.index(product)
         self._maker: Maker = makers[product](size_px, np.random.default_rng([seed, _POOL, self._stream]))
 
-    def render(self, part_number: int, defect: DefectSpec | None = None) -> RenderedPart:
-        """Draw one part, sound or with a defect."""
+    def render(
+        self, part_number: int, defect: DefectSpec | None = None, material: Material | None = None
+    ) -> RenderedPart:
+        """Draw one part, sound or with a defect, perhaps made of another batch of material."""
         canvas = self._maker.make(np.random.default_rng([self._seed, _PART, self._stream, part_number]))
+        canvas = canvas if material is None else of_material(canvas, material)
         part_id = f"{self._product}-{part_number:08d}"
         if defect is None:
             return RenderedPart(canvas.pixels, None, part_id, None, None)

@@ -116,15 +116,15 @@ def _check_sides(root: Path, replay: ReplaySet) -> None:
 def adapt_scenario(scenario: Scenario, replay: ReplaySet) -> Scenario:
     """The same story told with replayed pictures: their product, their kinds, their new kind.
 
-    The known kinds share the total rate that the scenario gives to defects. Changeovers fall away: the
-    folder holds one product.
+    The known kinds share the total rate that the scenario gives to defects. Changeovers and batches of
+    material fall away: the folder holds one product, made of what it was made of.
     """
     new_kind = replay.new_defect
     known = [kind for kind in replay.kinds if kind != new_kind]
     total = sum(scenario.defects.values())
     steps: list[Step] = []
     for step in scenario.steps:
-        told = step.model_copy(update={"changeover": None})
+        told = step.model_copy(update={"changeover": None, "material": None})
         if step.new_defect:
             new = NewDefect(kind=new_kind, rate=step.new_defect.rate) if new_kind else None
             told = told.model_copy(update={"new_defect": new, "note": f"{new_kind} appears" if new else ""})

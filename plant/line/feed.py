@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from plant.line.effects import EffectTimeline, Optics
+from plant.line.effects import CameraCondition, EffectTimeline, Optics
 from plant.parts.catalogue import KINDS, DefectSpec, Material, Pixels
 from plant.parts.renderer import shared_renderer
 from plant.scenario import NewDefect, Scenario
@@ -37,6 +37,16 @@ class LinePart:
     mask_px: int | None
     side: str
     is_dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All that decides how a part of a line looks, besides the line's seed, its number and its camera."""
+
+    product: str
+    defect: DefectSpec | None
+    material: Material | None
+    condition: CameraCondition
 
 
 class PartFeed(Protocol):
@@ -113,10 +123,16 @@ class RenderedFeed:
         """See `PartFeed`. A rendered part is new each time, so sides differ by name only."""
         del since_side
         number = part_number_of(trigger_number, self._index, self._stations)
+        shown = self.shown(trigger_number)
+        return self._seen(shown.product, number, shown.defect, f"{shown.product}-{number:08d}", side)
+
+    def shown(self, trigger_number: int) -> Shown:
+        """What the picture of this trigger is made of, without making it: equal for two feeds, equal pictures."""
+        number = part_number_of(trigger_number, self._index, self._stations)
         product = self._plan.product(number)
         what = np.random.default_rng([self._scenario.seed, _WHAT, number])
-        spec = self._plan.defect(number, KINDS[product], what)
-        return self._seen(product, number, spec, f"{product}-{number:08d}", side)
+        defect = self._plan.defect(number, KINDS[product], what)
+        return Shown(product, defect, self._plan.material(number), self._timeline.at(number))
 
     def commissioning(self, product: str, count: int) -> Iterator[LinePart]:
         """See `PartFeed`: sound parts over one whole day of light."""

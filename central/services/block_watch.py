@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signals of one stream's blocks: p chart of diverted parts, EWMA of brightness and of the score's logarithm.
 
-Reads blocks, computes with `quality/charts.py`, words the signal. Raises nothing itself. Called by
+Reads blocks, computes with `quality/charts`, words the signal. Raises nothing itself. Called by
 `services/watching.py` for streams that have grown.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watches audits, reject rates, pictures and stations, and raises alarms with figures and a remedy.
 
-The charts are recomputed from rows by pure functions (`quality/charts.py`); nothing is kept in memory that a restart
+The charts are recomputed from rows by pure functions (`quality/charts`); nothing is kept in memory that a restart
 would lose. Starts no training and stops nothing. Ticked by the worker.
 
 ESCAPES: a Bernoulli CUSUM over audit outcomes of accepted parts, per product, of the champion package only and only

@@ -38,7 +38,7 @@ def rates(
 
     Without `station` each product also has a line `*` over all stations.
     """
-    scope = _scope(services.clock.now(), minutes, station, product, until)
+    scope = quality_scope(services.clock.now(), minutes, station, product, until)
     with services.database.read() as session:
         counts = quality.line_counts(session, scope)
         audits = quality.judged_audits(session, scope)
@@ -57,7 +57,7 @@ def timeline(
     limit: Annotated[int, Query(ge=1, le=20_000)] = 5_000,
 ) -> list[Bucket]:
     """Newest first. `p99_verdict_ms` is read from a histogram: at most 10 % too high, never too low."""
-    scope = _scope(services.clock.now(), minutes, station, product, until)
+    scope = quality_scope(services.clock.now(), minutes, station, product, until)
     with services.database.read() as session:
         return [bucket_view(entry) for entry in quality.minutes(session, scope, limit)]
 
@@ -69,7 +69,10 @@ def charts(services: ServicesOf, station: StationQuery = None) -> list[ChartView
     return [] if draw is None else draw(station, services.clock.now())
 
 
-def _scope(now: datetime, minutes: int, station: str | None, product: str | None, until: datetime | None) -> Scope:
+def quality_scope(
+    now: datetime, minutes: int, station: str | None, product: str | None, until: datetime | None = None
+) -> Scope:
+    """The last `minutes` whole minutes up to `until`, or up to now with the running one included."""
     end = minute_of(until) if until is not None else minute_of(now) + timedelta(minutes=1)
     try:
         return Scope(end - timedelta(minutes=minutes), end, station, product)

@@ -10,7 +10,19 @@ from typing import Final
 
 from fastapi import APIRouter, FastAPI
 
-from central.api import admin, audits, evidence, health, inspections, metrics, problems, quality, shadow, stations
+from central.api import (
+    admin,
+    audits,
+    evidence,
+    health,
+    inspections,
+    metrics,
+    problems,
+    quality,
+    quality_groups,
+    shadow,
+    stations,
+)
 from central.foundation import Services
 
 API_PREFIX: Final = "/api/v1"
@@ -42,6 +54,7 @@ def _ground_floor() -> list[APIRouter]:
         stations.router,
         inspections.router,
         quality.router,
+        quality_groups.router,
         evidence.router,
         audits.router,
         shadow.router,

@@ -27,6 +27,8 @@ RIGHTS = {
     ("GET", "/api/v1/quality/rates"): "VIEWER",
     ("GET", "/api/v1/quality/timeline"): "VIEWER",
     ("GET", "/api/v1/quality/charts"): "VIEWER",
+    ("GET", "/api/v1/quality/figures"): "VIEWER",
+    ("GET", "/api/v1/quality/attribute-charts"): "VIEWER",
     ("POST", "/api/v1/evidence"): STATION_ONLY,
     ("POST", "/api/v1/evidence/unavailable"): STATION_ONLY,
     ("PUT", "/api/v1/evidence/{sha256}"): STATION_ONLY,

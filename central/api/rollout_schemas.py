@@ -50,10 +50,23 @@ class WindowBody(Written):
 
 
 class ShadowBody(Written):
-    """What a wave must show in shadow first: not worse than the champion by `margin` of the parts, or better."""
+    """What a wave must show in shadow first: not worse than the champion by `margin` of the parts, or better.
+
+    `cost_of_escape`, `cost_of_overkill`: what one error costs, in any unit; both, or neither (all errors alike).
+    """
 
     margin: float = Field(default=0.005, gt=0, lt=0.5)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    cost_of_escape: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    cost_of_overkill: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    def read(self) -> ShadowPlan:
+        """For the machine.
+
+        Raises:
+            ValueError: costs that cannot be.
+        """
+        return ShadowPlan(self.margin, self.alpha, self.cost_of_escape, self.cost_of_overkill)
 
 
 class WaveBody(Written):
@@ -85,7 +98,7 @@ class WaveBody(Written):
             self.bake_parts,
             self.bake_s,
             self.max_away_share,
-            ShadowPlan(self.shadow.margin, self.shadow.alpha) if self.shadow is not None else None,
+            self.shadow.read() if self.shadow is not None else None,
         )
 
 

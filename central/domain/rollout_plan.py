@@ -7,10 +7,14 @@ Pure. Names stations and orders them; moves nothing (`domain/rollout.py` does). 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import ceil
+from math import ceil, inf
+from typing import Final
 
 from central.domain.calendar import MaintenanceWindow
 from contracts.vocabulary import RiskClass
+
+# How much dearer one kind of error may be. Beyond that no number of the cheap ones would ever be evidence.
+_DEAREST: Final = 1_000
 
 
 class WaveScope(StrEnum):
@@ -28,16 +32,42 @@ class ShadowPlan:
     """What a wave must show in shadow before its stations are given the package.
 
     `margin`: by how large a share of parts the package may at most be worse than the champion. `alpha`: chance of a
-    false failure and of a false pass, for each gate.
+    false failure and of a false pass, for each gate. `cost_of_escape`, `cost_of_overkill`: what one of them costs, in
+    any unit, both or neither; then `margin` is a share of parts that each err in the dearer way.
     """
 
     margin: float = 0.005
     alpha: float = 0.05
+    cost_of_escape: float | None = None
+    cost_of_overkill: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("margin", self.margin), ("alpha", self.alpha)):
             if not 0 < value < 0.5:
                 raise ValueError(f"shadow {name}: expected a number above 0 and below .5, got {value:g}")
+        costs = (self.cost_of_escape, self.cost_of_overkill)
+        if costs == (None, None):
+            return
+        if None in costs:
+            raise ValueError(
+                f"shadow costs: expected cost_of_escape and cost_of_overkill, or neither, got {costs[0]} and {costs[1]}"
+            )
+        for name, cost in (("cost_of_escape", costs[0]), ("cost_of_overkill", costs[1])):
+            if cost is None or not 0 < cost < inf:
+                raise ValueError(f"shadow {name}: expected a finite number above 0, got {cost}")
+        low, high = sorted(cost for cost in costs if cost is not None)
+        if high > _DEAREST * low:
+            raise ValueError(
+                f"shadow costs: expected one at most {_DEAREST} times the other (the cheap error would count as "
+                f"nothing), got {costs[0]:g} and {costs[1]:g}"
+            )
+
+    @property
+    def costs(self) -> tuple[float, float] | None:
+        """Of an escape and of an overkill; None: every error is the same."""
+        if self.cost_of_escape is None or self.cost_of_overkill is None:
+            return None
+        return self.cost_of_escape, self.cost_of_overkill
 
 
 @dataclass(frozen=True)

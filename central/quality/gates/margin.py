@@ -272,12 +272,16 @@ class CostGate(_PartsGate):
         return self._settle(self._index(difference, is_defective))
 
     def evidence(self) -> Json:
-        """What the decision rests on, for a page. `mean_saving`: cost per part, positive where the challenger saves."""
+        """What the decision rests on, for a page. `mean_saving`: cost per part, positive where the challenger saves.
+
+        `parts_by_saving`: pairs of what a part saved (below 0: cost) and how many did.
+        """
         of = sum(self._counts)
         saved = self._unit * math.fsum(value * count for value, count in zip(self._order, self._counts, strict=True))
+        each = [[self._unit * value, count] for value, count in zip(self._order, self._counts, strict=True)]
         return {
             **self._shown(), "margin": self.margin, "escape_cost": self.escape_cost,
-            "overkill_cost": self.overkill_cost, "mean_saving": saved / of if of else None,
+            "overkill_cost": self.overkill_cost, "mean_saving": saved / of if of else None, "parts_by_saving": each,
         }  # fmt: skip
 
     def to_dict(self) -> Json:

@@ -56,12 +56,14 @@ def be_heard(api: Api) -> None:
 
 def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tmp_path: Path) -> None:
     assert engineer.get(f"{P}/rollout-policies").json() == []
-    wave = {"scope": "SHARE", "amount": 0.5, "bake_parts": 500, "bake_s": 3600}
+    wave: dict[str, Any] = {"scope": "SHARE", "amount": 0.5, "bake_parts": 500, "bake_s": 3600}
+    costs = {"cost_of_escape": 20.0, "cost_of_overkill": 1.0}
+    wave["shadow"] = {"margin": 0.01, "alpha": 0.05, **costs}
     window = {"days": ["sat", "sun"], "opens": "22:00", "closes": "04:00", "time_zone": "Europe/Berlin"}
     body = {**POLICY, "plan": {"waves": [wave], "windows": [window]}}
     made = engineer.put(f"{P}/rollout-policies/ring", json=body)
     assert made.status_code == 200, made.text
-    assert made.json()["plan"]["waves"] == [{**wave, "needs_approval": False, "max_away_share": 0.0, "shadow": None}]
+    assert made.json()["plan"]["waves"] == [{**wave, "needs_approval": False, "max_away_share": 0.0}]
     assert made.json()["plan"]["windows"] == [window]
     changed = engineer.put(f"{P}/rollout-policies/ring", json=POLICY).json()
     assert engineer.get(f"{P}/rollout-policies").json() == [changed]
@@ -88,6 +90,7 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
         ({"waves": [{"scope": "COUNT", "amount": 1.5}]}, "expected a whole number of stations"),
         ({"waves": [{"scope": "ALL", "bake_part": 5}]}, "bake_part"),
         ({"wave": []}, "wave"),
+        ({"waves": [{"scope": "ALL", "shadow": {"cost_of_escape": 10}}]}, "expected cost_of_escape and cost_of_overkill"),
         ({"windows": [{"opens": "25:00"}]}, "expected a time of day such as 22:30, got '25:00'"),
         ({"windows": [{"time_zone": "Mars/Base"}]}, "IANA"),
         ({"windows": [{"days": ["someday"]}]}, "days: expected some of"),

@@ -75,13 +75,15 @@ def step(
     hears_since: datetime | None = _ALWAYS,
     held: Mapping[str, str] = _NOBODY,
     gates: Mapping[int, WaveAnswer] = _NO_GATE,
+    limits: Mapping[int, WaveAnswer] = _NO_GATE,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Where the rollout goes from here. Calling it again with the same facts changes nothing more.
 
     `seen` may lack stations: nothing known of them, which never counts as success. `hears_since`: since when central
     hears its stations, None while it does not; time-outs count from then: what it could not hear was nobody's fault.
     `held`: stations that may not be touched now, each with the reason; going back is never held. `gates`: by wave, what
-    its gates say of its parts in shadow; without an answer there is not enough evidence.
+    its gates say of its parts in shadow; without an answer there is not enough evidence. `limits`: likewise of the
+    parts that it judged, against the stations' own past.
     """
     if rollout.state in ENDED:
         return rollout, ()
@@ -93,11 +95,12 @@ def step(
         erred = [item for item in wave.stations if item.progress is Progress.ERRED]
         if erred:
             return _end_with_roll_back(rollout, RolloutState.ERROR, f"{erred[0].station}: {erred[0].detail}", now)
-    failed = next((index for index in gates if gates[index].outcome is WaveOutcome.FAILED), None)
-    if failed is not None:
-        why = f"gates of {_wave_name(rollout.waves[failed])}: {'; '.join(gates[failed].reasons)}"
-        return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
-    return _advance(rollout, held, gates, now) if is_running else (rollout, ())
+    for what, answers in (("gates", gates), ("limits", limits)):
+        failed = next((index for index in answers if answers[index].outcome is WaveOutcome.FAILED), None)
+        if failed is not None:
+            why = f"{what} of {_wave_name(rollout.waves[failed])}: {'; '.join(answers[failed].reasons)}"
+            return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
+    return _advance(rollout, held, gates, limits, now) if is_running else (rollout, ())
 
 
 def pause(rollout: Rollout, by: str, now: datetime) -> Rollout:
@@ -150,7 +153,7 @@ def abort(rollout: Rollout, by: str, now: datetime) -> tuple[Rollout, tuple[Acti
 def _start(rollout: Rollout, held: Mapping[str, str], now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
     if not rollout.waves:
         return rollout, ()
-    return _advance(_note(replace(rollout, state=RolloutState.RUNNING), "started", now), held, _NO_GATE, now)
+    return _advance(_note(replace(rollout, state=RolloutState.RUNNING), "started", now), held, _NO_GATE, _NO_GATE, now)
 
 
 def _look(
@@ -174,7 +177,11 @@ def _look(
 
 
 def _advance(
-    rollout: Rollout, held: Mapping[str, str], gates: Mapping[int, WaveAnswer], now: datetime
+    rollout: Rollout,
+    held: Mapping[str, str],
+    gates: Mapping[int, WaveAnswer],
+    limits: Mapping[int, WaveAnswer],
+    now: datetime,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Finish the running wave when its stations are done, and open the next one: never two at a time."""
     for index, scheduled in enumerate(rollout.waves):
@@ -193,6 +200,9 @@ def _advance(
         wave = rollout.waves[index]
         if actions or not _is_complete(wave):
             return rollout, actions
+        if has_limits(rollout, wave) and (waits := _lacks(limits.get(index))) is not None:
+            return _with_wave(rollout, replace(wave, waits=waits)), ()
+        wave = replace(wave, waits="")
         away = [item.station for item in wave.stations if item.progress is Progress.AWAY]
         rollout = _with_wave(rollout, replace(wave, state=WaveState.FINISHED, finished_at=now))
         without = f" without {', '.join(away)}, out of reach" if away else ""
@@ -203,6 +213,18 @@ def _advance(
 def has_shadow(rollout: Rollout, wave: Wave) -> bool:
     """Whether the wave is to show itself in shadow. A product's first package has nobody to stand beside."""
     return wave.plan.shadow is not None and rollout.has_previous
+
+
+def has_limits(rollout: Rollout, wave: Wave) -> bool:
+    """Whether the wave is held to limits from its stations' past. Nothing precedes a product's first package."""
+    return wave.plan.control is not None and rollout.has_previous
+
+
+def _lacks(answer: WaveAnswer | None) -> str | None:
+    """What the limits of a wave have not shown yet; None: nothing. Without an answer they have shown nothing."""
+    if answer is not None and answer.outcome is WaveOutcome.PASSED:
+        return None
+    return f"not enough evidence for its limits: {'; '.join(answer.reasons) if answer is not None else 'no part yet'}"
 
 
 def _show(rollout: Rollout, wave: Wave, answer: WaveAnswer | None, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:

@@ -15,6 +15,9 @@ from contracts.vocabulary import RiskClass
 
 # How much dearer one kind of error may be. Beyond that no number of the cheap ones would ever be evidence.
 _DEAREST: Final = 1_000
+# Of a wave's limits: larger chunks would leave no past that makes twenty of them, more would outlast what is watched.
+MOST_CHUNK_PARTS: Final = 100
+MOST_LEAST_CHUNKS: Final = 50
 
 
 class WaveScope(StrEnum):
@@ -71,6 +74,44 @@ class ShadowPlan:
 
 
 @dataclass(frozen=True)
+class ControlPlan:
+    """Limits that a baking wave is held to: rejects, image faults and health of its stations against their own past.
+
+    `alpha`: chance that an unchanged process is sent back by them in this wave, all quantities together. `chunk_parts`:
+    parts that are counted together; None: a tenth of those that a station bakes. `least_chunks`: each station must be
+    watched for so many before its wave ends. `tolerated_factor`: rejects may grow to so many times their past share,
+    and fall to its inverse; None: as the settings say. `needs_limits`: the wave waits for a person where a station's
+    past gives no limits (too short, or drifting); False: it is then judged by the other conditions alone; None: it
+    waits where the risk class is above STANDARD.
+    """
+
+    alpha: float = 0.05
+    chunk_parts: int | None = None
+    least_chunks: int = 5
+    tolerated_factor: float | None = None
+    needs_limits: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5:
+            raise ValueError(f"control alpha: expected a number above 0 and below .5, got {self.alpha:g}")
+        if self.chunk_parts is not None and not 1 <= self.chunk_parts <= MOST_CHUNK_PARTS:
+            raise ValueError(f"control chunk_parts: expected 1 to {MOST_CHUNK_PARTS}, got {self.chunk_parts}")
+        if not 1 <= self.least_chunks <= MOST_LEAST_CHUNKS:
+            raise ValueError(
+                f"control least_chunks: expected 1 (watching nothing is no success) to {MOST_LEAST_CHUNKS}, "
+                f"got {self.least_chunks}"
+            )
+        if self.tolerated_factor is not None and not 1 <= self.tolerated_factor <= _DEAREST:
+            raise ValueError(
+                f"control tolerated_factor: expected 1 (as in the past) to {_DEAREST}, got {self.tolerated_factor:g}"
+            )
+
+    def chunk_for(self, bake_parts: int) -> int:
+        """Parts of a chunk where a station bakes so many."""
+        return self.chunk_parts or max(1, min(bake_parts // 10, MOST_CHUNK_PARTS))
+
+
+@dataclass(frozen=True)
 class WavePlan:
     """One wave.
 
@@ -78,6 +119,7 @@ class WavePlan:
     SITE take what is left of the lines or sites that earlier waves touched, ALL the rest. `bake_parts` None: as the
     settings say. `bake_s`: a station is done no sooner. `max_away_share`: of the wave's stations, so many may be out
     of reach when it finishes. `shadow`: they judge beside the champion first, until the gates say; None: they do not.
+    `control`: while they bake they are held to limits from their own past; None: to the fixed conditions alone.
     """
 
     scope: WaveScope = WaveScope.ALL
@@ -87,6 +129,7 @@ class WavePlan:
     bake_s: float = 0.0
     max_away_share: float = 0.0
     shadow: ShadowPlan | None = None
+    control: ControlPlan | None = field(default_factory=ControlPlan)
 
     def __post_init__(self) -> None:
         if self.scope is WaveScope.COUNT and (self.amount < 1 or self.amount != int(self.amount)):

@@ -49,13 +49,17 @@ class StationStep:
 
 @dataclass(frozen=True)
 class Wave:
-    """Stations that get the package together; wave 0 is the canary. `is_shown`: its time in shadow is over."""
+    """Stations that get the package together; wave 0 is the canary. `is_shown`: its time in shadow is over.
+
+    `waits`: what holds the wave as a whole when its stations are done.
+    """
 
     index: int
     stations: tuple[StationStep, ...]
     plan: WavePlan = _THE_REST
     approved_by: str | None = None
     is_shown: bool = False
+    waits: str = ""
     state: WaveState = WaveState.SCHEDULED
     started_at: datetime | None = None
     finished_at: datetime | None = None

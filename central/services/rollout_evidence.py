@@ -56,6 +56,7 @@ def note_step(
     now: datetime,
     *,
     gates: Mapping[int, WaveAnswer],
+    limits: Mapping[int, WaveAnswer],
 ) -> None:
     """Write down what was said and, for each station that moved, from where to where and on which facts.
 
@@ -78,8 +79,9 @@ def note_step(
         if was.get(item.station, Progress.WAITING) is not item.progress
     }
     evidence: dict[str, Any] = {"state": [str(before.state), str(after.state)], "stations": moved}
-    if gates:
-        evidence["gates"] = {str(index): answer.evidence for index, answer in gates.items()}
+    for name, answers in (("gates", gates), ("limits", limits)):
+        if answers:
+            evidence[name] = {str(index): answer.evidence for index, answer in answers.items()}
     session.add(RolloutEvent(rollout_id=rollout_id, at=now, lines=lines, evidence=evidence))
 
 

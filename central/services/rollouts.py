@@ -30,6 +30,7 @@ from central.services.package_registry import champion_of, promoted_without_roll
 from central.services.rollout_evidence import note_step
 from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of
 from central.services.rollout_gating import gates_of
+from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_orders import carry_out
 from central.services.rollout_planning import (
     default_plan,
@@ -88,6 +89,7 @@ class RolloutService:
         self._settings = settings
         self._lost_after_s = lost_after_s
         self._hearing = Hearing(can_hear)
+        self._limits = LimitsFeeding()
         self._must_publish_all = threading.Event()
         self._must_publish_all.set()
 
@@ -312,12 +314,13 @@ class RolloutService:
             seen = {station.address: seen_of(session, row, station, extra_high) for station in touched}
             waiting = [item.station for wave in before.waves for item in wave.stations]
             untouchable = held(session, row.product, set(waiting) - seen.keys(), plan_of(row), now)
-            gates = gates_of(session, row, before, now)
+            policy, gates = self.policy_of(row), gates_of(session, row, before, now)
+            limits = self._limits.answers(session, row, before, policy, now, rightly_diverted=extra_high)
             after, actions = machine.step(
-                before, seen, self.policy_of(row), now, hears_since=hears_since, held=untouchable, gates=gates
+                before, seen, policy, now, hears_since=hears_since, held=untouchable, gates=gates, limits=limits
             )
             if _text(after) != row.machine:
-                self._keep(session, row, after, actions, now, seen=seen, gates=gates)
+                self._keep(session, row, after, actions, now, seen=seen, gates=gates, limits=limits)
 
     def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
         waves = waves_for(session, row, self._lost_after_s, now)
@@ -333,11 +336,12 @@ class RolloutService:
         *,
         seen: Mapping[str, Seen] = _NOTHING_SEEN,
         gates: Mapping[int, WaveAnswer] = _NO_GATE,
+        limits: Mapping[int, WaveAnswer] = _NO_GATE,
     ) -> None:
         """State, evidence, assignments, champion and alarm: one transaction, so none is ever without the others."""
         for action in actions:
             carry_out(session, self._assigner, row, action, now)
-        note_step(session, row.id or 0, (_state(row), after), seen, now, gates=gates)
+        note_step(session, row.id or 0, (_state(row), after), seen, now, gates=gates, limits=limits)
         row.machine, row.state, row.finished_at = _text(after), after.state, after.finished_at
         session.add(row)
         if after.state is RolloutState.FINISHED:

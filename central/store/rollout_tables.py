@@ -72,6 +72,46 @@ class RolloutGate(Row, table=True):
     changed_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class RolloutLimit(Row, table=True):
+    """What the limits of one baking wave rest on: written once, when its first station judges with the package."""
+
+    __tablename__ = "rollout_limit"
+
+    rollout_id: int = Field(sa_type=LongNumber, foreign_key="rollout.id", primary_key=True)
+    wave: int = Field(primary_key=True)
+    begun_at: datetime = Field(sa_type=UtcDateTime)
+    # JSON of `services.rollout_limits.Begun`: the terms, and chunks of each station's past.
+    begun: str = Field(sa_type=Text)
+
+
+class RolloutLook(Row, table=True):
+    """One look at the limits of a wave that had something new: what was taken in, and what it said. Written once."""
+
+    __tablename__ = "rollout_look"
+    __table_args__ = (Index("ix_rollout_look_rollout_id_wave", "rollout_id", "wave"),)
+
+    id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
+    rollout_id: int = Field(sa_type=LongNumber, foreign_key="rollout.id")
+    wave: int
+    at: datetime = Field(sa_type=UtcDateTime)
+    # Chunks: station, last inspection in it, rejects, image faults, parts without a decision for another cause.
+    taken: list[list[Any]] = Field(default_factory=list, sa_type=JSON)
+    evidence: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class RolloutWait(Row, table=True):
+    """What a rollout waits for, since when, and the alarm about it; gone when it goes on."""
+
+    __tablename__ = "rollout_wait"
+
+    rollout_id: int = Field(sa_type=LongNumber, foreign_key="rollout.id", primary_key=True)
+    wave: int = Field(primary_key=True)
+    # A word of `domain.rollout_waits.WaitKind`.
+    kind: str = Field(max_length=32, primary_key=True)
+    since: datetime = Field(sa_type=UtcDateTime)
+    alarm_id: int | None = Field(default=None, sa_type=LongNumber, foreign_key="alarm.id")
+
+
 class RolloutEvent(Row, table=True):
     """One step of a rollout: what was said of it, and the facts that it rested on. Written once."""
 

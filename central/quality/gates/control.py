@@ -8,6 +8,7 @@ through `domain/rollout_gates.py`.
 
 import itertools
 import math
+import sys
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
@@ -195,14 +196,14 @@ class ControlGate:
             station: {
                 "past_hits": sum(self.past[station]), "past_parts": len(self.past[station]) * self.chunk_parts,
                 "hits": sum(series.counts), "parts": len(series.counts) * joined_parts,
-                "log_e_abort": math.log(series.wealth),
+                "log_e_abort": _log(series.wealth),
             }
             for station, series in self._stations.items()
         }  # fmt: skip
         return {
             "gate": self.kind, "decision": self.decision.value, "alpha": self.alpha, "parts_per_chunk": joined_parts,
             "chunks": self.chunks, "is_two_sided": self.is_two_sided, "tolerated_factor": self.tolerated_factor,
-            "log_e_abort": math.log(self.wealth), "log_e_needed": -math.log(self.alpha), "stations": stations,
+            "log_e_abort": _log(self.wealth), "log_e_needed": -math.log(self.alpha), "stations": stations,
         }  # fmt: skip
 
     def to_dict(self) -> Json:
@@ -242,6 +243,11 @@ class ControlGate:
     def _require(self, station: str, count: int) -> None:
         if require_count("control gate", f"a count of {station}", count) > self.chunk_parts:
             raise ValueError(f"control gate: expected at most {self.chunk_parts} hits of {station}, got {count}")
+
+
+def _log(wealth: float) -> float:
+    """Of a wealth that thousands of ordinary chunks may have brought to 0."""
+    return math.log(max(wealth, sys.float_info.min))
 
 
 def _join(counts: Sequence[int], joined: int) -> list[int]:

@@ -90,7 +90,10 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
         ({"waves": [{"scope": "COUNT", "amount": 1.5}]}, "expected a whole number of stations"),
         ({"waves": [{"scope": "ALL", "bake_part": 5}]}, "bake_part"),
         ({"wave": []}, "wave"),
-        ({"waves": [{"scope": "ALL", "shadow": {"cost_of_escape": 10}}]}, "expected cost_of_escape and cost_of_overkill"),
+        (
+            {"waves": [{"scope": "ALL", "shadow": {"cost_of_escape": 10}}]},
+            "expected cost_of_escape and cost_of_overkill",
+        ),
         ({"windows": [{"opens": "25:00"}]}, "expected a time of day such as 22:30, got '25:00'"),
         ({"windows": [{"time_zone": "Mars/Base"}]}, "IANA"),
         ({"windows": [{"days": ["someday"]}]}, "days: expected some of"),

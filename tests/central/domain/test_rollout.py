@@ -7,6 +7,7 @@ import pytest
 
 from central.domain.rollout import abort, approve, pause, plan_waves, resume, set_aside, step, waves_of, with_waves
 from central.domain.rollout_conditions import BakePolicy, Seen, allowed_diverted
+from central.domain.rollout_gates import WaveAnswer, WaveOutcome
 from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
 from central.domain.rollout_shapes import Action, Assign, Progress, RollBack, Rollout
 from contracts.vocabulary import PackageState, RolloutState, WaveState
@@ -14,6 +15,8 @@ from contracts.vocabulary import PackageState, RolloutState, WaveState
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = BakePolicy(bake_parts=20)
 ACTIVE = PackageState.ACTIVE
+# Nothing against the package by the stations' own past; test_rollout_limits.py is about that.
+LIMITS = {wave: WaveAnswer(WaveOutcome.PASSED, (), {}) for wave in range(9)}
 
 
 def begun(*stations: str, canary: int = 1, has_previous: bool = True) -> Rollout:
@@ -31,7 +34,7 @@ def look(
 ) -> tuple[Rollout, tuple[Action, ...]]:
     now = NOW + timedelta(seconds=after_s)
     heard = {name: replace(facts, heard_at=facts.heard_at or now) for name, facts in seen.items()}
-    return step(rollout, heard, policy, now)
+    return step(rollout, heard, policy, now, limits=LIMITS)
 
 
 BAKED = Seen(ACTIVE, judged=20)
@@ -234,10 +237,10 @@ def test_a_station_that_may_not_be_touched_now_waits_and_the_others_of_its_wave_
     facts = {"a": Seen(ACTIVE, judged=20, heard_at=NOW)}
     for seconds in (1, 2, 3):
         now = NOW + timedelta(seconds=seconds)
-        rollout, actions = step(rollout, facts, POLICY, now, held={"b": "frozen until Monday"})
+        rollout, actions = step(rollout, facts, POLICY, now, held={"b": "frozen until Monday"}, limits=LIMITS)
         assert (rollout.state, actions) == (RolloutState.RUNNING, ())
     assert rollout.waves[0].stations[0].progress is Progress.DONE
-    rollout, actions = step(rollout, facts, POLICY, NOW + timedelta(seconds=3))
+    rollout, actions = step(rollout, facts, POLICY, NOW + timedelta(seconds=3), limits=LIMITS)
     assert actions == (Assign("b"),)
 
 

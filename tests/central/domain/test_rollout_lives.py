@@ -37,6 +37,10 @@ SEEN = st.builds(
 )
 
 
+def finished(rollout: Rollout) -> set[int]:
+    return {wave.index for wave in rollout.waves if wave.state is WaveState.FINISHED}
+
+
 class AnyLife(RuleBasedStateMachine):
     """Whatever stations say and people do, in whatever order."""
 
@@ -61,9 +65,17 @@ class AnyLife(RuleBasedStateMachine):
         gate=st.sampled_from(
             [None, WaveOutcome.PASSED, WaveOutcome.PASSED, WaveOutcome.NOT_ENOUGH_EVIDENCE, WaveOutcome.FAILED]
         ),
+        limit=st.sampled_from([None, *[WaveOutcome.PASSED] * 4, WaveOutcome.NOT_ENOUGH_EVIDENCE, WaveOutcome.FAILED]),
     )
     def look(
-        self, seen: dict[str, Seen], seconds: float, heard: bool, held: set[str], gate: WaveOutcome | None
+        self,
+        *,
+        seen: dict[str, Seen],
+        seconds: float,
+        heard: bool,
+        held: set[str],
+        gate: WaveOutcome | None,
+        limit: WaveOutcome | None,
     ) -> None:
         self.now += timedelta(seconds=seconds)
         facts = {name: replace(item, heard_at=self.now if heard else None) for name, item in seen.items()}
@@ -73,7 +85,14 @@ class AnyLife(RuleBasedStateMachine):
         before = self.rollout
         gates = {} if gate is None or self.is_passed else {0: WaveAnswer(gate, ("seen",), {})}
         self.is_passed = self.is_passed or gate is WaveOutcome.PASSED
-        self.rollout, actions = step(before, facts, POLICY, self.now, held=dict.fromkeys(held, "frozen"), gates=gates)
+        limits = {} if limit is None else dict.fromkeys((0, 1), WaveAnswer(limit, ("counted",), {}))
+        self.rollout, actions = step(
+            before, facts, POLICY, self.now, held=dict.fromkeys(held, "frozen"), gates=gates, limits=limits
+        )
+        if limit is not WaveOutcome.PASSED:
+            assert finished(self.rollout) == finished(before)
+        if limit is WaveOutcome.FAILED and before.state not in (*ENDED, RolloutState.READY):
+            assert self.rollout.state is RolloutState.ERROR
         touched = {action.station for action in actions if isinstance(action, Assign | Shadow)}
         assert not (held - set(self.shadowed)) & touched
         self.note(before, actions)
@@ -85,7 +104,8 @@ class AnyLife(RuleBasedStateMachine):
         good = {name: Seen(ACTIVE, judged=30, heard_at=self.now) for name in "abcd"}
         self.shown.update("abcd")
         before = self.rollout
-        self.rollout, actions = step(before, good, POLICY, self.now)
+        passed = dict.fromkeys((0, 1), WaveAnswer(WaveOutcome.PASSED, (), {}))
+        self.rollout, actions = step(before, good, POLICY, self.now, limits=passed)
         self.note(before, actions)
 
     @rule()

@@ -12,7 +12,7 @@ from central.api.auth import ServicesOf, allow
 from central.api.schemas import Bucket, ChartView, LineRates, Rate, RatesView
 from central.api.views import CONFIDENCE, bucket_view, plain_rate, rate_view
 from central.errors import InvalidError
-from central.quality.rates import escape_share
+from central.quality.rates import escape_interval
 from central.store.repositories import quality
 from central.store.repositories.quality import JudgedAudit, LineCounts, Scope
 from central.store.rollups import minute_of
@@ -129,7 +129,7 @@ def _escapes(judged: Sequence[JudgedAudit], line: LineCounts) -> Rate:
     probability = np.array([audit.inclusion_probability for audit in judged], dtype=np.float64)
     # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
     accepted = max(line.verdicts[Verdict.OK], len(judged))
-    interval = escape_share(defective, probability, accepted, CONFIDENCE)
+    interval = escape_interval(defective, probability, accepted, CONFIDENCE)
     return rate_view(interval, int(defective.sum()), len(judged))
 
 

@@ -20,7 +20,7 @@ from sqlmodel import Session, select
 
 from central.domain.audit import AuditedPart, is_escape
 from central.quality.charts import follow_cusum, plan_cusum
-from central.quality.rates import Interval, escape_share
+from central.quality.rates import Interval, escape_interval
 from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
 from central.services.block_watch import block_signals
 from central.services.chart_blocks import live_streams, new_blocks
@@ -177,4 +177,4 @@ def share_of(evidence: EscapeEvidence) -> Interval:
     chance = np.array([part.inclusion_probability for part in evidence.parts], dtype=np.float64)
     defective = np.array([part.is_defective for part in evidence.parts], dtype=np.bool_)
     accepted = max(len(chance), round(float((1.0 / chance).sum()))) if len(chance) else 0
-    return escape_share(defective, chance, accepted)
+    return escape_interval(defective, chance, accepted)

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from central.quality.rates import METHOD_EXACT, METHOD_WEIGHTED, binomial_interval, escape_share
+from central.quality.rates import METHOD_EXACT, METHOD_WEIGHTED, binomial_interval, escape_interval, overkill_interval
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def test_nothing_judged_is_not_known_and_never_zero() -> None:
     interval = binomial_interval(0, 0)
     assert (interval.low, interval.estimate, interval.high) == (0.0, None, 1.0)
     empty = np.empty(0)
-    assert escape_share(empty.astype(bool), empty, accepted=100).estimate is None
+    assert escape_interval(empty.astype(bool), empty, accepted=100).estimate is None
 
 
 @pytest.mark.parametrize(("count", "of"), [(-1, 5), (6, 5), (0, -1)])
@@ -67,7 +68,7 @@ def test_weighted_interval_covers_the_truth_as_often_as_it_says(share: float, ti
     for _ in range(runs):
         defective = rng.random(parts) < share
         drawn = rng.random(parts) < chance
-        interval = escape_share(defective[drawn], chance[drawn], parts)
+        interval = escape_interval(defective[drawn], chance[drawn], parts)
         covered += interval.low <= defective.mean() <= interval.high
     assert covered / runs >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / runs)
 
@@ -80,20 +81,20 @@ def test_weights_undo_a_draw_that_looked_where_defects_are() -> None:
     defective = rng.random(parts) < np.where(is_bad_hour, 0.2, 0.01)
     chance = np.where(is_bad_hour, 0.2, 0.02)
     drawn = rng.random(parts) < chance
-    interval = escape_share(defective[drawn], chance[drawn], parts)
+    interval = escape_interval(defective[drawn], chance[drawn], parts)
     assert interval.method == METHOD_WEIGHTED
     assert interval.estimate == pytest.approx(defective.mean(), rel=0.1)
     assert defective[drawn].mean() > 2 * defective.mean()
 
 
 def test_equal_chances_give_the_exact_interval() -> None:
-    interval = escape_share(np.array([True, False, False, False]), np.full(4, 0.1), accepted=40)
+    interval = escape_interval(np.array([True, False, False, False]), np.full(4, 0.1), accepted=40)
     assert interval.method == METHOD_EXACT
     assert interval.estimate == pytest.approx(0.25)
 
 
 def test_a_full_audit_leaves_no_doubt() -> None:
-    interval = escape_share(np.array([True, False, False, False]), np.ones(4), accepted=4)
+    interval = escape_interval(np.array([True, False, False, False]), np.ones(4), accepted=4)
     assert interval.low == interval.estimate == interval.high == pytest.approx(0.25)
 
 
@@ -105,7 +106,7 @@ def test_share_never_contradicts_what_was_found(outcomes: list[tuple[bool, float
     defective = np.array([outcome[0] for outcome in outcomes])
     chance = np.array([outcome[1] for outcome in outcomes])
     accepted = len(outcomes) + more
-    interval = escape_share(defective, chance, accepted)
+    interval = escape_interval(defective, chance, accepted)
     assert interval.estimate is not None
     assert defective.sum() / accepted <= interval.low + 1e-12
     assert interval.low <= interval.estimate <= interval.high <= 1.0
@@ -118,9 +119,62 @@ def test_share_never_contradicts_what_was_found(outcomes: list[tuple[bool, float
         ([True], [0.0], 5, "probabilities"),
         ([True], [1.5], 5, "probabilities"),
         ([True], [0.5, 0.5], 5, "one length"),
-        ([True, False], [0.5, 0.5], 1, "at least as many"),
+        ([True, False], [0.5, 0.5], 1, "at least the 2 judged"),
+        ([True], [float("nan")], 5, "probabilities"),
+        ([True], [0.5], 1.5, "whole number"),
+        ([2], [0.5], 5, "true or false"),
+        ([[True]], [[0.5]], 5, "one length"),
     ],
 )
-def test_impossible_draws_are_refused(defective: list[bool], chance: list[float], accepted: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        escape_share(np.array(defective), np.array(chance), accepted)
+def test_impossible_draws_are_refused(
+    defective: list[bool], chance: list[float], accepted: float, message: str
+) -> None:
+    for interval_of in (escape_interval, overkill_interval):
+        with pytest.raises(ValueError, match=message):
+            interval_of(np.array(defective), np.array(chance), accepted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, float("nan"), 95.0])
+def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        escape_interval(np.array([True]), np.array([0.5]), 9, confidence)
+
+
+def test_mid_p_ends_are_the_known_ones_when_nothing_is_found() -> None:
+    """Mid-p upper end of a Poisson count of 0 is -log(.05) = 2.996; in units of the largest weight's share."""
+    chance = np.where(np.arange(200) < 160, 0.01, 0.05)
+    interval = escape_interval(np.zeros(200, dtype=bool), chance, 20_000)
+    assert interval.high == pytest.approx(-np.log(0.05) * 100 / (160 * 100 + 40 * 20), rel=1e-6)
+    assert (interval.low, interval.estimate) == (0.0, 0.0)
+
+
+def test_mid_p_ends_are_those_of_a_poisson_count_when_weights_are_nearly_equal() -> None:
+    """Ends where the chance of a more extreme count plus half that of the count itself is the tail."""
+    interval = escape_interval(np.arange(1_000) < 5, np.linspace(0.01, 0.010001, 1_000), 100_000)
+    assert interval.method == METHOD_WEIGHTED
+    low, high = 1_000 * interval.low, 1_000 * interval.high
+    assert stats.poisson.sf(5, low) + stats.poisson.pmf(5, low) / 2 == pytest.approx(0.025, rel=1e-3)
+    assert stats.poisson.cdf(4, high) + stats.poisson.pmf(5, high) / 2 == pytest.approx(0.025, rel=1e-3)
+
+
+def test_good_and_defective_are_mirrored() -> None:
+    rng = np.random.default_rng(1)
+    chance = rng.uniform(0.01, 0.5, 80)
+    found = rng.random(80) < 0.2
+    escapes, sound = escape_interval(found, chance, 8_000), overkill_interval(~found, chance, 8_000)
+    assert escapes.estimate is not None
+    assert sound.estimate is not None
+    assert sound.low == pytest.approx(1 - escapes.high)
+    assert sound.high == pytest.approx(1 - escapes.low)
+    assert sound.estimate == pytest.approx(1 - escapes.estimate)
+
+
+@given(
+    outcomes=st.lists(st.tuples(st.booleans(), st.floats(1e-6, 1.0)), min_size=1, max_size=40),
+    confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]),
+)
+def test_any_draw_that_can_be_gives_an_interval_in_order(outcomes: list[tuple[bool, float]], confidence: float) -> None:
+    found, chance = np.array([o[0] for o in outcomes]), np.array([o[1] for o in outcomes])
+    interval = escape_interval(found, chance, 10_000_000, confidence)
+    assert interval.estimate is not None
+    assert 0.0 <= interval.low <= interval.estimate <= interval.high <= 1.0

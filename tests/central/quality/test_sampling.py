@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.quality.sampling import audit_budget, draw_audit
+from central.quality.sampling import (
+    FLOOR_SHARE,
+    allocate_budget,
+    audit_budget,
+    draw_audit,
+    inclusion_probabilities,
+    spread_draw,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,30 +31,106 @@ def test_budget_is_the_share_rounded_up_at_least_one_and_bounded(
     assert audit_budget(accepted, share, at_most) == expected
 
 
-@given(stratum=st.integers(0, 200), budget=st.integers(0, 250), seed=st.integers(0, 2**32))
-def test_draw_takes_each_part_once_with_the_stated_chance(stratum: int, budget: int, seed: int) -> None:
-    index, chance = draw_audit(np.zeros(stratum), budget, np.random.default_rng(seed))
-    drawn = min(stratum, budget)
-    assert len(index) == len(set(index.tolist())) == drawn
-    assert all(0 <= position < stratum for position in index)
-    assert all(value == pytest.approx(drawn / stratum) for value in chance)
+@given(score=st.lists(st.floats(-1e6, 1e6), max_size=120), budget=st.integers(0, 150), seed=st.integers(0, 2**32))
+def test_draw_takes_each_part_once_with_a_chance_that_sums_to_the_budget(
+    score: list[float], budget: int, seed: int
+) -> None:
+    values = np.array(score, dtype=np.float64)
+    index, chance = draw_audit(values, budget, np.random.default_rng(seed))
+    drawn = min(len(score), budget)
+    assert len(index) == len(set(index.tolist())) == len(chance) == drawn
+    assert all(0 <= position < len(score) for position in index)
+    if drawn:
+        every = inclusion_probabilities(values, budget)
+        assert chance.tolist() == every[index].tolist()
+        assert every.sum() == pytest.approx(drawn)
+        assert every.max() <= 1.0
+        assert every.min() >= FLOOR_SHARE * drawn / len(score) - 1e-12
 
 
-def test_every_part_is_drawn_as_often_as_stated_whatever_its_score() -> None:
+@pytest.mark.parametrize("budget", [1, 4, 13, 19])
+def test_every_part_is_drawn_as_often_as_stated(budget: int) -> None:
     rng = np.random.default_rng(4)
-    score = np.linspace(0, 1, 20)
+    score = np.array([1, 9, 2, 2, 50, 3, 3, 3, 0, 7, 8, 8, 90, 4, 5, 5, 6, 6, 1, 2], dtype=np.float64)
+    chance = inclusion_probabilities(score, budget)
     hits = np.zeros(20)
-    for _ in range(5000):
-        index, _ = draw_audit(score, 4, rng)
-        hits[index] += 1
-    assert np.abs(hits / 5000 - 0.2).max() < 4 * np.sqrt(0.2 * 0.8 / 5000)
+    for _ in range(8_000):
+        hits[spread_draw(chance, rng)] += 1
+    error = np.sqrt(chance * (1 - chance) / 8_000)
+    assert (np.abs(hits / 8_000 - chance) <= 4.5 * error + 1e-9).all()
+
+
+def test_higher_scores_are_drawn_more_often_equal_ones_equally() -> None:
+    chance = inclusion_probabilities(np.array([3.0, 1.0, 2.0, 1.0, 3.0, 0.0]), 2)
+    assert chance[0] == chance[4] > chance[2] > chance[1] == chance[3] > chance[5]
+
+
+def test_constant_scores_give_equal_chances() -> None:
+    _, chance = draw_audit(np.full(1_000, 0.3), 50, np.random.default_rng(0))
+    assert chance == pytest.approx(np.full(50, 0.05))
+
+
+def test_a_fifth_of_the_budget_follows_the_risk_whatever_the_unit_of_the_score() -> None:
+    score = np.random.default_rng(0).normal(size=5_000)
+    chance = inclusion_probabilities(score, 200)
+    assert chance.tolist() == inclusion_probabilities(np.exp(7 * score), 200).tolist()
+    top = np.argsort(score)[-500:]
+    assert chance[top].sum() > 0.8 * 20 + 0.7 * 40
+    assert (chance - FLOOR_SHARE * 200 / 5_000).sum() == pytest.approx(40)
+
+
+def test_draw_is_spread_over_the_shift() -> None:
+    """No hour without audits: in each tenth of the parts between 15 and 25 of 200, in every one of 200 draws."""
+    rng = np.random.default_rng(9)
+    chance = inclusion_probabilities(np.random.default_rng(1).permutation(10_000).astype(float), 200)
+    expected = chance.reshape(10, 1_000).sum(axis=1)
+    for _ in range(200):
+        tenths = np.bincount(spread_draw(chance, rng) // 1_000, minlength=10)
+        # One part a cell: a stretch can differ by less than 2 from its sum of chances.
+        assert (np.abs(tenths - expected) < 2).all()
+
+
+def test_draw_cannot_fall_into_step_with_a_fixture() -> None:
+    """Every tenth part comes from one cavity; a draw of every tenth part would see all of it or nothing."""
+    rng = np.random.default_rng(9)
+    chance = np.full(1_000, 0.1)
+    seen = [np.count_nonzero(spread_draw(chance, rng) % 10 == 3) for _ in range(500)]
+    assert np.mean(seen) == pytest.approx(10, abs=0.6)
+    assert max(seen) < 30
 
 
 def test_same_seed_draws_the_same_parts() -> None:
-    first = draw_audit(np.zeros(50), 5, np.random.default_rng(1))[0]
-    assert first.tolist() == draw_audit(np.zeros(50), 5, np.random.default_rng(1))[0].tolist()
+    first = draw_audit(np.arange(50.0), 5, np.random.default_rng(1))[0]
+    assert first.tolist() == draw_audit(np.arange(50.0), 5, np.random.default_rng(1))[0].tolist()
+
+
+@pytest.mark.parametrize("score", [[0.1, float("nan")], [float("inf"), 0.0], [[0.1, 0.2]]])
+def test_scores_that_are_none_are_refused(score: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite score"):
+        draw_audit(np.array(score), 1, np.random.default_rng(0))
 
 
 def test_a_negative_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         draw_audit(np.zeros(3), -1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="0 or more"):
+        allocate_budget([3, 4], -1)
+
+
+@pytest.mark.parametrize("chance", [[0.5, 0.2], [1.5, 0.5], [0.0, 1.0]])
+def test_chances_that_do_not_make_a_draw_are_refused(chance: list[float]) -> None:
+    with pytest.raises(ValueError, match="whole sum"):
+        spread_draw(np.array(chance), np.random.default_rng(0))
+
+
+@given(sizes=st.lists(st.integers(0, 5_000), max_size=12), budget=st.integers(0, 300))
+def test_budget_is_spent_whole_and_no_stratum_is_forgotten(sizes: list[int], budget: int) -> None:
+    given_to = allocate_budget(sizes, budget)
+    assert sum(given_to) == min(budget, sum(sizes))
+    assert all(0 <= has <= size for has, size in zip(given_to, sizes, strict=True))
+    if budget >= sum(size > 0 for size in sizes):
+        assert all(has >= 1 for has, size in zip(given_to, sizes, strict=True) if size)
+
+
+def test_budget_follows_the_number_of_parts() -> None:
+    assert allocate_budget([1_000, 3_000, 0, 10], 41) == [11, 29, 0, 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlmodel import col, select
 
-from central.quality.rates import escape_share
+from central.quality.rates import escape_interval
 from central.services.auditing import MOST_AUDITS_A_STRATUM
 from central.services.watching import escape_evidence
 from central.settings import AuditSettings
@@ -139,7 +139,7 @@ def test_judged_discordant_parts_are_in_no_rate_and_raise_no_alarm(bench: Bench)
 
 def test_an_estimate_that_pooled_one_would_fail_and_not_be_wrong() -> None:
     with pytest.raises(ValueError, match="probabilities in"):
-        escape_share(np.array([True, False]), np.array([0.0, 0.5]), 10)
+        escape_interval(np.array([True, False]), np.array([0.0, 0.5]), 10)
 
 
 def test_label_of_a_discordant_part_is_what_the_machine_asked_for(bench: Bench) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-central`: init, run, migrate, token, recipe, package, keys, export-openapi. Parses words, decides nothing.
+"""`sightline-central`: init, run, migrate, token, recipe, package, keys, msa, export-openapi.
 
-A mistake of the operator is one clear text on stderr and exit code 2; only a fault of ours shows a traceback.
+Parses words, decides nothing. A mistake of the operator is one clear text on stderr and exit code 2; only a fault of
+ours shows a traceback.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from central.clock import SystemClock
 from central.errors import CentralError, SettingsError
 from central.keys_command import add_keys_commands
+from central.msa_report import add_msa_commands
 from central.settings import CentralSettings, effective_values, load_settings
 from central.store.database import Database
 from central.store.repositories import tokens
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
 
     add_keys_commands(commands)
+    add_msa_commands(commands)
 
     export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")
     export.add_argument("--out", type=Path, metavar="FILE")

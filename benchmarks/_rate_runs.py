@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from central.quality.agreement import by_majority, confirmed
+from central.quality.agreement import allow_for_errors, by_majority, confirmed, error_rate
 from central.quality.confidence_sequence import log_wealth
-from central.quality.rates import Interval, escape_interval, overkill_interval
+from central.quality.rates import Interval, binomial_interval, escape_interval, overkill_interval
 from central.quality.sampling import inclusion_probabilities, spread_draw
 
 PARTS: Final = 86_400
@@ -105,8 +105,8 @@ def once(rate: float) -> Label:
 
 
 def positives_confirmed(rate: float) -> Label:
-    """Who is said to be defective is judged by a second person, and by a third where the two differ."""
-    return lambda truth, rng: confirmed(*(flipped(truth, rng, rate) for _ in range(3)))
+    """What is said to be defective is judged by a second person, who must agree."""
+    return lambda truth, rng: confirmed(flipped(truth, rng, rate), flipped(truth, rng, rate))
 
 
 def two_of_three(rate: float) -> Label:
@@ -122,6 +122,21 @@ def escapes(stream: Stream, labels: int, runs: int, label: Label = truthful, dra
 def overkills(stream: Stream, labels: int, runs: int, label: Label = truthful, draws_a_day: int = 1) -> Covered:
     """Have `labels` of the rejects of a day judged again, `runs` times."""
     return _cover(stream.rejected, overkill_interval, labels, (runs, draws_a_day), label)
+
+
+def escapes_with_repeats(
+    stream: Stream, labels: int, runs: int, rate: float, *, repeats: int, draws_a_day: int
+) -> Covered:
+    """Positives confirmed; the rate of wrong answers, known from `repeats` blind repeats, taken into the interval."""
+
+    def interval_of(defective: Bools, chance: Floats, accepted: int) -> Interval:
+        # Drawn anew for each day, from the day's own outcome: the same seed would give every day the same repeats.
+        rng = np.random.default_rng([_SEED, accepted, int(defective.sum())])
+        unlike = int((flipped(np.zeros(repeats, bool), rng, rate) ^ flipped(np.zeros(repeats, bool), rng, rate)).sum())
+        error = error_rate(binomial_interval(unlike, repeats))
+        return allow_for_errors(escape_interval(defective, chance, accepted), error)
+
+    return _cover(stream.accepted, interval_of, labels, (runs, draws_a_day), positives_confirmed(rate))
 
 
 def ever_wrong(shares: Sequence[float], runs: int, since: int = 20, until: int = 3_000) -> float:

@@ -17,6 +17,7 @@ from benchmarks._rate_runs import (
     WEAK,
     Covered,
     escapes,
+    escapes_with_repeats,
     ever_wrong,
     once,
     overkills,
@@ -56,7 +57,7 @@ def _told(row: str, seen: Covered, width: float | None = None, coverage: float |
 def _rows() -> Iterator[dict[str, Any]]:
     for labels in (200, 6_000):
         for name, stream in STREAMS.items():
-            yield _told(f"{name}, {labels} labels", escapes(stream, labels, RUNS), _WIDTH[name, labels])
+            yield _told(f"{name}, {labels:,} labels", escapes(stream, labels, RUNS), _WIDTH[name, labels])
     for name, stream in STREAMS.items():
         label = positives_confirmed(_FLIPS)
         yield _told(f"{name}, 200 labels, 2 % flips, confirmed", escapes(stream, 200, RUNS, label))
@@ -67,16 +68,18 @@ def _rows() -> Iterator[dict[str, Any]]:
     for name, stream in STREAMS.items():
         seen = escapes(stream, 6_000, RUNS, positives_confirmed(_FLIPS), draws_a_day=5)
         yield _told(f"{name}, 6,000 labels, 2 % flips, confirmed", seen, coverage=None)
+        seen = escapes_with_repeats(stream, 6_000, RUNS, _FLIPS, repeats=300, draws_a_day=5)
+        yield _told(f"{name}, the same, errors taken in by 300 blind repeats", seen, coverage=None)
     for distance in (2.0, 2.4, 3.2):
         for labels in (200, 6_000):
             seen = escapes(with_distance(distance, 0.015), labels, RUNS, draws_a_day=5)
-            yield _told(f"weak at distance {distance}, {labels} labels", seen, coverage=None)
+            yield _told(f"weak at distance {distance}, {labels:,} labels", seen, coverage=None)
     for name, stream in (("weak", WEAK), ("new defect", NEW_DEFECT)):
         seen = escapes(stream, 6_000, _MORE_RUNS, draws_a_day=100)
         yield _told(f"{name}, 6,000 labels, more draws of fewer days", seen, coverage=None)
     for share in _WATCHED:
         yield {
-            "row": f"ever wrong at {100 * share} %, looked at from audit 20 to 3,000",
+            "row": f"ever wrong at {100 * share:g} %, looked at from audit 20 to 3,000",
             "runs": _MORE_RUNS,
             "ever_wrong": round(ever_wrong([share], _MORE_RUNS), 4),
             "demanded": 0.05,

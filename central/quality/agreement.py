@@ -7,13 +7,17 @@ the caller's matter. Kappa and the attribute study are in `msa.py`.
 Why. Defects are rare, so single wrong answers on good parts outnumber real escapes: with 2 % wrong answers an escape
 share of .05 % looks like 2 %. Looking again at the parts said to be defective takes that away and costs little, because
 they are few. A wrong answer on a defective part stays: the share is then too low by that rate of itself, not by points.
+What confirmation leaves (.04 % of the good parts, at 2 %) still counts where thousands of audits make the interval
+narrow; `allow_for_errors` takes it into the interval.
 Rejects are judged good or bad about equally often, so there three people judge each and the majority counts.
 
 Assumed: inspectors err independently of each other, given the part. Blind repeats measure how far one agrees with
 himself; a part that everybody misjudges stays wrong.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +25,19 @@ import numpy.typing as npt
 from central.quality.rates import Interval, binomial_interval
 
 Bools = npt.NDArray[np.bool_]
+METHOD_ERROR: Final = "errors by blind repeats, Rogan-Gladen"
+_HALF: Final = 0.5
 
 
-def confirmed(first: Bools, second: Bools, third: Bools) -> Bools:
-    """Outcome where positives are confirmed: a part is defective when two say so.
+def confirmed(first: Bools, second: Bools) -> Bools:
+    """Outcome where positives are confirmed: a part is defective when the first says so and the second agrees.
+
+    No third where they differ: that would halve the defects overlooked, which are few in a hundred of a small share,
+    and double the good parts called defective, which may be more than all escapes there are.
 
     Args:
         first: bool [n], the first inspector's answers, True for defective.
         second: bool [n], the second's; looked at only where `first` is True.
-        third: bool [n], looked at only where the first said defective and the second good.
 
     Returns:
         bool [n].
@@ -37,7 +45,7 @@ def confirmed(first: Bools, second: Bools, third: Bools) -> Bools:
     Raises:
         ValueError: arrays of unequal shape.
     """
-    return first & (_alike(first, second) | _alike(first, third))
+    return first & _alike(first, second)
 
 
 def by_majority(answers: Bools) -> Bools:
@@ -81,6 +89,54 @@ def disagreement(first: Bools, second: Bools, confidence: float = 0.95) -> Disag
     """
     count = int(np.count_nonzero(first ^ _alike(first, second)))
     return Disagreement(count, len(first), binomial_interval(count, len(first), confidence))
+
+
+def error_rate(repeats: Interval) -> Interval:
+    """How often a single answer is wrong, from how often an inspector contradicts himself on blind repeats.
+
+    Two answers differ when exactly one of them is wrong: d = 2e(1 - e). Assumes that errors are as likely on good as on
+    defective parts and independent between the two answers; of parts that are always misjudged, repeats tell nothing.
+    At 50 % of contradictions, and above, answers say nothing: the error rate is then one half.
+    """
+
+    def one(share: float) -> float:
+        return (1.0 - math.sqrt(max(0.0, 1.0 - 2.0 * share))) / 2.0
+
+    estimate = None if repeats.estimate is None else one(repeats.estimate)
+    return Interval(one(repeats.low), estimate, one(repeats.high), METHOD_ERROR)
+
+
+def allow_for_errors(observed: Interval, error: Interval) -> Interval:
+    """The share of defective parts behind an observed one, where positives were confirmed by a second inspector.
+
+    Args:
+        observed: interval of the share of parts called defective by both (`rates.escape_interval`).
+        error: chance that one answer is wrong (`error_rate`).
+
+    Rogan and Gladen (American Journal of Epidemiology 1978): observed = share * (1 - e)^2 + (1 - share) * e^2, solved
+    at each end with the error rate that gives the outermost share. Both intervals hold together at least as often as
+    1 - the sum of what each may miss, so the result promises less than either; it is wider rather than shorter.
+
+    Raises:
+        ValueError: an error rate of which nothing is known: plant repeats first.
+    """
+    if error.estimate is None:
+        msg = "errors: expected a known error rate, got none; plant blind repeats first"
+        raise ValueError(msg)
+
+    def behind(share: float, rate: float) -> float:
+        called_good, called_bad = (1.0 - rate) ** 2, rate**2
+        if called_good - called_bad <= 0.0:
+            return share
+        return min(1.0, max(0.0, (share - called_bad) / (called_good - called_bad)))
+
+    rates = (error.low, error.estimate, error.high)
+    low = min(behind(observed.low, rate) for rate in rates) if error.high < _HALF else 0.0
+    high = max(behind(observed.high, rate) for rate in rates) if error.high < _HALF else 1.0
+    estimate = None if observed.estimate is None else behind(observed.estimate, error.estimate)
+    if estimate is not None:
+        low, high = min(low, estimate), max(high, estimate)
+    return Interval(low, estimate, high, f"{observed.method}; {METHOD_ERROR}")
 
 
 def plant_repeats(waiting: int, judged: int, share: float, rng: np.random.Generator) -> list[tuple[int, int]]:

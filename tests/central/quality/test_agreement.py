@@ -2,14 +2,20 @@
 import numpy as np
 import pytest
 
-from central.quality.agreement import by_majority, confirmed, disagreement, plant_repeats
+from central.quality.agreement import (
+    allow_for_errors,
+    by_majority,
+    confirmed,
+    disagreement,
+    error_rate,
+    plant_repeats,
+)
+from central.quality.rates import Interval
 
 
-def test_a_part_is_defective_when_two_say_so() -> None:
-    first = np.array([True, True, True, False, False])
-    second = np.array([True, False, False, True, False])
-    third = np.array([False, True, False, True, False])
-    assert confirmed(first, second, third).tolist() == [True, True, False, False, False]
+def test_a_part_is_defective_when_the_second_agrees() -> None:
+    first, second = np.array([True, True, False, False]), np.array([True, False, True, False])
+    assert confirmed(first, second).tolist() == [True, False, False, False]
 
 
 def test_majority_of_three() -> None:
@@ -25,11 +31,26 @@ def test_a_majority_that_may_be_a_tie_is_refused(answers: np.ndarray) -> None:
         by_majority(answers)
 
 
-def test_wrong_answers_on_good_parts_leave_one_in_a_thousand_when_confirmed() -> None:
-    rng = np.random.default_rng(2)
-    said = [rng.random(400_000) < 0.02 for _ in range(3)]
-    # Wrong twice of two or three: .02 * (.02 + .98 * .02).
-    assert confirmed(said[0], said[1], said[2]).mean() == pytest.approx(0.02 * (0.02 + 0.98 * 0.02), rel=0.15)
+def test_errors_follow_from_contradictions() -> None:
+    """2 % wrong answers contradict each other in 2 * .02 * .98 of the repeats."""
+    rate = error_rate(Interval(0.0, 2 * 0.02 * 0.98, 0.5))
+    assert rate.low == 0.0
+    assert rate.estimate == pytest.approx(0.02)
+    assert rate.high == 0.5
+
+
+def test_the_share_behind_an_observed_one_is_found_again() -> None:
+    share, error = 0.003, 0.02
+    observed = share * (1 - error) ** 2 + (1 - share) * error**2
+    found = allow_for_errors(Interval(observed, observed, observed), Interval(error, error, error))
+    assert (found.low, found.estimate, found.high) == pytest.approx((share, share, share))
+
+
+def test_answers_that_say_nothing_leave_nothing_known() -> None:
+    found = allow_for_errors(Interval(0.001, 0.002, 0.003), Interval(0.1, 0.3, 0.5))
+    assert (found.low, found.high) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="plant blind repeats"):
+        allow_for_errors(Interval(0.001, 0.002, 0.003), Interval(0.0, None, 1.0))
 
 
 def test_disagreement_names_its_denominator() -> None:

@@ -108,6 +108,9 @@ class WatchSettings:
     ewma_weight: float = 0.2
     limit_sigmas: float = 3.0
     silent_after_s: float = 30.0
+    # The drift monitors: how long they learn what is normal, and how often all channels of a station may cry falsely.
+    drift_reference_days: float = 3.0
+    drift_false_alarms_per_30_days: float = 1.0
 
 
 @dataclass(frozen=True)

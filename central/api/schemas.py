@@ -78,6 +78,22 @@ class ShadowView(Shape):
     is_simulated: bool
 
 
+class DriftView(Shape):
+    """A station's drift monitor: whether it watches yet, and what it said of its reference.
+
+    `reference_parts`: taken in so far, in whole blocks of 30. `left_out`: parts without score or measures, or whose
+    capture time is wrong or went back.
+    """
+
+    station: str
+    is_watching: bool
+    began_at: UtcTime | None
+    reference_parts: int
+    notes: list[str]
+    left_out: int
+    is_simulated: bool
+
+
 class EvidenceView(Shape):
     """A stored picture; fetch it at `GET /evidence/{sha256}`."""
 

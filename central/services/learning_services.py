@@ -14,6 +14,7 @@ from central.api.schemas import ChartView
 from central.foundation import Services
 from central.services.assigning import Assigner
 from central.services.auditing import AuditingService
+from central.services.drift_watch import DriftWatch
 from central.services.learning import LearningService
 from central.services.promoting import PromotingService
 from central.services.recipe_sending import RecipeSending
@@ -42,6 +43,7 @@ class Loop:
     recipes: RecipeService
     recipe_sending: RecipeSending
     repository: PackageRepository
+    drift: DriftWatch
     charts: Callable[[str | None, datetime], list[ChartView]]
 
 
@@ -92,10 +94,12 @@ def build_services(base: Services) -> list[Service]:
             return draw_charts(session, settings.watch, station, now)
 
     promoting = PromotingService(base.database, settings.promotion)
-    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, charts)
+    drift = DriftWatch(base.database, settings.watch)
+    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, drift, charts)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
+        drift,
         learning,
         promoting,
         rollouts,

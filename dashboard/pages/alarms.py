@@ -20,6 +20,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.ESCAPES: "Escapes",
     AlarmKind.REJECT_RATE: "Reject rate",
     AlarmKind.IMAGE_SHIFT: "Image shift",
+    AlarmKind.DRIFT: "Drift",
     AlarmKind.STATION_SILENT: "Station silent",
 }
 

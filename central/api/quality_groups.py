@@ -38,7 +38,7 @@ from central.quality.charts import (
     pareto,
     run_rules,
 )
-from central.quality.rates import Interval, escape_share
+from central.quality.rates import Interval, escape_interval
 from central.store.learning_tables import Alarm
 from central.store.repositories.quality import Scope
 from central.store.repositories.quality_cells import Cell, PersonsWord, Place, cells, persons_words
@@ -224,7 +224,7 @@ def _escapes(accepted: Sequence[PersonsWord], parts: int) -> Interval:
     defective = np.array([word.is_defective for word in accepted], dtype=np.bool_)
     probability = np.array([word.inclusion_probability for word in accepted], dtype=np.float64)
     # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
-    return escape_share(defective, probability, max(parts, len(accepted)), CONFIDENCE)
+    return escape_interval(defective, probability, max(parts, len(accepted)), CONFIDENCE)
 
 
 def _amount(interval: Interval, unit: str) -> Amount:

@@ -25,7 +25,7 @@ from central.quality.cause import (
     StreamSeen,
     rise_share,
 )
-from central.quality.rates import binomial_interval, escape_share
+from central.quality.rates import binomial_interval, escape_interval
 from plant.incidents.play import MEASURES, Record
 from plant.incidents.script import STATIONS, Incident
 from plant.parts.catalogue import PRODUCTS
@@ -220,6 +220,6 @@ def _judged(record: Record, rows: NDArray[np.bool_], rng: np.random.Generator) -
         for kind in record.kind[sample[is_defective & truth]]:
             named[str(kind)] = named.get(str(kind), 0) + 1
     chance = np.full(len(drawn), max(len(drawn), 1) / max(len(accepted), 1))
-    escapes = escape_share(verdicts[0].astype(np.bool_), chance, _PROCESS_PARTS)
+    escapes = escape_interval(verdicts[0].astype(np.bool_), chance, _PROCESS_PARTS)
     overkill = binomial_interval(int((~verdicts[1]).sum()), len(reviewed))
     return Audited(escapes, overkill), named

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from central.quality.charts import escape_ppm, first_pass_yield, overkill_cost, pareto, rolled_throughput_yield
-from central.quality.rates import Interval, binomial_interval, escape_share
+from central.quality.rates import Interval, binomial_interval, escape_interval
 
 
 def test_pareto_is_in_order_and_adds_up() -> None:
@@ -33,7 +33,7 @@ def test_escapes_in_ppm_cover_the_truth_as_often_as_stated() -> None:
     for _ in range(400):
         truth = rng.random(5000) < 0.002
         audited = truth[rng.permutation(5000)[:300]]
-        interval = escape_ppm(escape_share(audited, np.full(300, 300 / 5000), 5000))
+        interval = escape_ppm(escape_interval(audited, np.full(300, 300 / 5000), 5000))
         covered += interval.low <= truth.mean() * 1e6 <= interval.high
     assert covered / 400 >= 0.93
 

@@ -106,8 +106,8 @@ def taught(sqlite_database: Database, learnt: bytes) -> tuple[Plant, DriftWatch]
     plant = Plant(sqlite_database, _REFERENCE)
     newest = plant.at() - timedelta(seconds=_TAKT_S)
     with sqlite_database.begin() as session:
-        where = {"station_id": plant.station_id, "is_simulated": False, "upto_inspection_id": 0}
-        session.add(DriftState(**where, saved_at=newest, last_at=newest, monitor=learnt))
+        saved = {"upto_inspection_id": 0, "saved_at": newest, "last_at": newest, "monitor": learnt}
+        session.add(DriftState.model_validate({"station_id": plant.station_id, "is_simulated": False, **saved}))
     watch = DriftWatch(sqlite_database, SETTINGS)
     watch.tick(plant.at())
     return plant, watch

@@ -2,11 +2,11 @@
 """Own drift monitor, or the field's: river's ADWIN and evidently's Wasserstein distance on the same streams.
 
 All see the streams of `_drift_streams`, five channels, one part a second, and keep their default settings. Ours and
-evidently learn from the first three days; ADWIN has no reference. ADWIN takes every part of every channel (the score as
-its logarithm); evidently compares each 1,800 parts with 18,000 of the reference, and any drifted channel counts. A delay
-is the time from the change to the next alarm, right or not: with an alarm every thousand parts it is short by chance, so
-read it beside the false alarms. The peers' environment is made on first use in the user's cache folder, from the package
-index; without it the line says so and holds ours alone.
+evidently learn from the first three days; ADWIN has no reference. ADWIN takes every part of every channel (the score
+as its logarithm); evidently compares each 1,800 parts with 18,000 of the reference, and any drifted channel counts. A
+delay is the time from the change to the next alarm, right or not: with an alarm every thousand parts it is short by
+chance, so read it beside the false alarms. The peers' environments are made on first use in the user's cache folder,
+from the package index; without one the line says so and holds the others alone.
 """
 
 import json
@@ -99,7 +99,8 @@ def _all(
         found["sightline"].append([signal.raised_at for signal in signals])
     with tempfile.TemporaryDirectory(prefix="sightline-drift-") as folder:
         for row, (at, channels) in enumerate(made):
-            np.savez(Path(folder) / f"{row}.npz", at=at, reference=np.array(reference), **channels)
+            held: dict[str, Any] = {"at": at, "reference": np.array(reference), **channels}
+            np.savez(Path(folder) / f"{row}.npz", **held)
         for name, python in pythons.items():
             paths = [str(Path(folder) / f"{row}.npz") for row in range(len(made))]
             command = [str(python), script("_drift_peers.py"), name, *paths]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from contracts.ids import Name, StationAddress
 from plant.parts.catalogue import Material
+from plant.scenario_rollout import RolloutStory
 from plant.scenario_words import unknown_words
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -182,6 +183,7 @@ class Scenario(_Strict):
     drift: Drift = Drift()
     inspector: InspectorPlan = InspectorPlan()
     steps: tuple[Step, ...] = Field(default=(), alias="step", max_length=200)
+    rollout: RolloutStory | None = None
 
     @model_validator(mode="after")
     def _steps_by_part(self) -> Self:
@@ -193,6 +195,19 @@ class Scenario(_Strict):
 
         steps = tuple(sorted((placed(step) for step in self.steps), key=lambda step: step.part))
         object.__setattr__(self, "steps", steps)
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_of_this_line(self) -> Self:
+        story, names = self.rollout, [plan.name for plan in self.stations]
+        if story is None:
+            return self
+        if strangers := sorted(set(story.cut) - set(names)):
+            raise ValueError(f"rollout.cut: no station {', '.join(strangers)}; the line has {', '.join(names)}")
+        if story.blind_to is not None and story.blind_to not in self.defects:
+            raise ValueError(f"rollout.blind_to: expected one of {', '.join(self.defects)}, got {story.blind_to}")
+        if not self.defects or len(self.products) > 1:
+            raise ValueError("rollout: expected one product and the kinds of defect that it comes with")
         return self
 
     @property

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from plant.findings.gate_account import unexcused
+from plant.rollouts.demands import rollout_failings
 
 ESCAPE_SHARE_LEFT: Final = 0.25
 OVERKILL_FACTOR: Final = 2.0
@@ -28,6 +29,8 @@ class Demand(StrEnum):
     SHIFT_SEEN = "shift-seen"
     # Parts of every product were judged by a package of that product.
     ALL_PRODUCTS_JUDGED = "all-products-judged"
+    # A rollout did what its story says, and no person had a hand in it.
+    ROLLOUT_AS_TOLD = "rollout-as-told"
     # Nothing beyond losing and doubling nothing.
     NOTHING_LOST = "nothing-lost"
 
@@ -46,6 +49,8 @@ def failings(report: Mapping[str, Any], demands: frozenset[Demand]) -> list[str]
             found.append("no IMAGE_SHIFT alarm was raised")
         if report["trainings_after_start"]:
             found.append(f"{report['trainings_after_start']} training(s) were started for a change of light")
+    if Demand.ROLLOUT_AS_TOLD in demands:
+        found += rollout_failings(report["rollout"])
     if Demand.ALL_PRODUCTS_JUDGED in demands:
         found += [
             f"product {name}: no part was judged" for name, count in report["judged_by_product"].items() if not count

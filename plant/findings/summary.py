@@ -4,6 +4,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from plant.rollouts.demands import rollout_lines
+
 
 def summary_lines(report: Mapping[str, Any], failings: list[str]) -> list[str]:
     """A few lines with figures, units, denominators and intervals."""
@@ -34,6 +36,8 @@ def summary_lines(report: Mapping[str, Any], failings: list[str]) -> list[str]:
                 else ""
             )
         )
+    if report.get("rollout"):
+        lines += rollout_lines(report["rollout"])
     lines += _loop_lines(report)
     for name, label in (("capture_to_verdict", "verdict"), ("capture_to_reject", "reject signal")):
         figures = report["latency_ms"][name]

@@ -21,6 +21,8 @@ from plant.scenario import NewDefect, Scenario
 _WHAT, _SEEN, _LENS = 1, 2, 3
 # Commissioning parts are numbered far above any line part, so they are never the same thing.
 COMMISSIONING_FROM = 1_000_000_000
+# And further examples, which nobody else is shown, above these.
+_EXAMPLES_FROM = 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,18 @@ class RenderedFeed:
         for shown in range(count):
             index = shown * self._stations + self._index
             yield self._seen(product, COMMISSIONING_FROM + index, None, f"{product}-ref-{index:05d}", "commissioning")
+
+    def examples(self, product: str, kind: str | None, count: int, *, first: int = 0) -> Iterator[LinePart]:
+        """Further parts of one kind (None: sound), as strong as on the line; never shown on it.
+
+        `first`: the number of the first one. What was given once is never given for another number.
+        """
+        bounds, place = self._scenario.severity, KINDS[product].index(kind) + 1 if kind is not None else 0
+        for number in range(first, first + count):
+            strength = float(np.random.default_rng([self._scenario.seed, _WHAT, place, number]).random())
+            spec = DefectSpec(kind, bounds.low + strength * (bounds.high - bounds.low)) if kind is not None else None
+            at = _EXAMPLES_FROM + (number * (len(KINDS[product]) + 1) + place) * self._stations + self._index
+            yield self._seen(product, at, spec, f"{product}-{kind or 'sound'}-{self._index}-{number:05d}", "examples")
 
     def _seen(self, product: str, number: int, spec: DefectSpec | None, part_id: str, side: str) -> LinePart:
         is_reference = number >= COMMISSIONING_FROM

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -28,6 +28,7 @@ from plant.processes.broker import (
     require_free_port,
     wait_for_broker,
 )
+from plant.processes.relay import Relay
 from plant.processes.rundir import FolderLock
 from plant.processes.stations import Enrolment, child_name, single_threaded, write_station
 from plant.processes.supervisor import ChildSpec, Printer, Supervisor
@@ -107,6 +108,8 @@ class Site:
             self._lock.release()
             raise
         self.broker: BrokerPlan | None = None
+        # By station: its ways to broker and central, where they can be cut.
+        self._ways: dict[str, tuple[Relay, Relay]] = {}
 
     @property
     def central_url(self) -> str:
@@ -180,13 +183,18 @@ class Site:
         *,
         product: str | None,
         recipes: Mapping[str, Mapping[str, Any]],
+        can_be_cut: bool = False,
     ) -> None:
-        """Write a station's settings and start it."""
+        """Write a station's settings and start it. `can_be_cut`: see `cut`."""
         if self.broker is None:
             raise ChildError("stations need the broker to be started first")
+        broker, central_url = self.broker, self.central_url
+        if can_be_cut:
+            way = self._ways[address.station] = (Relay(broker.port), Relay(self.state.central_port))
+            broker, central_url = replace(broker, port=way[0].port), f"http://{LOOPBACK}:{way[1].port}"
         enrolment_folder = self.folder / "central" / "trust" / "enrolment"
         enrolment = Enrolment(
-            central_url=self.central_url,
+            central_url=central_url,
             token=self.state.tokens[Role.STATION.value],
             root_file=enrolment_folder / "root.json",
             assignment_key_file=enrolment_folder / "assignment.pub",
@@ -194,7 +202,7 @@ class Site:
         spec = write_station(
             self.folder / "stations" / address.station,
             address,
-            broker=self.broker,
+            broker=broker,
             enrolment=enrolment,
             camera_url=camera_url,
             product=product,
@@ -256,6 +264,25 @@ class Site:
         """Where central keeps the files of a published package."""
         return self.folder / "central" / "trust" / "tuf" / "targets" / package_id
 
+    def cut(self, station: str) -> None:
+        """From now on nothing passes between a station that can be cut and broker or central; nobody is told."""
+        for relay in self._ways[station]:
+            relay.cut()
+
+    def mend(self, station: str) -> None:
+        """The network of a station is back."""
+        for relay in self._ways[station]:
+            relay.mend()
+
+    def import_package(self, folder: Path, *, by: str, note: str) -> None:
+        """Bring in a package that was made outside central, as a person does.
+
+        Raises:
+            ChildError: central's command refused it.
+        """
+        settings = str(self.folder / "central" / "central.toml")
+        self._central("package", "import", str(folder), "--settings", settings, "--by", by, "--note", note)
+
     def kill(self, target: str) -> int | None:
         """SIGKILL `broker`, `central` or `edge:STATION`, as a fault would. Returns the process id, None if down."""
         name = child_name(target.removeprefix("edge:")) if target.startswith("edge:") else target
@@ -264,6 +291,9 @@ class Site:
     def close(self) -> None:
         """End all processes and give the folder back. Safe to call twice."""
         self.supervisor.stop()
+        for way in self._ways.values():
+            for relay in way:
+                relay.close()
         self._lock.release()
 
     def _prepare_state(self) -> SiteState:

@@ -6,6 +6,8 @@ change nothing, or that central treats alike when they come twice, are tried aga
 because a scenario may kill it at any moment. Used by `plant.run.commissioning`, `plant.run.demo` and `plant.run.up`.
 """
 
+import csv
+import io
 import time
 from typing import Any, Final, TypeVar
 
@@ -18,7 +20,7 @@ from central.api.learning_schemas import (
     StartTraining,
     TrainingView,
 )
-from central.api.rollout_schemas import RolloutView, StartRollout
+from central.api.rollout_schemas import RolloutEvidence, RolloutView, SetRolloutPolicy, StartRollout
 from central.api.schemas import (
     AlarmView,
     AuditSummary,
@@ -126,6 +128,22 @@ class CentralClient:
         """Start a rollout to these stations."""
         body = StartRollout(package_id=package_id, stations=stations, canary=canary, reason=reason)
         return RolloutView.model_validate(self._post("rollouts", body))
+
+    def set_rollout_policy(self, product: str, policy: SetRolloutPolicy) -> None:
+        """How packages of a product are rolled out from now on."""
+        body = policy.model_dump(mode="json", exclude_none=True)
+        self._ask("PUT", f"rollout-policies/{product}", json=body)
+
+    def rollout_evidence(self, rollout_id: int) -> RolloutEvidence:
+        """All that a rollout rested on, and the parts that its package judged."""
+        return RolloutEvidence.model_validate(self._get(f"rollouts/{rollout_id}/evidence"))
+
+    def quarantine(self, rollout_id: int) -> list[dict[str, str]]:
+        """The parts that the package of a rollout let pass, as in its list."""
+        answer = self._http.get(f"{_ROOT}/rollouts/{rollout_id}/quarantine.csv")
+        if answer.is_error:
+            raise CentralError(_refusal("GET", answer.url.path, answer), answer.status_code)
+        return list(csv.DictReader(io.StringIO(answer.text)))
 
     def create_token(self, role: Role, name: str) -> str:
         """Make a token; the answer is its secret, which central does not keep."""

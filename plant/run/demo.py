@@ -28,12 +28,14 @@ from plant.line.truth import TruthBook
 from plant.processes.broker import BrokerKind
 from plant.processes.site import STATE_NAME, Site, SiteOptions
 from plant.replay.feed import ReplaySet
+from plant.rollouts.account import rollout_account
+from plant.rollouts.player import RolloutPlayer
 from plant.run.commissioning import Commissioner
 from plant.run.faults import FaultPlayer
 from plant.run.follower import Follower
 from plant.run.linerun import LineRun
 from plant.run.progress import Progress
-from plant.run.tempo import demo_tempo
+from plant.run.tempo import demo_tempo, rollout_tempo
 from plant.scenario import Scenario
 
 DEFAULT_TIME_LIMIT_S: Final = 460.0
@@ -86,6 +88,8 @@ def demands_of(scenario: Scenario, *, is_replay: bool) -> frozenset[Demand]:
         found.add(Demand.SHIFT_SEEN)
     if any(step.changeover for step in scenario.steps):
         found.add(Demand.ALL_PRODUCTS_JUDGED)
+    if scenario.rollout is not None:
+        found.add(Demand.ROLLOUT_AS_TOLD)
     return frozenset(found)
 
 
@@ -98,6 +102,7 @@ class Demo:
         self._deadline = self._started + options.time_limit_s - _RESERVE_S
         self.report: dict[str, Any] | None = None
         self._gate: RejectListener | None = None
+        self._story: RolloutPlayer | None = None
 
     def run(self) -> int:
         """Play it. Returns 0 when everything demanded was shown, else 1.
@@ -121,6 +126,7 @@ class Demo:
             self._start_processes(site, line)
             inspector = self._inspector(site, truth)
             first = self._commission(site, line)
+            self._tell_of_rollout(site, first)
             run = self._line_run(site, line, truth, first)
             if not first.trouble:
                 inspector.start()
@@ -132,6 +138,8 @@ class Demo:
             # Children first: they are what must not stay behind when somebody is in a hurry.
             site.supervisor.stop()
             line.stop()
+            if self._story is not None:
+                self._story.close()
             if self._gate is not None:
                 self._gate.stop()
             if inspector is not None:
@@ -152,7 +160,7 @@ class Demo:
             central_port=options.central_port,
             dashboard_port=options.dashboard_port,
             has_dashboard=options.has_dashboard,
-            central=demo_tempo(is_replay=options.replay is not None),
+            central=rollout_tempo() if self._scenario.rollout else demo_tempo(is_replay=options.replay is not None),
         )
 
     def _start_processes(self, site: Site, line: LineSimulator) -> None:
@@ -173,7 +181,11 @@ class Demo:
             site.start_dashboard()
             progress.note(f"dashboard on {site.dashboard_url} (token {site.state.tokens[Role.ENGINEER.value]})")
         for name, camera in line.cameras.items():
-            site.start_station(self._scenario.address(name), camera.url, product=None, recipes={})
+            story = self._scenario.rollout
+            can_be_cut = story is not None and name in story.cut
+            site.start_station(
+                self._scenario.address(name), camera.url, product=None, recipes={}, can_be_cut=can_be_cut
+            )
         progress.note(f"stations {', '.join(line.cameras)} started")
 
     def _commission(self, site: Site, line: LineSimulator) -> _Commissioned:
@@ -222,7 +234,21 @@ class Demo:
             first_rollouts=first.rollouts,
             first_trainings=first.trainings,
             is_replay=self._options.replay is not None,
+            story=self._story,
         )
+
+    def _tell_of_rollout(self, site: Site, first: _Commissioned) -> None:
+        """The story about a rollout, if there is one: what people set for the product stands before the line begins."""
+        story = self._scenario.rollout
+        if story is None or first.trouble:
+            return
+        self._story = RolloutPlayer(
+            story, self._scenario, site, say=self._progress.note, deadline=self._deadline, first_rollouts=first.rollouts
+        )
+        try:
+            self._story.set_policy()
+        except PlantError as error:
+            first.trouble.append(f"policy of rollouts: {error}")
 
     def _play(self, run: LineRun) -> list[str]:
         try:
@@ -270,8 +296,15 @@ class Demo:
             # The report of a whole run must not hang on its last figure.
             report["side_by_side"] = None
             report["notes"].append(f"old and new package were not compared side by side: {error}")
+        if self._story is not None:
+            try:
+                report["rollout"] = rollout_account(self._story, scenario, run.truth, site.package_folder)
+            except (InputError, PlantError, OSError) as error:
+                first.trouble.append(f"what came of the rollout could not be read: {error}")
         report["seconds"]["total"] = round(time.monotonic() - self._started, 1)
         demands = demands_of(scenario, is_replay=options.replay is not None)
+        if "rollout" not in report:
+            demands -= {Demand.ROLLOUT_AS_TOLD}
         # Without a line there is nothing to hold against the demands.
         found = first.trouble + (failings(report, demands) if run.line_seconds else [])
         report["demands"], report["failings"], report["is_passed"] = sorted(demands), found, not found

@@ -19,6 +19,7 @@ from plant.findings.report import PartReport
 from plant.line.cameras import LineSimulator
 from plant.line.truth import TruthBook
 from plant.processes.site import Site
+from plant.rollouts.player import RolloutPlayer
 from plant.run.faults import FaultPlayer
 from plant.run.follower import Follower
 from plant.run.progress import Progress
@@ -63,6 +64,7 @@ class LineRun:
     first_rollouts: frozenset[int]
     first_trainings: frozenset[str]
     is_replay: bool = False
+    story: RolloutPlayer | None = None
     time_ran_out: bool = False
     line_seconds: float = 0.0
     _new_kind_after: int = 0
@@ -87,6 +89,8 @@ class LineRun:
                 break
             self.site.check()
             self.faults.play(self.line.take_due_steps())
+            if self.story is not None:
+                self.story.tick(self.line.parts_passed)
             if now >= next_poll:
                 next_poll = now + _POLL_S
                 self._look()
@@ -119,6 +123,8 @@ class LineRun:
             return False
         # A fault whose part has just passed is played before the line may end.
         if not self.faults.is_quiet or any(step.part <= self.line.parts_passed for step in self.line.steps_left()):
+            return False
+        if self.story is not None and not self.story.is_over:
             return False
         return not self.new_kinds or (self._is_rolled_out() and self._new_kind_after >= ENOUGH_NEW_KIND)
 

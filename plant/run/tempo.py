@@ -49,6 +49,17 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
     }
 
 
+def rollout_tempo() -> Sections:
+    """For a story about a rollout: as a demonstration, but nothing is learnt unasked, and silence is noticed sooner."""
+    usual = demo_tempo()
+    return {
+        **usual,
+        # Six silences and a station counts as away: half a minute.
+        "watch": {**usual["watch"], "silent_after_s": 5.0},
+        "learning": {**usual["learning"], "is_automatic": False},
+    }
+
+
 def lasting_tempo() -> Sections:
     """For a plant that runs for good at an easy pace: still quick enough to be watched."""
     return {

@@ -22,7 +22,7 @@ help:
 	@echo "make check         ruff, mypy, import rules, schemas"
 	@echo "make bench         benchmarks, one JSON line each (BENCH=name for one)"
 	@echo "make schemas       write docs/schemas from the contracts"
-	@echo "make screenshots   write docs/images from a running demo (needs Chromium)"
+	@echo "make screenshots   write docs/images from running demos (needs Chromium)"
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -75,6 +75,7 @@ bench: $(READY)
 
 screenshots: $(READY)
 	$(BIN)/python -m tests.browser.screenshots
+	$(BIN)/python -m tests.browser.rollout_screenshots
 
 clean:
 	rm -rf $(VENV) build *.egg-info

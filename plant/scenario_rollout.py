@@ -21,9 +21,9 @@ class Shows(StrEnum):
 
     # A package whose INT8 form is blind to one kind is aborted by a gate, and every touched station goes back.
     WORSE_ABORTED = "worse-aborted"
-    # A package that learnt from judged defects goes through all its waves.
+    # A package whose limits rest on more judged parts shows itself in shadow and goes through all its waves.
     BETTER_COMPLETED = "better-completed"
-    # The same while some stations are cut off in the middle of a wave.
+    # A package that central learnt from judged defects goes on while some stations are cut off in a wave.
     CUT_AND_FINISHED = "cut-and-finished"
 
 
@@ -40,8 +40,8 @@ class RolloutStory(_Strict):
     """A rollout that begins by itself once its package is there, from part `at_part` of the line on.
 
     `blind_to`: the kind of defect that the worse package no longer sees. `examples`: judged parts of each kind that the
-    better one learns from. `cut`: stations between which and broker and central nothing passes from wave `cut_at_wave`
-    (1, 2, …) on, until the rest of that wave is done and central says that it waits for them.
+    others rest on. `cut`: stations between which and broker and central nothing passes from wave `cut_at_wave` (1, 2,
+    …) on, until the rest of that wave is done and central says that it waits for them.
     """
 
     shows: Shows

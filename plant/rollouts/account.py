@@ -9,10 +9,10 @@ from collections import Counter
 from typing import Any, Final
 
 from central.api.rollout_schemas import RolloutEvidence, RolloutView
-from contracts.vocabulary import Verdict
-from models.packages.reading import OpenPackage, open_package, score_pictures, verdict_of
+from models.packages.reading import open_package
 from plant.line.feed import RenderedFeed
 from plant.line.truth import TruthBook
+from plant.rollouts.blind_int8 import passes
 from plant.rollouts.player import RolloutPlayer, touched
 from plant.run.central_client import CentralClient
 from plant.scenario import Scenario
@@ -96,15 +96,10 @@ def _passes(rollout: RolloutView, scenario: Scenario, folder_of: Any) -> dict[st
         pictures = [part.pixels for part in shown]
         found[kind or _SOUND] = {
             "of": len(pictures),
-            "package": _passed(new, pictures),
-            "previous": _passed(old, pictures),
+            "package": passes(new, new.model(new.preferred()), pictures),
+            "previous": passes(old, old.model(old.preferred()), pictures),
         }
     return found
-
-
-def _passed(package: OpenPackage, pictures: list[Any]) -> int:
-    scores = score_pictures(package.model(package.preferred()), pictures, 1).scores
-    return sum(verdict_of(float(score), package.manifest.limits) is Verdict.OK for score in scores)
 
 
 def _cut(player: RolloutPlayer, rollout: RolloutView) -> dict[str, Any] | None:

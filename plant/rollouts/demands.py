@@ -130,9 +130,8 @@ def _after_lines(told: Mapping[str, Any]) -> list[str]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in listed["defective"].items()) or "no defective part"
         lines.append(f"  quarantine  {listed['parts']} parts that it let pass; truly among them: {kinds}")
         back = sum(runs == told["previous"] for runs in told["runs_at"].values())
-        lines.append(
-            f"  rolled back {back} of {len(told['runs_at'])} touched stations say that they run the previous one"
-        )
+        of = len(told["runs_at"])
+        lines.append(f"  rolled back {back} of {of} touched stations say that they run the previous package")
     if (cut := told["cut"]) is not None:
         names = ", ".join(name.rpartition("/")[2] for name in cut["stations"])
         lines.append(

@@ -7,7 +7,7 @@ Used by `plant.run.linerun` and `plant.run.demo`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,12 +20,13 @@ from central.api.schemas import StationView
 from central.domain.rollout_plan import WaveScope
 from contracts.vocabulary import Judgement, PromotionOutcome, RolloutState, TrainingState, WaveState
 from models.errors import InputError, QuantizationError
-from models.packages.reading import open_package
+from models.packages.reading import OpenPackage, open_package
 from plant.errors import CentralError, ChildError
 from plant.line.cameras import CommissioningPicture
 from plant.line.feed import RenderedFeed
 from plant.processes.site import Site
 from plant.rollouts.blind_int8 import make_blind
+from plant.rollouts.new_limits import with_new_limits
 from plant.run.central_client import CentralClient
 from plant.run.commissioning import Commissioner
 from plant.scenario import Scenario
@@ -35,6 +36,9 @@ ENDED: Final = frozenset({RolloutState.FINISHED, RolloutState.ERROR, RolloutStat
 _POLL_S: Final = 0.5
 _TRAINED: Final = frozenset({TrainingState.FINISHED, TrainingState.FAILED, TrainingState.CANCELLED})
 _SOUND_PICTURES: Final = 24
+_UNSEEN_PICTURES: Final = 20
+# From each station.
+_SOUND_OF_ARCHIVE: Final = 80
 _DONE: Final = "DONE"
 _AWAY: Final = "AWAY"
 
@@ -117,35 +121,52 @@ class RolloutPlayer:
         try:
             if self.story.shows is Shows.WORSE_ABORTED:
                 self._bring_blind()
+            elif self.story.shows is Shows.BETTER_COMPLETED:
+                self._bring_new_limits()
             else:
                 self._bring_learnt()
         except (InputError, QuantizationError, OSError) as error:
             raise ChildError(f"the package of the rollout could not be made: {error}") from error
 
-    def _bring_blind(self) -> None:
+    def _champion(self) -> OpenPackage:
+        """The only package of the product that there is."""
         champion_id = next(each.package_id for each in self.client.packages() if each.product == self.product)
-        champion = open_package(self._site.package_folder(champion_id))
+        return open_package(self._site.package_folder(champion_id))
+
+    def _bring_new_limits(self) -> None:
+        champion, scenario, product = self._champion(), self._scenario, self.product
+        feeds = [RenderedFeed(scenario, plan.name) for plan in scenario.stations]
+        sound = [part.pixels for feed in feeds for part in feed.examples(product, None, _SOUND_OF_ARCHIVE)]
+        share = -(-self.story.examples // len(feeds))
+        kinds = scenario.defects
+        defective = [part.pixels for feed in feeds for kind in kinds for part in feed.examples(product, kind, share)]
+        folder = self._site.folder / "made" / "limits"
+        package_id = with_new_limits(champion, sound, defective, folder, datetime.now(UTC))
+        self._say(
+            f"package {package_id[:12]} is brought in: the champion's graph, limits placed on {len(sound)} sound and "
+            f"{len(defective)} defective parts of the archive"
+        )
+        note = "limits placed anew on judged parts of the archive"
+        self._site.import_package(folder, by="careful", note=note)
+
+    def _bring_blind(self) -> None:
+        champion = self._champion()
         feed = RenderedFeed(self._scenario, self._scenario.stations[0].name)
         sound = [part.pixels for part in feed.examples(self.product, None, _SOUND_PICTURES)]
+        unseen = [part.pixels for part in feed.examples(self.product, self.story.blind_to, _UNSEEN_PICTURES)]
         folder = self._site.folder / "made" / "blind"
-        package_id = make_blind(champion, sound, folder, datetime.now(UTC))
-        self._say(f"package {package_id[:12]} is brought in: the champion's graph, quantized with bad calibration")
+        made = make_blind(champion, sound, unseen, folder, datetime.now(UTC))
+        self._say(
+            f"package {made.package_id[:12]} is brought in: the champion's graph, quantized anew; its calibration "
+            f"pictures were out of focus, at {made.light:.0%} of the light"
+        )
         note = "the champion in INT8, made elsewhere; its self-test passes"
         self._site.import_package(folder, by="hasty", note=note)
 
     def _bring_learnt(self) -> None:
         """Judged defects from the archive, a training, the promotion gate: all central's own."""
         work = Commissioner(self.client, say=self._say, check=self._site.check, deadline=self._deadline)
-        count = 0
-        for plan in self._scenario.stations:
-            feed = RenderedFeed(self._scenario, plan.name)
-            share = -(-self.story.examples // len(self._scenario.stations))
-            for kind in self._scenario.defects:
-                pictures = (
-                    CommissioningPicture(cv2.imencode(".png", part.pixels)[1].tobytes(), part.part_id, self.product)
-                    for part in feed.examples(self.product, kind, share)
-                )
-                count += work.upload(self.product, pictures, Judgement.DEFECTIVE)
+        count = work.upload(self.product, self._judged_examples(), Judgement.DEFECTIVE)
         self._say(f"{count} judged defective parts of {len(self._scenario.defects)} kinds uploaded; a training begins")
         training = self.client.start_training(self.product, "judged defects from the archive")
         while training.state not in _TRAINED:
@@ -158,6 +179,16 @@ class RolloutPlayer:
         if decided.outcome is not PromotionOutcome.PROMOTED:
             why = "; ".join(each.detail for each in decided.checks if not each.is_passed)
             raise ChildError(f"the promotion gate did not pass package {training.package_id[:12]}: {why}")
+
+    def _judged_examples(self) -> Iterator[CommissioningPicture]:
+        """Pictures of defective parts of every kind as an archive holds them, from all stations."""
+        share = -(-self.story.examples // len(self._scenario.stations))
+        for plan in self._scenario.stations:
+            feed = RenderedFeed(self._scenario, plan.name)
+            for kind in self._scenario.defects:
+                for part in feed.examples(self.product, kind, share):
+                    png = cv2.imencode(".png", part.pixels)[1].tobytes()
+                    yield CommissioningPicture(png, part.part_id, self.product)
 
     def _promotion_of(self, package_id: str) -> PromotionView | None:
         return next((each.promotion for each in self.client.packages() if each.package_id == package_id), None)
@@ -178,6 +209,8 @@ class RolloutPlayer:
         if self.story.cut:
             self._cut_or_mend(self.rollout)
         self.is_over = self.rollout.state in ENDED and self._has_settled(self.rollout)
+        if self.is_over:
+            self._say("the rollout is over: every station that it touched runs what it should")
 
     def _has_settled(self, rollout: RolloutView) -> bool:
         """Whether the stations themselves say what central wants of them."""

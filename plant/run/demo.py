@@ -47,6 +47,8 @@ _NOTABLE_LIGHT: Final = 0.15
 _GATE_WAIT_S: Final = 10.0
 # A line may make more parts than planned while it waits for something to end.
 _GATE_MEMORY: Final = 4
+# And a story about a rollout has no number of parts at all: it ends when the gates have seen enough.
+_GATE_MEMORY_OF_STORY: Final = 60_000
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,10 @@ class Demo:
         site.start_broker()
         progress.note(f"broker {self._options.broker} on port {site.state.broker_port}")
         if site.broker is not None:
+            remembered = _GATE_MEMORY * (self._scenario.parts + self._scenario.commissioning_parts)
             self._gate = RejectListener(
                 site.broker.url, username=site.broker.username, password=site.broker.password,
-                remembered=_GATE_MEMORY * (self._scenario.parts + self._scenario.commissioning_parts),
+                remembered=max(remembered, _GATE_MEMORY_OF_STORY if self._scenario.rollout else 0),
             )  # fmt: skip
             self._gate.start()
             self._gate.wait_until_listening(_GATE_WAIT_S)
@@ -191,13 +194,13 @@ class Demo:
     def _commission(self, site: Site, line: LineSimulator) -> _Commissioned:
         """Everything central needs before parts may pass. Trouble is kept, so that a report can be written."""
         self._progress.phase("commissioning")
-        began, done = time.monotonic(), _Commissioned()
+        began, done, scenario = time.monotonic(), _Commissioned(), self._scenario
         client = site.client()
         stations = [self._scenario.address(name) for name in line.cameras]
         work = Commissioner(client, say=self._progress.note, check=site.check, deadline=self._deadline)
         try:
-            for product in line_products(self._scenario, self._options.replay):
-                count = self._scenario.commissioning_parts
+            for product in line_products(scenario, self._options.replay):
+                count = scenario.commissioning_parts
                 added = work.upload(product, line.commissioning(product, count), Judgement.GOOD)
                 done.reference_parts += added
                 self._progress.note(f"{product}: {added} sound reference parts uploaded")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 from PIL import Image
@@ -23,7 +23,7 @@ from plant.processes.broker import free_port
 from tests.browser.chromium import Tab, browser_tab
 
 IMAGES: Final = Path(__file__).parents[2] / "docs" / "images"
-MAX_BYTES: Final = 300_000
+MAX_BYTES: Final = 190_000
 MAX_HEIGHT_PX: Final = 1500
 # The live page goes on with control charts; its picture ends where they begin.
 HEIGHT_PX: Final = {"line": 1200}
@@ -88,7 +88,7 @@ def _play_demo(pages: Sequence[str]) -> int:
         command += ["--dashboard-port", str(port), "--data", folder]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as demo:
             try:
-                _wait_for(f"http://127.0.0.1:{port}/_stcore/health", demo)
+                wait_for(f"http://127.0.0.1:{port}/_stcore/health", demo)
                 with browser_tab() as tab:
                     tab.open(f"http://127.0.0.1:{port}/packages")
                     _wait_for_learning(tab, demo)
@@ -112,7 +112,8 @@ def _wait_for_learning(tab: Tab, demo: subprocess.Popen[bytes]) -> None:
         tab.page.wait_for_timeout(1000)
 
 
-def _wait_for(url: str, demo: subprocess.Popen[bytes]) -> None:
+def wait_for(url: str, demo: subprocess.Popen[Any]) -> None:
+    """Until the dashboard of a demo answers."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:

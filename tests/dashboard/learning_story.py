@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 from datetime import datetime, timedelta
+from typing import Any
 
 from central.api import learning_schemas, rollout_schemas, schemas
+from central.quality.gates import DiscordanceGate, LatencyGate, MarginGate
 from contracts import manifest as m
 from contracts.jobs import EvaluationReport, VariantMeasured
 from contracts.vocabulary import (
@@ -206,7 +208,11 @@ class LearningStory:
                 rollout_schemas.RolloutStep(
                     at=rollout.created_at,
                     lines=[rollout.history[1]],
-                    evidence={"state": ["RUNNING", "RUNNING"], "stations": {STATIONS[0]: {**moved, "seen": seen}}},
+                    evidence={
+                        "state": ["RUNNING", "RUNNING"],
+                        "stations": {STATIONS[0]: {**moved, "seen": seen}},
+                        "gates": {"0": {"outcome": "PASSED", "gates": _gates()}},
+                    },
                 )
             ],
             exposure=rollout_schemas.RolloutExposure(
@@ -268,3 +274,18 @@ def wilson(count: int, of: int) -> schemas.Rate:
     half = 1.96 * math.sqrt(share * (1 - share) / of + 0.96 / of**2) / (1 + 3.84 / of)
     low, high = max(0.0, middle - half), min(1.0, middle + half)
     return schemas.Rate(estimate=share, low=low, high=high, count=count, of=of, method="Wilson")
+
+
+def _gates() -> dict[str, Any]:
+    """The evidence of real gates after a few parts, and of one that a later version may bring."""
+    right, margin, latency = DiscordanceGate(0.05), MarginGate(0.05, 0.02), LatencyGate(0.05, 40.0)
+    for number in range(12):
+        right.update(number != 3)
+        margin.wait_for_label()
+        latency.update(20.0, 50.0 if number == 7 else 21.0)
+    return {
+        "who is right": right.evidence(),
+        "margin": margin.evidence(),
+        "latency": latency.evidence(),
+        "of a later version": {"gate": "margin", "decision": "ABORT"},
+    }

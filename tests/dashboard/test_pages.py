@@ -138,6 +138,15 @@ def test_rollout_buttons_say_no_to_a_viewers_token(opened: Opener, central: Stub
     assert "expected role ENGINEER, got VIEWER" in texts(after)
 
 
+def test_a_rollout_page_shows_what_each_gate_said_and_on_which_figures(opened: Opener) -> None:
+    shown = texts(opened("rollouts"))
+    assert "the new package right in 10 of 11 labelled discordant parts" in shown
+    assert "alone right in 0, alone wrong in 0 of 12 parts, 12 wait for a label; may be worse by 2.0" in shown
+    assert "in 1 of 12 parts, the champion itself in 0" in shown
+    for said in ("promote", "not enough yet", "of a later version", "abort"):
+        assert said in shown
+
+
 def test_a_rollout_page_shows_each_step_with_its_facts_and_the_parts_it_was_exposed_to(opened: Opener) -> None:
     shown = texts(opened("rollouts"))
     assert "canary line-1/st-1 active" in shown

@@ -126,11 +126,11 @@ def _step_rows(view: Viewer, step: RolloutStep) -> list[tuple[str, ...]]:
     for index, (name, moved) in enumerate(stations.items()):
         first = (when, said) if index == 0 else ("", "")
         seen = moved.get("seen") or {}
-        facts = ", ".join(f"{key} {value}" for key, value in seen.items() if value not in (None, 0))
+        facts = ", ".join(_fact(view, key, value) for key, value in seen.items() if value not in (None, 0))
         rows.append(
             (
                 *first,
-                f"<b>{escape(name)}</b>",
+                f'<b style="white-space:nowrap">{escape(name)}</b>',
                 marks.state(str(moved.get("before", ""))),
                 marks.state(str(moved.get("after", ""))),
                 escape(str(moved.get("why", ""))),
@@ -138,6 +138,20 @@ def _step_rows(view: Viewer, step: RolloutStep) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _fact(view: Viewer, key: str, value: object) -> str:
+    """One fact as people read it: times in the shown zone, shares as per cent."""
+    told = str(value)
+    if isinstance(value, float):
+        told = words.percent(value)
+    elif key.endswith(("_at", "_until")):
+        try:
+            told = words.clock_time(datetime.fromisoformat(told), view.zone)
+        except ValueError:
+            # A word of a later version: as it came.
+            told = str(value)
+    return f"{key.replace('_', ' ')} {told}"
 
 
 def _freezes(view: Viewer, freezes: tuple[Freeze, ...]) -> None:

@@ -201,7 +201,8 @@ class LearningStory:
     def rollout_evidence(self) -> rollout_schemas.RolloutEvidence:
         (rollout,) = self.rollouts()
         moved = {"before": "BAKING", "after": "DONE", "why": "60 of 60 parts judged"}
-        seen = {"judged": 60, "diverted": 3, "no_decision": 0, "refusal": None}
+        seen = {"heard_at": self.now.isoformat(), "judged": 60, "diverted": 3, "no_decision": 0, "refusal": None}
+        seen["extra_high"] = 0.0603744
         return rollout_schemas.RolloutEvidence(
             rollout=rollout,
             steps=[

@@ -150,7 +150,8 @@ def test_a_rollout_page_shows_what_each_gate_said_and_on_which_figures(opened: O
 def test_a_rollout_page_shows_each_step_with_its_facts_and_the_parts_it_was_exposed_to(opened: Opener) -> None:
     shown = texts(opened("rollouts"))
     assert "canary line-1/st-1 active" in shown
-    assert "judged 60, diverted 3" in shown
+    assert f"judged 60, diverted 3, extra high 6.0{words.THIN}%" in shown
+    assert "heard at 20" not in shown
     assert words.count(1204) in shown
     assert "Waits for" in shown
     assert "last word: DOWNLOADING" in shown

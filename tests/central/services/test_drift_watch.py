@@ -202,22 +202,21 @@ def test_tick_that_fails_is_taken_back_whole(taught: tuple[Plant, DriftWatch], m
     assert len(plant.alarms()) == 1
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"score": None},
-        {"score": 0.0},
-        {"brightness": None},
-        {"blur": float("inf")},
-        {"product": None},
-        {"package_id": None},
-        {"verdict": Verdict.NO_DECISION},
-        {"clock_error_s": 30.0},
-        {"captured_at": lambda at: at + timedelta(hours=1)},
-        {"captured_at": lambda at: at - timedelta(hours=1)},
-    ],
-    ids=str,
-)
+UNFIT: dict[str, dict[str, Any]] = {
+    "no score": {"score": None},
+    "score of zero": {"score": 0.0},
+    "no brightness": {"brightness": None},
+    "infinite blur": {"blur": float("inf")},
+    "no product": {"product": None},
+    "no package": {"package_id": None},
+    "not judged": {"verdict": Verdict.NO_DECISION},
+    "clock known to be wrong": {"clock_error_s": 30.0},
+    "before it was taken": {"captured_at": lambda at: at + timedelta(hours=1)},
+    "earlier than the part before": {"captured_at": lambda at: at - timedelta(hours=1)},
+}
+
+
+@pytest.mark.parametrize("changes", UNFIT.values(), ids=UNFIT)
 def test_part_that_says_nothing_or_at_a_wrong_time_is_left_out_and_counted(
     plant: Plant, changes: dict[str, Any]
 ) -> None:

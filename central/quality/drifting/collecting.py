@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from central.quality.drifting.blocks import CHANNELS, Block
+from central.quality.drifting.blocks import BLOCK_PARTS, CHANNELS, Block
 from central.quality.drifting.reference import DAY_S, SLOW_BLOCKS, Normal, learn
 
 Floats = NDArray[np.float64]
@@ -42,9 +42,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is normal, with the level [c] and the number of blocks of each product that is known."""
+    """What is normal, its last deviations, and the level [c] and number of blocks of each product that is known."""
 
     normal: Normal
+    tail: Floats
     level: dict[str, Floats]
     blocks: dict[str, int]
     last_ended: float
@@ -84,7 +85,9 @@ class Collecting:
         self.of_hour += 1
         if self.of_hour <= _MOST_BLOCKS / (24 * self.days):
             self._keep(block)
-        if block.ended - self.began[0] < self.days * DAY_S:
+        # One block less, so that three days of parts are three days: the last one ends before the first of the next.
+        block_s = (block.ended - block.began) * BLOCK_PARTS / (BLOCK_PARTS - 1)
+        if block.ended + block_s - self.began[0] < self.days * DAY_S:
             return None
         if len(self.middle) < _LEAST_BLOCKS:
             self._note(
@@ -132,7 +135,7 @@ class Collecting:
                 self._note(f"odd: {channel} did not vary; it is not watched")
         levels = {self.names[row]: found.level[place] for place, row in enumerate(known)}
         blocks = {self.names[row]: int(counts[row]) for row in known}
-        learnt = Learnt(found.normal, levels, blocks, self.ended[-1])
+        learnt = Learnt(found.normal, found.tail, levels, blocks, self.ended[-1])
         self.closed, first = len(self.middle), self.began[0]
         self._drop_before(np.inf)
         self.began = [first]

@@ -81,11 +81,13 @@ class Learnt:
     Attributes:
         normal: None when the reference has a step.
         level: float [products, c].
+        tail: deviations of the last 60 blocks from the baseline, float [60, c], so that watching goes on from there.
         odd_channel, odd_at: the channel that has a step, by row, and when it was.
     """
 
     normal: Normal | None
     level: Floats
+    tail: Floats
     odd_channel: int = -1
     odd_at: float = 0.0
 
@@ -121,7 +123,7 @@ def learn(middle: Floats, code: NDArray[np.intp], mean: Floats, spread: Floats, 
     is_watched = scatter > 1e-9 * np.maximum(np.abs(usual), 1e-9)
     channel, row = _step(slow[:, is_watched])
     if channel >= 0:
-        return Learnt(None, level, int(np.flatnonzero(is_watched)[channel]), float(slow_at[row]))
+        return Learnt(None, level, left[-SLOW_BLOCKS:], int(np.flatnonzero(is_watched)[channel]), float(slow_at[row]))
     slow_sd = whitening.robust_sd(slow)
     kept = _shrunk(harmonics, slow_sd, len(slow))
     left = followed - level[code] - harmonics_at(middle) @ kept
@@ -139,7 +141,7 @@ def learn(middle: Floats, code: NDArray[np.intp], mean: Floats, spread: Floats, 
         np.maximum(_BAND_FAST * slow_sd, least), np.maximum(_BAND_SLOW * slow_sd, least) + day,
         slow_sd, np.maximum(wide, tiny), is_watched, len(middle),
     )  # fmt: skip
-    return Learnt(normal, level)
+    return Learnt(normal, level, left[-SLOW_BLOCKS:])
 
 
 def _fit_course(middle: Floats, code: NDArray[np.intp], followed: Floats) -> tuple[Floats, Floats]:

@@ -108,7 +108,8 @@ class Watching:
             normal, _PERIOD_S / false_alarms, products, {},
             Detector.empty(normal.fast.signature, normal.fast.sd),
             Detector.empty(normal.slow.signature, normal.slow.sd),
-            learnt.last_ended, np.zeros((order, len(CHANNELS))), np.zeros(order),
+            learnt.last_ended, learnt.tail[::-1][:order].copy(), np.zeros(order),
+            filled=order, slow_history=learnt.tail.mean(0),
         )  # fmt: skip
 
     def add(self, block: Block) -> DriftSignal | None:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import _drift_runs as runs
 from benchmarks import _drift_streams as streams
+from central.quality.drift import DriftMonitor
 
 SEEDS = (11, 12)
 TIMES = 6
@@ -59,3 +60,15 @@ def test_product_never_seen_raises_nothing_in_19_of_20_changeovers() -> None:
 
 def test_twice_the_defects_are_no_drift_in_18_of_20() -> None:
     assert runs.more_defects(SEEDS, 10, days=1) <= 2
+
+
+def test_change_right_after_the_reference_is_found_as_fast() -> None:
+    delays = []
+    for seed in range(41, 44):
+        stream, monitor = streams.Stream(seed), DriftMonitor(reference_days=1)
+        runs.feed(monitor, stream, streams.DAY)
+        assert monitor.reference.is_ready
+        changed = stream.at
+        (signal, *_) = runs.feed(monitor, stream, 500, streams.light(-0.06))
+        delays.append(signal.raised_at - changed + 1)
+    assert max(delays) <= 200

@@ -21,7 +21,7 @@ class Shows(StrEnum):
 
     # A package whose INT8 form is blind to one kind is aborted by a gate, and every touched station goes back.
     WORSE_ABORTED = "worse-aborted"
-    # A package whose limits rest on more judged parts shows itself in shadow and goes through all its waves.
+    # A package whose limits rest on more judged parts goes through all its waves.
     BETTER_COMPLETED = "better-completed"
     # A package that central learnt from judged defects goes on while some stations are cut off in a wave.
     CUT_AND_FINISHED = "cut-and-finished"

@@ -29,6 +29,7 @@ def rollout_account(player: RolloutPlayer, scenario: Scenario, truth: TruthBook,
     """Plain values for the report; `folder_of` gives the folder of a published package."""
     story, client = player.story, player.client
     found: dict[str, Any] = {"shows": story.shows.value, "blind_to": story.blind_to, "is_over": player.is_over}
+    found["has_shadow"] = any(wave.margin is not None for wave in story.waves)
     rollout = player.rollout
     if rollout is None:
         return found | {"id": None}

@@ -49,10 +49,10 @@ def test_an_int8_form_gone_wrong_on_pits_is_aborted_by_a_gate_and_its_parts_are_
 @pytest.mark.line_time
 @pytest.mark.xdist_group("others")
 @pytest.mark.timeout(1300)
-def test_a_better_package_shows_itself_in_shadow_and_reaches_all_stations(run_demo: RunDemo) -> None:
+def test_a_better_package_goes_through_its_waves_and_reaches_all_stations(run_demo: RunDemo) -> None:
     _, told = _play(run_demo, "rollout-better")
-    assert (told["state"], told["gates"]["outcome"]) == ("FINISHED", "PASSED")
-    assert [list(wave["stations"].values()) for wave in told["waves"]] == [["DONE", "DONE"], ["DONE"]]
+    assert told["state"] == "FINISHED"
+    assert [list(wave["stations"].values()) for wave in told["waves"]] == [["DONE"], ["DONE", "DONE"]]
     assert set(told["runs_at"].values()) == {told["package"]}
     defective = [each for kind, each in told["passes"].items() if kind != "sound"]
     assert sum(each["package"] for each in defective) < sum(each["previous"] for each in defective)

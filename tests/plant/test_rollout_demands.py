@@ -23,6 +23,7 @@ def _worse(**change: Any) -> dict[str, Any]:
         "shows": Shows.WORSE_ABORTED.value,
         "blind_to": "pit",
         "is_over": True,
+        "has_shadow": True,
         "id": 2,
         "state": "ERROR",
         "package": NEW,
@@ -104,6 +105,10 @@ def test_each_thing_that_was_not_shown_is_named(told: dict[str, Any], words: str
     found = rollout_failings(told)
     assert len(found) == 1, found
     assert words in found[0]
+
+
+def test_a_plan_without_shadow_is_not_asked_for_its_gates() -> None:
+    assert rollout_failings(_better(history=["finished"], has_shadow=False, gates=None)) == []
 
 
 def test_nothing_exposed_is_no_show_of_exposure() -> None:

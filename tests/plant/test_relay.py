@@ -75,13 +75,26 @@ def test_a_cut_is_silent_and_what_waited_goes_on_when_it_is_mended(relay: Relay)
         assert client.recv(1) == b"b"
 
 
-def test_who_connects_while_it_is_cut_hears_nothing_until_it_is_mended(relay: Relay) -> None:
-    relay.cut()
-    with _connect(relay) as client:
-        client.sendall(b"c")
-        assert _is_silent(client)
-        relay.mend()
-        assert client.recv(1) == b"c"
+def test_who_connects_while_it_is_cut_reaches_nobody_until_it_is_mended() -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+    relay = Relay(server.getsockname()[1])
+    try:
+        relay.cut()
+        with _connect(relay) as client:
+            client.sendall(b"c")
+            assert _is_silent(client)
+            server.settimeout(SHORT_S)
+            with pytest.raises(TimeoutError):
+                server.accept()
+            relay.mend()
+            server.settimeout(LONG_S)
+            taken, _ = server.accept()
+            with taken:
+                taken.settimeout(LONG_S)
+                assert taken.recv(1) == b"c"
+    finally:
+        relay.close()
+        server.close()
 
 
 def test_a_farewell_of_the_far_end_is_not_heard_through_a_cut() -> None:

@@ -156,6 +156,8 @@ class RolloutSettings:
     max_no_decision_share: float = 0.05
     max_reject_rate_factor: float = 4.0
     assignment_valid_days: float = 30.0
+    # An alarm is raised when a rollout has waited for so long for one thing.
+    wait_alarm_s: float = 3_600.0
 
 
 @dataclass(frozen=True)

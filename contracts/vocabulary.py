@@ -207,6 +207,8 @@ class AlarmKind(StrEnum):
     IMAGE_SHIFT = "IMAGE_SHIFT"
     DRIFT = "DRIFT"
     STATION_SILENT = "STATION_SILENT"
+    # A rollout has waited for long for something that people can see to.
+    ROLLOUT_WAITS = "ROLLOUT_WAITS"
 
 
 class AlarmState(StrEnum):

@@ -208,6 +208,15 @@ class RolloutStep:
 
 
 @dataclass(frozen=True)
+class RolloutLook:
+    """One look at the limits of a wave, and what they said."""
+
+    wave: int
+    at: datetime
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class StationExposure:
     """Parts that the package of a rollout judged at one station."""
 
@@ -233,6 +242,7 @@ class RolloutEvidence:
     rollout: Rollout
     steps: tuple[RolloutStep, ...]
     exposure: Exposure
+    looks: tuple[RolloutLook, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from central.api.schemas import By, Rate
 from central.domain.calendar import MaintenanceWindow
-from central.domain.rollout_plan import RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
+from central.domain.rollout_plan import ControlPlan, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId
 from contracts.vocabulary import RiskClass, RolloutState, Verdict, WaveState
@@ -69,6 +69,31 @@ class ShadowBody(Written):
         return ShadowPlan(self.margin, self.alpha, self.cost_of_escape, self.cost_of_overkill)
 
 
+class ControlBody(Written):
+    """Limits of a baking wave from its stations' own past: rejects (too many, too few), image faults, station health.
+
+    `alpha`: chance that an unchanged process is sent back by them. `chunk_parts` None: a tenth of what a station bakes.
+    `tolerated_factor` None: as central's settings say. `needs_limits` None: waits for a person where a past gives no
+    limits only if the risk class is above STANDARD.
+    """
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    chunk_parts: int | None = None
+    least_chunks: int = 5
+    tolerated_factor: float | None = None
+    needs_limits: bool | None = None
+
+    def read(self) -> ControlPlan:
+        """For the machine.
+
+        Raises:
+            ValueError: limits that cannot be.
+        """
+        return ControlPlan(
+            self.alpha, self.chunk_parts, self.least_chunks, self.tolerated_factor, self.needs_limits
+        )  # fmt: skip
+
+
 class WaveBody(Written):
     """One wave. COUNT: `amount` further stations; SHARE: until this share of all; LINE, SITE: what is left of these."""
 
@@ -79,6 +104,7 @@ class WaveBody(Written):
     bake_s: float = 0.0
     max_away_share: float = 0.0
     shadow: ShadowBody | None = None
+    control: ControlBody | None = ControlBody()
 
     @model_validator(mode="after")
     def _is_possible(self) -> "WaveBody":
@@ -99,6 +125,7 @@ class WaveBody(Written):
             self.bake_s,
             self.max_away_share,
             self.shadow.read() if self.shadow is not None else None,
+            self.control.read() if self.control is not None else None,
         )
 
 
@@ -236,6 +263,14 @@ class RolloutStep(Shape):
     evidence: dict[str, Any]
 
 
+class RolloutLook(Shape):
+    """One look at the limits of a wave: counts, denominators, limits, and what they say. Part of `RolloutEvidence`."""
+
+    wave: int
+    at: UtcTime
+    evidence: dict[str, Any]
+
+
 class ExposureAtStation(Shape):
     """Parts that the package of the rollout judged at one station. Part of `RolloutExposure`."""
 
@@ -256,10 +291,11 @@ class RolloutExposure(Shape):
 
 
 class RolloutEvidence(Shape):
-    """`GET /rollouts/{id}/evidence`: all that it rested on, in one file."""
+    """`GET /rollouts/{id}/evidence`: all that it rested on, in one file. `looks`: the newest, oldest of them first."""
 
     rollout: RolloutView
     steps: list[RolloutStep]
+    looks: list[RolloutLook] = []
     exposure: RolloutExposure
 
 

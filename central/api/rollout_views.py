@@ -53,13 +53,14 @@ def _waits_for(rollout: Rollout) -> list[str]:
         return [rollout.history[-1]]
     if rollout.state is not RolloutState.RUNNING:
         return []
-    return [
+    running = [wave for wave in rollout.waves if wave.state is WaveState.RUNNING]
+    stations = [
         f"{item.station} {item.progress.value}{_since(item)}: {item.detail or 'no word of it yet'}"
-        for wave in rollout.waves
-        if wave.state is WaveState.RUNNING
+        for wave in running
         for item in wave.stations
         if item.progress not in _SETTLED
     ]
+    return [*stations, *(f"wave {wave.index + 1}: {wave.waits}" for wave in running if wave.waits)]
 
 
 def _since(item: StationStep) -> str:
@@ -71,12 +72,22 @@ def _wave_view(session: Session, row: RolloutRow, wave: Wave, policy: BakePolicy
         index=wave.index,
         state=wave.state,
         success_condition=policy.success_in_words(),
-        error_condition=policy.error_in_words(),
+        error_condition=policy.error_in_words() + _limits_in_words(wave),
         needs_approval=wave.plan.needs_approval,
         approved_by=wave.approved_by,
         started_at=wave.started_at,
         finished_at=wave.finished_at,
         stations=[_station_view(session, row, item) for item in wave.stations],
+    )
+
+
+def _limits_in_words(wave: Wave) -> str:
+    control = wave.plan.control
+    if control is None:
+        return ""
+    return (
+        "; or rejects (too many or too few), image faults or parts without a decision leave what the same stations did "
+        f"before, with at most {control.alpha:.0%} chance of a false alarm in the wave"
     )
 
 

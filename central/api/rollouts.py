@@ -18,6 +18,7 @@ from central.api.rollout_schemas import (
     ExposureAtStation,
     RolloutEvidence,
     RolloutExposure,
+    RolloutLook,
     RolloutStep,
     RolloutView,
     SetAside,
@@ -29,6 +30,7 @@ from central.api.trainings import loop_of
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.rollout_evidence import exposure_of, quarantine_of
+from central.services.rollout_limits import looks_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
 from contracts.vocabulary import Role, RolloutState, Verdict
@@ -40,6 +42,7 @@ _engineer = [Depends(allow(Role.ENGINEER))]
 _QUARANTINE_HEAD: Final = ("station", "captured_at", "part_id", "trigger_number", "epoch", "sequence", "score")
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_A_CHUNK: Final = 500
+_MOST_LOOKS: Final = 500
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Not possible in the state it is in"}}
 
 
@@ -83,6 +86,10 @@ def get_evidence(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutEvid
             steps=[
                 RolloutStep(at=event.at, lines=event.lines, evidence=event.evidence)
                 for event in rollout_policies.events(session, rollout_id)
+            ],
+            looks=[
+                RolloutLook(wave=look.wave, at=look.at, evidence=look.evidence)
+                for look in looks_of(session, rollout_id, _MOST_LOOKS)
             ],
             exposure=_exposure(session, row),
         )

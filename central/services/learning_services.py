@@ -19,6 +19,7 @@ from central.services.learning import LearningService
 from central.services.promoting import PromotingService
 from central.services.recipe_sending import RecipeSending
 from central.services.recipes import RecipeService
+from central.services.rollout_waits import RolloutWaits
 from central.services.rollouts import RolloutService
 from central.services.watching import WatchingService
 from central.services.worker import Service
@@ -103,6 +104,7 @@ def build_services(base: Services) -> list[Service]:
         learning,
         promoting,
         rollouts,
+        RolloutWaits(base.database, settings.rollout),
         recipe_sending,
         MetadataRefresh(repository, changes),
     ]

@@ -22,6 +22,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.IMAGE_SHIFT: "Image shift",
     AlarmKind.DRIFT: "Drift",
     AlarmKind.STATION_SILENT: "Station silent",
+    AlarmKind.ROLLOUT_WAITS: "Rollout waits",
 }
 
 

@@ -15,7 +15,7 @@ from dashboard import access, frame, marks, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError
 from dashboard.lifecycle import Exposure, Freeze, Rollout, RolloutEvidence, RolloutStep
-from dashboard.pages import rollout_gates, rollout_panel
+from dashboard.pages import limits_panel, rollout_gates, rollout_panel
 
 MAX_ROLLOUTS = 100
 MAX_STEPS = 200
@@ -60,6 +60,7 @@ def _one(rollout_id: int) -> None:
         return
     rollout_panel.draw(view, evidence.rollout)
     rollout_gates.draw(evidence.steps)
+    limits_panel.draw(view, evidence.looks)
     _exposure(view, evidence.exposure)
     _files(view, evidence)
     _steps(view, evidence.steps)

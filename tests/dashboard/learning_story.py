@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from central.api import learning_schemas, rollout_schemas, schemas
+from central.domain.rollout_limits import LimitTerms, WaveLimits
 from central.quality.gates import DiscordanceGate, LatencyGate, MarginGate
 from contracts import manifest as m
 from contracts.jobs import EvaluationReport, VariantMeasured
@@ -216,6 +217,7 @@ class LearningStory:
                     },
                 )
             ],
+            looks=[rollout_schemas.RolloutLook(wave=0, at=self.now, evidence=self._limits())],
             exposure=rollout_schemas.RolloutExposure(
                 rollout_id=rollout.id,
                 package_id=NEW,
@@ -231,6 +233,15 @@ class LearningStory:
                 ],
             ),
         )
+
+    @staticmethod
+    def _limits() -> dict[str, Any]:
+        """As central makes them: a station watched for 6 chunks, and one whose past is too short."""
+        terms = LimitTerms(alpha=0.05, chunk_parts=10, least_chunks=5, needs_limits=False)
+        limits = WaveLimits(terms, {STATIONS[0]: [(1, 0, 0), (2, 0, 0)] * 20, STATIONS[1]: []})
+        for _ in range(6):
+            limits.take(STATIONS[0], (3, 0, 0))
+        return limits.answer(STATIONS[:1]).evidence
 
     def freezes(self) -> list[rollout_schemas.FreezeView]:
         if not self.has_stations:

@@ -157,6 +157,15 @@ def test_a_rollout_page_shows_each_step_with_its_facts_and_the_parts_it_was_expo
     assert "last word: DOWNLOADING" in shown
 
 
+def test_a_rollout_page_shows_the_limits_with_numbers_denominators_and_what_has_none(opened: Opener) -> None:
+    shown = texts(opened("rollouts"))
+    assert "18 of 60 (30.0%)" in shown
+    assert "60 of 400 (15.0%)" in shown
+    assert "3 now, 2 before" in shown
+    assert "of 80 in the wave" in shown
+    assert "expected a past of at least 20 independent chunks" in shown
+
+
 def test_a_wave_that_waits_is_approved_and_a_station_set_aside(opened: Opener, central: StubCentral) -> None:
     app = opened("rollouts", token="engineer-secret")
     app.button(key="rollout-3-aside").click().run()

@@ -59,6 +59,9 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
     wave: dict[str, Any] = {"scope": "SHARE", "amount": 0.5, "bake_parts": 500, "bake_s": 3600}
     costs = {"cost_of_escape": 20.0, "cost_of_overkill": 1.0}
     wave["shadow"] = {"margin": 0.01, "alpha": 0.05, **costs}
+    wave["control"] = {
+        "alpha": 0.01, "chunk_parts": 25, "least_chunks": 8, "tolerated_factor": 2.0, "needs_limits": True
+    }  # fmt: skip
     window = {"days": ["sat", "sun"], "opens": "22:00", "closes": "04:00", "time_zone": "Europe/Berlin"}
     body = {**POLICY, "plan": {"waves": [wave], "windows": [window]}}
     made = engineer.put(f"{P}/rollout-policies/ring", json=body)
@@ -68,6 +71,8 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
     changed = engineer.put(f"{P}/rollout-policies/ring", json=POLICY).json()
     assert engineer.get(f"{P}/rollout-policies").json() == [changed]
     assert [each["scope"] for each in changed["plan"]["waves"]] == ["COUNT", "LINE", "SITE", "ALL"]
+    # Limits are on where nobody turned them off.
+    assert {each["control"]["alpha"] for each in changed["plan"]["waves"]} == {0.05}
     be_heard(api)
     package_id = register(api, tmp_path / "package")
     rollout = engineer.post(f"{P}/rollouts", json={"package_id": package_id}).json()
@@ -94,6 +99,7 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
             {"waves": [{"scope": "ALL", "shadow": {"cost_of_escape": 10}}]},
             "expected cost_of_escape and cost_of_overkill",
         ),
+        ({"waves": [{"scope": "ALL", "control": {"least_chunks": 0}}]}, "watching nothing is no success"),
         ({"windows": [{"opens": "25:00"}]}, "expected a time of day such as 22:30, got '25:00'"),
         ({"windows": [{"time_zone": "Mars/Base"}]}, "IANA"),
         ({"windows": [{"days": ["someday"]}]}, "days: expected some of"),

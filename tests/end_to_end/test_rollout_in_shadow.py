@@ -72,7 +72,10 @@ class RolloutPlant(Plant):
             "--note",
             "a test",
         ]
-        subprocess.run([*command, "--data", str(self._central_dir)], check=True, capture_output=True, timeout=120)
+        done = subprocess.run(
+            [*command, "--data", str(self._central_dir)], check=False, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
         return package_id
 
     def start_rollout(self, package_id: str, plan: dict[str, Any] | None) -> None:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -67,6 +68,44 @@ def test_order_is_by_chance_not_by_age(api: Api) -> None:
         api.clock.advance(121)
         orders.add(tuple(_next(api, f"n{seed}-{number}").json()["audit_id"] for number in range(4)))
     assert len(orders) > 1
+
+
+@pytest.fixture(name="disputed")
+def _disputed(api: Api, audits: list[int]) -> list[int]:
+    """Four more, of parts that a challenger disagrees on; they are the youngest in the queue."""
+    assert len(audits) == 4
+    api.store(*(make_report(number) for number in range(5, 9)))
+    shown = {"state": AuditState.OPEN, "is_discordant": True, "stratum": f"discordant:{'b' * 64}"}
+    return [api.draw_audit(number, 0.0, crop_sha256=str(number) * 64, **shown) for number in range(5, 9)]
+
+
+def test_parts_that_a_challenger_disagrees_on_go_first_and_then_the_others(
+    api: Api, audits: list[int], disputed: list[int]
+) -> None:
+    given = [_next(api, f"n{number}").json()["audit_id"] for number in range(8)]
+    assert (set(given[:4]), set(given[4:])) == (set(disputed), set(audits))
+
+
+def test_disputed_parts_come_in_random_order(api: Api, disputed: list[int]) -> None:
+    first: Counter[int] = Counter()
+    for seed in range(60):
+        api.services.rng.seed(seed)
+        api.clock.advance(121)
+        first[_next(api, f"n{seed}").json()["audit_id"]] += 1
+    assert set(first) == set(disputed)
+    # Of 60 draws among four 15 each; 4 or fewer of one has a chance of 1 in 1,500.
+    assert min(first.values()) > 4
+
+
+def test_task_of_a_disputed_part_looks_like_any_other(api: Api, audits: list[int], disputed: list[int]) -> None:
+    tasks = {task["audit_id"]: task for task in api.as_(Role.INSPECTOR).get("/api/v1/audits").json()}
+    taken = _next(api, "ann")
+    assert taken.json()["audit_id"] in disputed
+    for task in (taken.json(), tasks[disputed[0]]):
+        assert set(task) == set(tasks[audits[0]])
+        assert not SECRETS & set(task)
+    for said in ("discordant", "challenger", "b" * 64, "stratum"):
+        assert said not in taken.text
 
 
 def test_outcome_reveals_the_verdict_and_is_written_once(api: Api, audits: list[int]) -> None:

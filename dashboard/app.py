@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import access, frame, palette, words
 from dashboard.client import WrongTokenError
-from dashboard.pages import alarms, audit, line, overview, packages, recipes, rollouts
+from dashboard.pages import alarms, audit, line, overview, packages, quality, recipes, rollouts
 from dashboard.settings import SettingsError
 
 LOGO = Path(__file__).with_name("theme") / "logo.svg"
@@ -52,6 +52,7 @@ def _navigate() -> None:
         [
             st.Page(overview.page, title="Overview", icon=":material/dashboard:", default=True),
             st.Page(line.page, title="Live line", icon=":material/monitoring:", url_path="line"),
+            st.Page(quality.page, title="Quality", icon=":material/query_stats:", url_path="quality"),
             st.Page(audit.page, title="Audit", icon=":material/fact_check:", url_path="audit"),
             st.Page(packages.page, title="Packages & rollouts", icon=":material/deployed_code:", url_path="packages"),
             st.Page(rollouts.page, title="Rollout evidence", icon=":material/alt_route:", url_path="rollouts"),

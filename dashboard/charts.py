@@ -113,7 +113,7 @@ def timeline(buckets: Sequence[Bucket], marks: Sequence[Mark], zone: tzinfo) -> 
         figure.update_xaxes(range=[min(times[0], end - _LEAST_SPAN), end])
     legend = {"orientation": "h", "y": -0.13, "x": 0, "traceorder": "normal"}
     figure.update_layout(barmode="stack", legend=legend)
-    return _style(figure, 390, top=56)
+    return styled(figure, 390, top=56)
 
 
 def _line(word: Verdict, times: list[datetime], shares: list[float | None], hover: list[str]) -> Any:
@@ -215,10 +215,11 @@ def control_chart(chart: Chart, zone: tzinfo) -> Any:
         figure.add_hline(y=chart.centre_line, line={"color": palette.MUTED, "width": 1})
     figure.update_yaxes(title_text=chart.unit.partition(" (")[0])
     figure.update_layout(showlegend=False)
-    return _style(figure, 215, top=18)
+    return styled(figure, 215, top=18)
 
 
-def _style(figure: Any, height: int, top: int) -> Any:
+def styled(figure: Any, height: int, top: int) -> Any:
+    """The look that all figures share; `height` and `top` in px."""
     figure.update_layout(
         height=height,
         margin={"l": 62, "r": 14, "t": top, "b": 34},

@@ -18,7 +18,7 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import lifecycle, recipe_shapes, shapes
+from dashboard import lifecycle, quality_shapes, recipe_shapes, shapes
 from dashboard.reading import ShapeError, read, read_list, text_of
 
 API: Final = "/api/v1"
@@ -122,6 +122,15 @@ class CentralClient:
     def charts(self, station: str | None = None) -> tuple[shapes.Chart, ...]:
         """Control charts."""
         return self._many(shapes.Chart, "/quality/charts", {"station": station})
+
+    def figures(self, by: str, minutes: int) -> quality_shapes.Figures:
+        """Yield, escapes, overkill and defect classes by group."""
+        return self._one(quality_shapes.Figures, "/quality/figures", {"by": by, "minutes": minutes})
+
+    def attribute_charts(self, by: str, minutes: int, sample: int) -> tuple[quality_shapes.AttributeChart, ...]:
+        """P charts of rejects by group, in samples of so many minutes."""
+        query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}
+        return self._many(quality_shapes.AttributeChart, "/quality/attribute-charts", query)
 
     def evidence(self, sha256: str) -> bytes:
         """The bytes of a stored picture."""

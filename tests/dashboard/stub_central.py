@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from central.api import recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
+from tests.dashboard import quality_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
@@ -43,6 +44,7 @@ class StubCentral:
     url: str = ""
     broken: tuple[int, bytes] | None = None
     asked: list[str] = field(default_factory=list)
+    grouped_by: list[str] = field(default_factory=list)
 
     def answer(self, method: str, target: str, role: str, body: bytes) -> tuple[int, object]:
         split = urlsplit(target)
@@ -80,6 +82,8 @@ class StubCentral:
             "/quality/rates": lambda: story.rates(minutes),
             "/quality/timeline": lambda: story.timeline(minutes, station),
             "/quality/charts": lambda: story.charts(station),
+            "/quality/figures": lambda: self._grouped(query),
+            "/quality/attribute-charts": lambda: quality_story.attribute_charts(story),
             "/audits": story.open_audits,
             "/audits/summary": story.audit_summary,
             "/alarms": story.alarms,
@@ -100,6 +104,10 @@ class StubCentral:
             return (200, history) if history else (404, schemas.Problem(error="not found", detail="no recipe"))
         blob = story.blobs.get(path.removeprefix("/evidence/"))
         return (200, blob) if blob is not None else (404, schemas.Problem(error="unknown", detail=path))
+
+    def _grouped(self, query: dict[str, str]) -> object:
+        self.grouped_by.append(query["by"])
+        return quality_story.figures(self.story, query["by"])
 
     def _inspections(self, query: dict[str, str]) -> schemas.InspectionPage:
         if query.get("product", PRODUCT) != PRODUCT:

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quality: yield, escapes, overkill and defect classes by any grouping, with control charts of rejects.
+
+Computes nothing: what central does not know is shown as not known. Called by `app`.
+"""
+
+from html import escape
+from typing import Final
+
+import streamlit as st
+
+from dashboard import frame, marks, quality_charts, words
+from dashboard.access import Viewer, viewer
+from dashboard.quality_shapes import Amount, AttributeChart, Figures, GroupFigures
+
+GROUPS: Final = {
+    "station": "Station",
+    "product": "Product",
+    "shift": "Shift",
+    "package": "Package",
+    "line": "Line",
+    "site": "Site",
+}
+# Minutes, and minutes of a sample of the charts.
+PERIODS: Final = {"8 h": (480, 10), "24 h": (1440, 30), "7 d": (10_080, 180), "30 d": (43_200, 720)}
+MAX_CHARTS: Final = 6
+_EVERY_S: Final = 15.0
+
+
+def page() -> None:
+    """Draw the page: controls once, figures and charts at leisure."""
+    frame_view = viewer()
+    st.session_state.setdefault("quality_period", "24 h")
+    st.session_state.setdefault("quality_by", "station")
+    st.fragment(_draw, run_every=max(_EVERY_S, frame_view.settings.refresh_s))()
+
+
+def _draw() -> None:
+    view = viewer()
+    by = st.session_state.get("quality_by") or "station"
+    minutes, sample = PERIODS.get(st.session_state.get("quality_period") or "24 h", PERIODS["24 h"])
+    figures = view.feed.get(("figures", by, minutes), lambda central: central.figures(by, minutes), 10.0)
+    drawn = view.feed.get(
+        ("attribute-charts", by, minutes), lambda central: central.attribute_charts(by, minutes, sample), 10.0
+    )
+    known = figures.value
+    groups = known.groups if known is not None else ()
+    frame.heading("Quality", view, is_simulated=any(group.is_simulated for group in groups))
+    frame.banner(view, (figures, drawn))
+    _controls()
+    if not groups:
+        st.html(
+            marks.empty(
+                "No parts in this period",
+                "Choose a longer period, or start a station: figures appear here by themselves.",
+            )
+        )
+        return
+    _table(view, known)
+    _charts(view, drawn.or_else(()), sample)
+    _pareto(groups)
+
+
+def _controls() -> None:
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.segmented_control(
+            "By",
+            list(GROUPS),
+            format_func=lambda option: GROUPS.get(option, option),
+            key="quality_by",
+            required=True,
+            label_visibility="collapsed",
+        )
+        st.segmented_control("Period", list(PERIODS), key="quality_period", required=True, label_visibility="collapsed")
+
+
+def _table(view: Viewer, figures: Figures | None) -> None:
+    if figures is None:
+        return
+    since = words.day_time(figures.since, view.zone)
+    frame.section("Figures", note=f"since {since}; 95 % intervals in brackets")
+    head = ("Group", "Parts", "First-pass yield", "Rejected", "Escapes", "Overkill among rejected")
+    st.html(marks.table(head, (row(group) for group in figures.groups)))
+
+
+def row(group: GroupFigures) -> tuple[str, ...]:
+    """One group as cells."""
+    return (
+        f"{escape(_name(group.group))} {marks.simulated(group.is_simulated)}",
+        words.count(group.parts),
+        f"{words.estimate(group.first_pass_yield)} {_between(words.interval(group.first_pass_yield))}",
+        f"{words.estimate(group.reject_rate)} {_between(words.rests_on(group.reject_rate, 'parts'))}",
+        amount(group.escapes),
+        f"{words.estimate(group.overkill)} {_between(words.rests_on(group.overkill, 'judged'))}",
+    )
+
+
+def amount(value: Amount) -> str:
+    """A figure with its interval and unit; not known stays not known."""
+    if value.estimate is None:
+        return words.NOT_KNOWN
+    ends = f"{words.count(round(value.low))} to {words.count(round(value.high))}"
+    return f"{words.count(round(value.estimate))} {escape(value.unit)} {_between(ends)}"
+
+
+def _between(text: str) -> str:
+    return f'<span class="sl-muted">({escape(text)})</span>' if text else ""
+
+
+def _name(group: str) -> str:
+    # A package is named by a digest, of which the beginning is enough.
+    return words.short(group) if len(group) == 64 else group or "none"
+
+
+def _charts(view: Viewer, drawn: tuple[AttributeChart, ...], sample: int) -> None:
+    frame.section("Rejects", note=f"p chart, samples of {sample} min; ◆ package change, ▲ alarm")
+    if not drawn:
+        st.html(marks.empty("No chart yet", "A chart needs 20 samples to learn its limits from."))
+    for index, chart in enumerate(drawn[:MAX_CHARTS]):
+        badge, kind = marks.simulated(chart.is_simulated), f'<span class="sl-muted">{escape(chart.kind)} chart</span>'
+        st.html(f"<div><b>{escape(_name(chart.group))}</b> {badge} {kind}</div>")
+        figure = quality_charts.attribute_chart(chart, view.zone)
+        st.plotly_chart(figure, key=f"attribute-{index}", config={"displayModeBar": False})
+    if len(drawn) > MAX_CHARTS:
+        st.caption(f"{MAX_CHARTS} of {len(drawn)} charts shown. Group by something with fewer members.")
+
+
+def _pareto(groups: tuple[GroupFigures, ...]) -> None:
+    named = [group for group in groups if group.pareto]
+    frame.section("Defect classes", note="as people named them in audits")
+    if not named:
+        st.html(marks.empty("No defective part was judged", "Classes appear here once people judge audits."))
+    for index, group in enumerate(named[:MAX_CHARTS]):
+        st.html(f"<div><b>{escape(_name(group.group))}</b> {marks.simulated(group.is_simulated)}</div>")
+        st.plotly_chart(quality_charts.pareto(group.pareto), key=f"pareto-{index}", config={"displayModeBar": False})

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Central's figures and attribute charts by group, as the quality page shows them. Mirrors the API's bodies by name."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard.shapes import Rate
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A figure that is no share. `estimate` None: not known."""
+
+    low: float
+    estimate: float | None
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class ParetoEntry:
+    """A defect class as people named it."""
+
+    defect_class: str
+    count: int
+    share: Rate
+    cumulative: float
+
+
+@dataclass(frozen=True)
+class GroupFigures:
+    """One site, line, station, product, shift or package."""
+
+    group: str
+    is_simulated: bool
+    parts: int
+    first_pass_yield: Rate
+    reject_rate: Rate
+    escapes: Amount
+    overkill: Rate
+    pareto: tuple[ParetoEntry, ...] = ()
+    overkill_cost: Amount | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All groups of a period."""
+
+    since: datetime
+    until: datetime
+    groups: tuple[GroupFigures, ...]
+
+
+@dataclass(frozen=True)
+class AttributePoint:
+    """A sample with its own limits; `rules` name what held here."""
+
+    at: datetime
+    value: float
+    count: int
+    of: int
+    low: float
+    high: float
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChartMark:
+    """A package change or an alarm."""
+
+    at: datetime
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class AttributeChart:
+    """A p or np chart of one group; the first `reference` points are phase I."""
+
+    group: str
+    kind: str
+    unit: str
+    is_simulated: bool
+    centre_line: float
+    reference: int
+    points: tuple[AttributePoint, ...]
+    marks: tuple[ChartMark, ...] = ()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quality page: figures with intervals, charts with their marks, and nothing made up where nobody judged."""
+
+from datetime import UTC
+from typing import Any
+
+from dashboard import quality_charts, words
+from dashboard.client import CentralClient
+from dashboard.pages import quality
+from dashboard.quality_shapes import AttributeChart, Figures
+from tests.dashboard.conftest import Opener, texts
+from tests.dashboard.learning_story import STATIONS
+from tests.dashboard.stub_central import VIEWER, StubCentral
+
+
+def _figures(central: StubCentral) -> Figures:
+    with CentralClient(central.url, VIEWER) as client:
+        return client.figures("station", 1440)
+
+
+def _chart(central: StubCentral) -> AttributeChart:
+    with CentralClient(central.url, VIEWER) as client:
+        (chart,) = client.attribute_charts("station", 1440, 30)
+    return chart
+
+
+def test_figures_stand_with_intervals_and_denominators(opened: Opener) -> None:
+    shown = texts(opened("quality"))
+    assert STATIONS[0] in shown
+    assert "1\u202f250 ppm of accepted parts" in shown
+    assert "310 to 4\u202f800" in shown
+    assert "120 of 2\u202f000 parts" in shown
+
+
+def test_what_nobody_judged_is_not_known(central: StubCentral) -> None:
+    judged, unjudged = _figures(central).groups
+    assert words.NOT_KNOWN not in quality.row(judged)[4]
+    assert quality.row(unjudged)[4] == words.NOT_KNOWN
+    assert quality.row(unjudged)[5].startswith(words.NOT_KNOWN)
+
+
+def test_grouping_is_asked_of_central(opened: Opener, central: StubCentral) -> None:
+    app = opened("quality")
+    groups: Any = app.get("button_group")
+    (control,) = [each for each in groups if "Package" in each.options]
+    control.set_value("package").run()
+    assert "package" in central.grouped_by
+
+
+def test_a_chart_shows_limits_signals_phase_and_marks(central: StubCentral) -> None:
+    figure = quality_charts.attribute_chart(_chart(central), UTC)
+    by_name = {trace.name: trace for trace in figure.data}
+    assert list(by_name["upper limit"].y) == [0.15] * 40
+    assert list(by_name["signal"].customdata) == ["outside exact limits"]
+    said = [annotation.text for annotation in figure.layout.annotations]
+    assert said == ["phase II", "◆", "▲"]
+    assert figure.layout.annotations[2].hovertext.startswith("REJECT_RATE")
+
+
+def test_the_pareto_has_the_most_frequent_class_first_and_ends_at_all(central: StubCentral) -> None:
+    figure = quality_charts.pareto(_figures(central).groups[0].pareto)
+    assert list(figure.data[0].y) == [9, 3]
+    assert list(figure.data[1].y) == [75, 100]

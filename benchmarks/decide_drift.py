@@ -25,6 +25,8 @@ from central.quality.drift import CHANNELS, DriftMonitor
 
 RIVER: Final = "river==0.22.0"
 EVIDENTLY: Final = "evidently==0.7.23"
+# It does not start with pandas 3.
+_WITH: Final = {EVIDENTLY: ("pandas<3",)}
 _REFERENCE: Final = 3 * streams.DAY
 _QUIET: Final = 500_000
 _CHANGES: Final = (
@@ -44,7 +46,7 @@ def run() -> Told:
     for peer in (RIVER, EVIDENTLY):
         name = peer.split("==", maxsplit=1)[0]
         try:
-            pythons[name] = environment(f"drift-{peer.replace('==', '-')}", (peer,))
+            pythons[name] = environment(f"drift-{peer.replace('==', '-')}", (peer, *_WITH.get(peer, ())))
             told["peers"][name] = peer
         except PeerError as error:
             told["peers"][name] = f"skipped: {error}"

@@ -2,14 +2,16 @@
 """How fast one central reaches a fleet, and what it costs as stations double: settles whether it must be more than one.
 
 A real central process on SQLite, a real Mosquitto and so many stations (`_fleet_station`, in `PLAYERS` processes) on
-this machine. All stations are one wave. A product's first package goes to all of them; then a second one; that one is
-aborted while it bakes. Times run from the moment before the HTTP request of the person. A station is *told* when it has
-verified the assignment and kept it on disk, *active* when it says that the package judges.
+this machine. All stations are one wave. A first package goes to all of them and is called off as soon as they
+are told; goes to all of them again; then a second one, which is aborted while it bakes. Times run from the moment
+before the HTTP request of the person. A station is *told* when it has verified the assignment and kept it on disk,
+*active* when it says that the package judges.
 
 The stations share the cores with central, so whatever waits for them (downloads, self-tests) says more of the cores
 than of central; CPU seconds are central's own. They keep their files in memory, download in turns and make no pictures.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -39,7 +41,7 @@ DOWNLOADS_AT_ONCE: Final = 16
 HEARTBEAT_S: Final = 2.0
 PART_S: Final = 10.0
 IDLE_S: Final = 20.0
-_WAIT_S: Final = 600.0
+_WAIT_S: Final = 1_800.0
 _POLL_S: Final = 0.5
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _CENTRAL_SETTINGS: Final = """
@@ -49,6 +51,8 @@ period_s = 86400.0
 
 [rollout]
 is_automatic = false
+# Two cores install for all stations, one after another.
+install_timeout_s = 7200.0
 """
 # Never done while the benchmark lasts: it is aborted while it bakes.
 _PLAN: Final = {"waves": [{"scope": "ALL", "bake_parts": 100_000}]}
@@ -72,15 +76,23 @@ def run(
         figures["connected_s"] = fleet.wait_for_all_heard()
         figures["idle"] = fleet.watch(idle_s)
         first = fleet.import_package("first", 0.0)
-        figures["first_package"], _ = fleet.roll_out(first, number=1)
+        figures |= _told(fleet.call_off(first, number=1))
+        figures |= _told({"first_package": fleet.roll_out(first, number=3)[0]})
         second = fleet.import_package("second", 0.001)
         fleet.wait_for_all_judging()
-        figures["second_package"], rollout_id = fleet.roll_out(second, number=2)
-        figures["abort"] = fleet.abort(rollout_id, first, number=3)
+        figures["second_package"], rollout_id = fleet.roll_out(second, number=4)
+        _told({"second_package": figures["second_package"]})
+        figures |= _told({"abort": fleet.abort(rollout_id, first, number=5)})
         figures["central"] = fleet.central.memory() | {"cpu_s": round(fleet.central.cpu_s(), 1)}
         figures["broker_cpu_s"] = round(fleet.broker.cpu_s(), 1)
         figures |= fleet.account()
         figures["load_after"] = round(os.getloadavg()[0], 1)
+    return figures
+
+
+def _told(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures; on the way for whoever waits, since a large fleet takes a while on a busy machine."""
+    print(json.dumps(figures), file=sys.stderr, flush=True)
     return figures
 
 
@@ -220,12 +232,19 @@ class Fleet:
             raise FleetError(f"package {name} could not be imported: {done.stderr.strip()}")
         return package_id
 
+    def call_off(self, package_id: str, *, number: int) -> dict[str, Any]:
+        """A wave that is aborted as soon as all are told, while they download: nobody has a package after it."""
+        began_s, cpu_s = time.monotonic(), self.central.cpu_s()
+        rollout_id = self._start(package_id)
+        start = self._all_told(number, began_s, cpu_s)
+        began_s, cpu_s = time.monotonic(), self.central.cpu_s()
+        self._http.post(f"/rollouts/{rollout_id}/abort", json={"by": "benchmark"}).raise_for_status()
+        return {"start": start, "abort_at_once": self._all_told(number + 1, began_s, cpu_s)}
+
     def roll_out(self, package_id: str, *, number: int) -> tuple[dict[str, Any], int]:
         """To all stations in one wave; figures, and the rollout's number."""
         began_s, cpu_s = time.monotonic(), self.central.cpu_s()
-        answer = self._http.post("/rollouts", json={"package_id": package_id, "plan": _PLAN})
-        answer.raise_for_status()
-        rollout_id = int(answer.json()["id"])
+        rollout_id = self._start(package_id)
         figures = self._reached(package_id, number, began_s, cpu_s)
         baking = {"BAKING", "DONE"}
         self._until(lambda: self._progress(rollout_id) <= baking, lambda: f"progress {self._progress(rollout_id)}")
@@ -255,26 +274,26 @@ class Fleet:
             "players_cpu_s": round(sum(standing.cpu_s for standing in standings), 1),
         }
 
+    def _start(self, package_id: str) -> int:
+        answer = self._http.post("/rollouts", json={"package_id": package_id, "plan": _PLAN})
+        return int(answer.raise_for_status().json()["id"])
+
+    def _all_told(self, number: int, began_s: float, cpu_s: float) -> dict[str, Any]:
+        def told() -> list[float]:
+            return [row[number] for player in self._players for row in player.standing().told if number in row]
+
+        self._until(lambda: len(told()) == self._stations, lambda: f"{len(told())} told of {number}")
+        return _spread("told", told(), began_s) | {"central_cpu_s_until_told": round(self.central.cpu_s() - cpu_s, 2)}
+
     def _reached(self, package_id: str, number: int, began_s: float, cpu_s: float) -> dict[str, Any]:
-        def standing() -> tuple[list[float], list[float]]:
-            found = [player.standing() for player in self._players]
-            told = [row[number] for each in found for row in each.told if number in row]
-            rows = [row[number] for each in found for row in each.active if number in row]
-            return told, [at for at, active in rows if active == package_id]
+        def active() -> list[float]:
+            rows = [row.get(number) for player in self._players for row in player.standing().active]
+            return [row[0] for row in rows if row is not None and row[1] == package_id]
 
-        def is_told() -> bool:
-            return len(standing()[0]) == self._stations
-
-        self._until(is_told, lambda: f"{len(standing()[0])} told")
-        cpu_told_s = self.central.cpu_s() - cpu_s
-        self._until(lambda: len(standing()[1]) == self._stations, lambda: f"{len(standing()[1])} active")
-        told, active = standing()
-        return {
-            **_spread("told", told, began_s),
-            **_spread("active", active, began_s),
-            "central_cpu_s_until_told": round(cpu_told_s, 2),
-            "central_cpu_s": round(self.central.cpu_s() - cpu_s, 2),
-        }
+        figures = self._all_told(number, began_s, cpu_s)
+        self._until(lambda: len(active()) == self._stations, lambda: f"{len(active())} active of {number}")
+        figures |= _spread("active", active(), began_s)
+        return figures | {"central_cpu_s": round(self.central.cpu_s() - cpu_s, 2)}
 
     def _progress(self, rollout_id: int) -> set[str]:
         waves = self._http.get(f"/rollouts/{rollout_id}").raise_for_status().json()["waves"]

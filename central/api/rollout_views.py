@@ -4,7 +4,9 @@
 Reads rows; decides nothing. Used by `api/rollouts.py`.
 """
 
-from sqlmodel import Session, select
+from collections.abc import Mapping
+
+from sqlmodel import Session
 
 from central.api.rollout_schemas import PlanBody, RolloutView, WaveStation, WaveView
 from central.api.schemas import Rate
@@ -12,11 +14,12 @@ from central.domain.rollout_conditions import BakePolicy
 from central.domain.rollout_shapes import Progress, Rollout, StationStep, Wave
 from central.domain.rollout_station import conditions_of
 from central.quality.rates import binomial_interval
-from central.services.rollout_facts import counts_since
+from central.services.rollout_counts import PartCounts, counts_of
+from central.services.rollout_facts import touched_of
 from central.services.rollout_planning import plan_of
 from central.services.rollouts import MACHINE
 from central.store.learning_tables import RolloutRow
-from central.store.tables import Station
+from central.store.repositories import stations
 from contracts.vocabulary import RolloutState, WaveState
 
 _SETTLED = frozenset({Progress.DONE, Progress.SET_ASIDE, Progress.ROLLED_BACK, Progress.ERRED})
@@ -25,6 +28,7 @@ _SETTLED = frozenset({Progress.DONE, Progress.SET_ASIDE, Progress.ROLLED_BACK, P
 def rollout_view(session: Session, row: RolloutRow, policy: BakePolicy) -> RolloutView:
     """A rollout as the API shows it. `policy`: the settings' conditions; each wave's plan may change them."""
     state = MACHINE.validate_json(row.machine)
+    counts = _counts_of(session, row)
     return RolloutView(
         id=row.id or 0,
         package_id=row.package_id,
@@ -37,7 +41,7 @@ def rollout_view(session: Session, row: RolloutRow, policy: BakePolicy) -> Rollo
         waits_for=_waits_for(state),
         created_at=row.created_at,
         finished_at=row.finished_at,
-        waves=[_wave_view(session, row, wave, conditions_of(wave, policy)) for wave in state.waves],
+        waves=[_wave_view(row, wave, conditions_of(wave, policy), counts) for wave in state.waves],
         history=list(state.history),
     )
 
@@ -67,7 +71,12 @@ def _since(item: StationStep) -> str:
     return f" since {item.since:%Y-%m-%d %H:%M:%S} UTC" if item.since is not None else ""
 
 
-def _wave_view(session: Session, row: RolloutRow, wave: Wave, policy: BakePolicy) -> WaveView:
+def _counts_of(session: Session, row: RolloutRow) -> dict[str, PartCounts]:
+    known = stations.of(session, row.before)
+    return counts_of(session, row, {station.address: touched_of(row, station) for station in known})
+
+
+def _wave_view(row: RolloutRow, wave: Wave, policy: BakePolicy, counts: Mapping[str, PartCounts]) -> WaveView:
     return WaveView(
         index=wave.index,
         state=wave.state,
@@ -77,7 +86,7 @@ def _wave_view(session: Session, row: RolloutRow, wave: Wave, policy: BakePolicy
         approved_by=wave.approved_by,
         started_at=wave.started_at,
         finished_at=wave.finished_at,
-        stations=[_station_view(session, row, item) for item in wave.stations],
+        stations=[_station_view(row, item, counts.get(item.station)) for item in wave.stations],
     )
 
 
@@ -91,12 +100,10 @@ def _limits_in_words(wave: Wave) -> str:
     )
 
 
-def _station_view(session: Session, row: RolloutRow, item: StationStep) -> WaveStation:
+def _station_view(row: RolloutRow, item: StationStep, counts: PartCounts | None) -> WaveStation:
     touched = row.before.get(item.station)
     judged, rate = 0, None
-    station = session.exec(select(Station).where(Station.address == item.station)).first()
-    if touched is not None and station is not None:
-        counts = counts_since(session, row, station, int(touched["after_inspection_id"]))
+    if counts is not None:
         judged = counts.judged
         interval = binomial_interval(counts.diverted, counts.judged)
         rate = Rate(

@@ -40,6 +40,7 @@ from contracts.vocabulary import RolloutState, WaveState
 
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
+_NOTHING_SEEN: Final = Seen()
 _NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -160,20 +161,18 @@ def _look(
     rollout: Rollout, seen: Mapping[str, Seen], policy: BakePolicy, now: datetime, *, clock_from: datetime | None
 ) -> Rollout:
     """Move every touched station by what was seen of it. `clock_from` None: no time-out runs."""
-    for index, wave in enumerate(rollout.waves):
+    waves, lines = list[Wave](), list[str]()
+    for wave in rollout.waves:
         moved = []
         asked = conditions_of(wave, policy)
         for item in wave.stations:
-            after = look_at(item, seen.get(item.station, Seen()), asked, now, clock_from=clock_from)
+            after = look_at(item, seen.get(item.station, _NOTHING_SEEN), asked, now, clock_from=clock_from)
             if after.progress is not item.progress:
-                rollout = _note(
-                    rollout, f"{_wave_name(wave)} {item.station} {after.progress.value}: {after.detail}", now
-                )
+                lines.append(f"{_wave_name(wave)} {item.station} {after.progress.value}: {after.detail}")
             moved.append(after)
         state = WaveState.ERROR if any(item.progress is Progress.ERRED for item in moved) else wave.state
-        after_wave = replace(wave, stations=tuple(moved), state=state)
-        rollout = replace(rollout, waves=(*rollout.waves[:index], after_wave, *rollout.waves[index + 1 :]))
-    return rollout
+        waves.append(replace(wave, stations=tuple(moved), state=state))
+    return _notes(replace(rollout, waves=tuple(waves)), lines, now)
 
 
 def _advance(
@@ -260,7 +259,7 @@ def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime
         replace(item, progress=Progress.SHADOW if is_shadow else Progress.ASSIGNED, since=now, detail="")
         if item.station in free
         else replace(item, detail=held[item.station])
-        if item in waiting
+        if item.progress is Progress.WAITING
         else item
         for item in wave.stations
     )
@@ -321,7 +320,12 @@ def _sent_back(item: StationStep, now: datetime) -> StationStep:
 
 
 def _note(rollout: Rollout, text: str, now: datetime) -> Rollout:
-    return replace(rollout, history=(*rollout.history, f"{now:%Y-%m-%dT%H:%M:%SZ} {text}"))
+    return _notes(rollout, (text,), now)
+
+
+def _notes(rollout: Rollout, texts: Sequence[str], now: datetime) -> Rollout:
+    # All of a step at once: one history a line would copy as many lines as stations, for each of them.
+    return replace(rollout, history=(*rollout.history, *(f"{now:%Y-%m-%dT%H:%M:%SZ} {text}" for text in texts)))
 
 
 def _wave_name(wave: Wave) -> str:

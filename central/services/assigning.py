@@ -11,17 +11,20 @@ Everything in force is published again after each connect, because a broker may 
 import base64
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from securesystemslib.signer import Signer
-from sqlmodel import Session, col, func, select
+from sqlalchemy import insert
+from sqlmodel import Session, col, func, select, update
 
 from central.messaging.gateway import Publisher
+from central.store.chunks import in_chunks
 from central.store.database import Database
 from central.store.learning_tables import Assignment
-from central.store.tables import Inspection, Station
+from central.store.tables import Inspection, Station, columns_of
 from central.trust.assignments import AssignmentError, open_assignment, seal_assignment, signer_of
 from contracts import codec
 from contracts.commands import AssignPackage, ChallengerAssignment, ProductAssignment
@@ -33,6 +36,21 @@ _LOG = logging.getLogger(__name__)
 
 # Issued anew when less than this share of the time is left, so that a station never runs into the expiry.
 _REISSUE_BELOW: Final = 0.34
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What a station should run from now on: product → package id, everything.
+
+    `challengers`: by product, what should judge beside it in shadow. `urgent`: products whose package is fetched at
+    once. `reason`: for screens.
+    """
+
+    station: Station
+    packages: Mapping[str, str]
+    reason: str
+    challengers: Mapping[str, ChallengerAssignment] = field(default_factory=dict)
+    urgent: Collection[str] = ()
 
 
 class Assigner:
@@ -50,25 +68,52 @@ class Assigner:
         self,
         session: Session,
         station: Station,
-        packages: dict[str, str],
+        packages: Mapping[str, str],
         reason: str,
         now: datetime,
         *,
         challengers: Mapping[str, ChallengerAssignment] | None = None,
         urgent: Collection[str] = (),
     ) -> int:
-        """Write the next assignment of a station: product → package id, everything it should run.
+        """Write the next assignment of one station; see `assign_all` and `Order`. Returns its number."""
+        order = Order(station, packages, reason, challengers=challengers or {}, urgent=urgent)
+        return self.assign_all(session, [order], now)[0].number
 
-        `challengers`: by product, what should judge beside it in shadow; None: nothing. The packages of `urgent`
-        products are fetched outside the station's maintenance windows too. What was urgent before and is still assigned
-        stays so: a renewal must not make a station wait that was sent back.
+    def assign_all(self, session: Session, orders: Sequence[Order], now: datetime) -> list[Assignment]:
+        """Write the next assignment of each of these stations, in the order given; no station twice.
+
+        The packages of `urgent` products are fetched outside the station's maintenance windows too. What was urgent
+        before and is still assigned stays so: a renewal must not make a station wait that was sent back.
 
         Returns:
-            Its number: above every number that we gave or the station has named, so that a restored backup of the
-            database cannot make a station refuse us for ever.
+            What was written, without the rows' own numbers. An assignment's number is above every one that we gave or
+            the station has named, so that a restored backup of the database cannot make a station refuse us for ever.
         """
+        if not orders:
+            return []
+        last = self.in_force_of(session, [order.station for order in orders])
+        newest = session.exec(select(func.max(Inspection.id))).one() or 0
+        rows = []
+        for order in orders:
+            station = order.station
+            row = self._next(order, last.get(_id_of(station)), newest, now)
+            station.assignment_number, station.assigned = row.number, dict(order.packages)
+            station.assignment_expires_at = row.expires_at
+            rows.append(row)
+        session.add_all(order.station for order in orders)
+        session.flush()
+        # Core: the rows are only read again from the database, and one by one they cost most of a wave's time.
+        session.connection().execute(insert(columns_of(Assignment)), [row.model_dump(exclude={"id"}) for row in rows])
+        for order, row in zip(orders, rows, strict=True):
+            _LOG.info(
+                "assignment written station=%s number=%d reason=%s", order.station.address, row.number, row.reason
+            )
+        return rows
+
+    def _next(self, order: Order, last: Assignment | None, newest: int, now: datetime) -> Assignment:
+        station = order.station
         number = max(station.assignment_number or 0, _number_at_station(station)) + 1
-        urgent_before = self._urgent(session, station)
+        urgent_before = self._urgent(last)
         expires_at = now + self._valid
         assignment = AssignPackage(
             station=StationAddress.parse(station.address),
@@ -79,50 +124,49 @@ class Assigner:
                 ProductAssignment(
                     product=product,
                     package_id=package_id,
-                    challenger=(challengers or {}).get(product),
-                    is_urgent=product in urgent or urgent_before.get(product) == package_id,
+                    challenger=order.challengers.get(product),
+                    is_urgent=product in order.urgent or urgent_before.get(product) == package_id,
                 )
-                for product, package_id in sorted(packages.items())
+                for product, package_id in sorted(order.packages.items())
             ],
         )
-        row = Assignment(
+        return Assignment(
             station_id=_id_of(station),
             number=number,
-            packages=dict(packages),
+            packages=dict(order.packages),
             issued_at=now,
             expires_at=expires_at,
-            reason=reason,
+            reason=order.reason,
             sealed=seal_assignment(assignment, self._signer).decode(),
-            after_inspection_id=session.exec(select(func.max(Inspection.id))).one() or 0,
+            after_inspection_id=newest,
         )
-        station.assignment_number = number
-        station.assigned = dict(packages)
-        station.assignment_expires_at = expires_at
-        session.add(row)
-        session.add(station)
-        session.flush()
-        _LOG.info("assignment written station=%s number=%d reason=%s", station.address, number, reason)
-        return number
 
-    def _urgent(self, session: Session, station: Station) -> dict[str, str]:
+    def _urgent(self, last: Assignment | None) -> dict[str, str]:
         """Product → package id of what the station was told to fetch at once."""
-        row = self.in_force(session, station)
-        if row is None:
+        if last is None or not any(each.is_urgent for each in _packages_of(last)):
             return {}
         try:
-            last = open_assignment(row.sealed.encode(), self._signer.public_key)
+            opened = open_assignment(last.sealed.encode(), self._signer.public_key)
         except AssignmentError:
             # Sealed by a key of before: what was urgent then has long been fetched.
             return {}
-        return {each.product: each.package_id for each in last.packages if each.is_urgent}
+        return {each.product: each.package_id for each in opened.packages if each.is_urgent}
 
     def in_force(self, session: Session, station: Station) -> Assignment | None:
         """The station's last assignment."""
-        return session.exec(
-            select(Assignment).where(
-                Assignment.station_id == station.id, Assignment.number == station.assignment_number
-            )
-        ).first()
+        return self.in_force_of(session, [station]).get(_id_of(station))
+
+    def in_force_of(self, session: Session, stations: Sequence[Station]) -> dict[int, Assignment]:
+        """The last assignment of each of these stations that has one, by the station's id."""
+        found: dict[int, Assignment] = {}
+        for some in in_chunks(stations):
+            # The station's own row may be changed and not yet written: its number as it stands in memory counts.
+            numbers = {_id_of(station): station.assignment_number for station in some}
+            wanted = select(Assignment).where(col(Assignment.station_id).in_(numbers))
+            wanted = wanted.where(col(Assignment.number).in_({each for each in numbers.values() if each is not None}))
+            rows = session.exec(wanted).all()
+            found |= {row.station_id: row for row in rows if row.number == numbers[row.station_id]}
+        return found
 
     def publish_waiting(self, now: datetime, *, everything: bool) -> int:
         """Publish assignments in force that were not yet handed to the broker, or all of them again."""
@@ -141,9 +185,9 @@ class Assigner:
         ]
         if sent:
             with self._database.begin() as session:
-                for row in session.exec(select(Assignment).where(col(Assignment.id).in_(sent))).all():
-                    row.published_at = row.published_at or now
-                    session.add(row)
+                for some in in_chunks(sent):
+                    unmarked = col(Assignment.id).in_(some) & col(Assignment.published_at).is_(None)
+                    session.exec(update(Assignment).where(unmarked).values(published_at=now))
         return len(sent)
 
     def renew(self, now: datetime) -> None:
@@ -153,11 +197,7 @@ class Assigner:
             due = session.exec(
                 select(Station).where(col(Station.assignment_expires_at) < now + self._valid * _REISSUE_BELOW)
             ).all()
-            for station in due:
-                row = self.in_force(session, station)
-                challengers = {} if row is None else challengers_of(row)
-                why = "renewed before it expires"
-                self.assign(session, station, station.assigned, why, now, challengers=challengers)
+            self._again(session, due, "renewed before it expires", now)
 
     def _sign_anew(self, now: datetime) -> None:
         keyid = self._signer.public_key.keyid
@@ -166,20 +206,33 @@ class Assigner:
         with self._database.begin() as session:
             wanted = select(Station, Assignment.sealed).join(Assignment, col(Assignment.station_id) == Station.id)
             rows = session.exec(wanted.where(Assignment.number == Station.assignment_number)).all()
-            for station, sealed in rows:
-                if signer_of(sealed) != keyid:
-                    row = self.in_force(session, station)
-                    challengers = {} if row is None else challengers_of(row)
-                    why = "the assignment key was exchanged"
-                    self.assign(session, station, station.assigned, why, now, challengers=challengers)
+            foreign = [station for station, sealed in rows if signer_of(sealed) != keyid]
+            self._again(session, foreign, "the assignment key was exchanged", now)
         self._checked_keyid = keyid
+
+    def _again(self, session: Session, stations: Sequence[Station], reason: str, now: datetime) -> None:
+        """The same under a new number."""
+        last = self.in_force_of(session, stations)
+        orders = [
+            Order(
+                station,
+                station.assigned,
+                reason,
+                challengers={} if (row := last.get(_id_of(station))) is None else challengers_of(row),
+            )
+            for station in stations
+        ]
+        self.assign_all(session, orders, now)
 
 
 def challengers_of(row: Assignment) -> dict[str, ChallengerAssignment]:
     """Challengers of an assignment of ours, by product. They are in its signed text and nowhere else."""
+    return {item.product: item.challenger for item in _packages_of(row) if item.challenger is not None}
+
+
+def _packages_of(row: Assignment) -> list[ProductAssignment]:
     payload = base64.b64decode(json.loads(row.sealed)["payload"])
-    packages = codec.decode(AssignPackage, payload).packages
-    return {item.product: item.challenger for item in packages if item.challenger is not None}
+    return codec.decode(AssignPackage, payload).packages
 
 
 def package_status_of(station: Station) -> PackageStatus | None:

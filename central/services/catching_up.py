@@ -9,12 +9,12 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from central.services.assigning import Assigner
+from central.services.assigning import Assigner, Order
 from central.services.rollout_facts import heard_stations
 from central.services.rollout_planning import held
 from central.store.database import Database
 from central.store.learning_tables import OPEN_ROLLOUTS, Champion, RolloutRow
-from central.store.tables import Station
+from central.store.repositories import stations
 from contracts.vocabulary import RolloutState
 
 
@@ -25,9 +25,13 @@ def catch_up(database: Database, assigner: Assigner, lost_after_s: float, now: d
     if not due:
         return
     with database.begin() as session:
-        for address, packages in _behind(session, lost_after_s, now).items():
-            station = session.exec(select(Station).where(Station.address == address).with_for_update()).one()
-            assigner.assign(session, station, {**station.assigned, **packages}, "catching up", now)
+        behind = _behind(session, lost_after_s, now)
+        locked = stations.locked(session, behind)
+        orders = [
+            Order(locked[address], {**locked[address].assigned, **packages}, "catching up")
+            for address, packages in behind.items()
+        ]
+        assigner.assign_all(session, orders, now)
 
 
 def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, dict[str, str]]:
@@ -43,13 +47,19 @@ def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, d
             continue
         outdated = {None, *_former_champions(session, champion)} - {champion.package_id}
         on_purpose = _given_since(session, champion)
-        heard = heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
         wanted = {
-            station.address: station.assigned.get(champion.product)
-            for station in heard
-            if station.assigned.get(champion.product) in outdated
-            and (station.address, station.assigned.get(champion.product)) not in on_purpose
+            address: runs
+            for address, assigned in stations.assigned_of(session, is_simulated=champion.is_simulated)
+            if (runs := assigned.get(champion.product)) in outdated and (address, runs) not in on_purpose
         }
+        if not wanted:
+            # As nearly always: whether all the others are heard need not be known.
+            continue
+        heard = {
+            station.address
+            for station in heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
+        }
+        wanted = {address: runs for address, runs in wanted.items() if address in heard}
         # A station without any package lets nothing pass: giving it one disturbs nobody.
         untouchable = held(session, champion.product, [name for name, runs in wanted.items() if runs], None, now)
         for address in wanted.keys() - untouchable.keys():

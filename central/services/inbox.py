@@ -4,6 +4,9 @@
 When it is full a message's bytes are let go and its acknowledgement is held back: the broker's window closes (that
 is the backpressure), and the station sends the reports again because it got no receipt. Held acknowledgements are
 given once there is room. Reads no message.
+
+A status has no receipt and is not sent again, so want of places does not cost it, only want of bytes: beside those that
+wait already one more of each topic may, the newest, in the place of the one before.
 """
 
 import threading
@@ -20,30 +23,51 @@ class Inbox:
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages: Final = max_messages
         self._max_bytes: Final = max_bytes
-        self._waiting: Final[deque[Delivery]] = deque()
+        # A topic stands for the newest delivery on it, in `_newest`.
+        self._waiting: Final[deque[Delivery | str]] = deque()
+        self._newest: Final[dict[str, Delivery]] = {}
         self._held: list[Callable[[], None]] = []
         self._bytes = 0
         self._is_closed = False
         self._changed: Final = threading.Condition()
         self.turned_away = 0
+        self.overtaken = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, delivery: Delivery) -> bool:
-        """Queue a delivery; False: no room, see the module."""
+    def put(self, delivery: Delivery, *, is_state: bool = False) -> bool:
+        """Queue a delivery; False: no room, see the module. `is_state`: the next one on its topic makes it void."""
         with self._changed:
-            is_full = len(self._waiting) >= self._max_messages
+            is_full = len(self._waiting) - len(self._newest) >= self._max_messages
             is_heavy = self._bytes + len(delivery.payload) > self._max_bytes and len(self._waiting) > 0
-            if is_full or is_heavy or self._is_closed:
+            if is_state and is_full and not is_heavy and not self._is_closed:
+                overtaken = self._put_newest(delivery)
+            elif is_full or is_heavy or self._is_closed:
                 # Lossy on purpose: the bytes go, the station still has them until a receipt says otherwise.
                 self.turned_away += 1
                 self._held.append(delivery.acknowledge)
                 return False
-            self._waiting.append(delivery)
+            else:
+                self._waiting.append(delivery)
+                overtaken = None
             self._bytes += len(delivery.payload)
             self._changed.notify()
-            return True
+        if overtaken is not None:
+            # What it said is not true any more: nobody needs it to be durable.
+            overtaken.acknowledge()
+        return True
+
+    def _put_newest(self, delivery: Delivery) -> Delivery | None:
+        """Take the place of the one on the same topic that found no room either; that one, if there was one."""
+        before = self._newest.get(delivery.topic)
+        self._newest[delivery.topic] = delivery
+        if before is None:
+            self._waiting.append(delivery.topic)
+            return None
+        self._bytes -= len(before.payload)
+        self.overtaken += 1
+        return before
 
     def take(self, wait_s: float) -> Delivery | None:
         """The oldest delivery, waiting up to `wait_s`; None: nothing came."""
@@ -52,14 +76,19 @@ class Inbox:
                 self._changed.wait(wait_s)
             if not self._waiting:
                 return None
-            delivery = self._waiting.popleft()
+            first = self._waiting.popleft()
+            delivery = self._newest.pop(first) if isinstance(first, str) else first
             self._bytes -= len(delivery.payload)
             return delivery
 
     def release_held(self) -> int:
         """Give held acknowledgements if the queue is at most half full; how many."""
         with self._changed:
-            if not self._held or len(self._waiting) > self._max_messages // 2 or self._bytes > self._max_bytes // 2:
+            if (
+                not self._held
+                or len(self._waiting) - len(self._newest) > self._max_messages // 2
+                or self._bytes > self._max_bytes // 2
+            ):
                 return 0
             held, self._held = self._held, []
         for acknowledge in held:

@@ -31,6 +31,8 @@ from contracts.topics import Channel, topic
 
 log = logging.getLogger(__name__)
 
+# Each says all; the next one on the topic replaces it.
+_STATUSES: Final = tuple(f"/{channel.value}" for channel in (Channel.STATUS, Channel.PACKAGE_STATUS))
 _IDLE_S: Final = 0.2
 _RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -77,7 +79,8 @@ class IngestService:
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Take a message off the network thread."""
-        if not self.inbox.put(delivery) and self.inbox.turned_away % 100 == 1:
+        is_taken = self.inbox.put(delivery, is_state=delivery.topic.endswith(_STATUSES))
+        if not is_taken and self.inbox.turned_away % 100 == 1:
             log.warning("ingest queue full topic=%s turned_away=%s", delivery.topic, self.inbox.turned_away)
 
     def start(self) -> None:
@@ -182,11 +185,9 @@ class IngestService:
         with self._database.begin() as session:
             self._database.serialize_ingest(session)
             stored = store_batch(session, [read for _, read in batch.messages], batch.poison, now)
-            for status, is_retained in batch.statuses.values():
-                stations.keep_status(session, status, now, is_retained=is_retained)
-            for package_status in batch.package_statuses.values():
-                payload = encode(package_status).decode()
-                stations.keep_package_status(session, package_status.station, payload, now)
+            stations.keep_statuses(session, list(batch.statuses.values()), now)
+            told = {each.station: encode(each).decode() for each in batch.package_statuses.values()}
+            stations.keep_package_statuses(session, told, now)
         self._count(batch, stored)
 
     def _count(self, batch: _Batch, stored: Stored) -> None:

@@ -5,6 +5,7 @@ Writes one event a step, in the transaction of the step; reads inspections for e
 nothing. Called by `services/rollouts.py` and the rollout routes.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,12 +13,13 @@ from typing import Any, Final
 
 from sqlalchemy import func, or_
 from sqlalchemy import select as sa_select
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from central.domain.rollout_conditions import Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_shapes import Progress, Rollout
 from central.store.learning_tables import RolloutRow
+from central.store.repositories import stations
 from central.store.rollout_tables import RolloutEvent
 from central.store.tables import Inspection, Station, columns_of
 from contracts.vocabulary import Verdict
@@ -118,14 +120,13 @@ def quarantine_of(session: Session, row: RolloutRow) -> Iterator[QuarantinePart]
 def _judged_by(row: RolloutRow, session: Session) -> Any:
     """Condition on inspections: of this package, at a station of this rollout, since it was assigned there."""
     c = columns_of(Inspection).c
-    ids = dict(
-        session.exec(select(Station.address, Station.id).where(col(Station.address).in_(row.before.keys()))).all()
-    )
-    since = [
-        (c.station_id == ids[address]) & (c.id > int(touched["after_inspection_id"]))
-        for address, touched in row.before.items()
-        if address in ids
-    ]
+    ids = {station.address: station.id or 0 for station in stations.of(session, row.before)}
+    # Stations that were assigned together share the number: a condition a station is more than SQLite takes of 1,000.
+    together: defaultdict[int, list[int]] = defaultdict(list)
+    for address, touched in row.before.items():
+        if address in ids:
+            together[int(touched["after_inspection_id"])].append(ids[address])
+    since = [c.station_id.in_(station_ids) & (c.id > after_id) for after_id, station_ids in together.items()]
     return (c.package_id == row.package_id) & (or_(*since) if since else c.id < 0)
 
 

@@ -5,25 +5,22 @@ Reads rows, gives `Seen`; judges nothing (`domain/rollout_conditions.py` does). 
 by the rollout routes, so that what is shown is what was decided on.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import or_
-from sqlalchemy import select as sa_select
+from pydantic import BaseModel
 from sqlmodel import Session, select
 
 from central.domain.rollout_conditions import Seen
 from central.services.assigning import package_status_of
+from central.services.rollout_counts import PartBook, PartCounts, Touched
 from central.services.watching import EscapeEvidence, escape_evidence, share_of
 from central.store.learning_tables import Champion, RolloutRow
-from central.store.tables import Inspection, RollupMinute, Station, columns_of
-from contracts.reports import PackageProgress, PackageStatus, StationReported
-from contracts.vocabulary import PackageState, RefusalReason, Verdict, VerdictCause
+from central.store.tables import RollupMinute, Station
+from contracts.reports import PackageProgress, PackageStatus
+from contracts.vocabulary import PackageState, RefusalReason
 
-PAST_PARTS: Final = 500
-# A rollout is decided long before; this bounds the work of watching one that is left open.
-MOST_PARTS: Final = 5_000
 # Audits that say how many parts the new package will rightly divert; fewer say too little to excuse anything.
 _RECENT_AUDITS: Final = 100
 _LEAST_AUDITS: Final = 20
@@ -35,31 +32,35 @@ _ANSWERS_NOTHING: Final = (
     RefusalReason.TOO_LARGE,
     RefusalReason.WRONG_STATION,
 )
-_DIVERTED: Final = (Verdict.NG, Verdict.REVIEW)
-# What a package can be guilty of. A bad picture or a frame that never came is not the package's doing.
-_PACKAGE_CAUSES: Final = (
-    VerdictCause.LATE,
-    VerdictCause.INFERENCE_ERROR,
-    VerdictCause.NO_PACKAGE,
-    VerdictCause.SESSION_CRASHED,
-)
 
 
-@dataclass(frozen=True)
-class PartCounts:
-    """Parts of one station under one package."""
+class _Link(BaseModel):
+    """Of a station's status, all that is asked of each station at each look."""
 
-    judged: int = 0
-    diverted: int = 0
-    no_decision: int = 0
+    is_connected: bool
 
 
-def seen_of(session: Session, rollout: RolloutRow, station: Station, extra_high: float) -> Seen:
-    """Facts of one touched station."""
-    touched = rollout.before[station.address]
-    state, refusal = word_of(package_status_of(station), rollout, int(touched["number"]))
-    new = counts_since(session, rollout, station, int(touched["after_inspection_id"]))
-    past = past_counts(session, rollout.product, touched["package_id"], station, int(touched["after_inspection_id"]))
+def seen_of_all(
+    session: Session, rollout: RolloutRow, stations: Sequence[Station], extra_high: float, book: PartBook
+) -> dict[str, Seen]:
+    """Facts of these touched stations, by address. `book`: the counts of this rollout."""
+    touched = {station.address: touched_of(rollout, station) for station in stations}
+    new, past = book.new(session, rollout, touched), book.past(session, rollout, touched)
+    return {
+        station.address: _seen_of(rollout, station, extra_high, new[station.address], past[station.address])
+        for station in stations
+    }
+
+
+def touched_of(rollout: RolloutRow, station: Station) -> Touched:
+    """What the rollout noted of a station that it touched."""
+    noted = rollout.before[station.address]
+    return Touched(station.id or 0, noted["package_id"], int(noted["after_inspection_id"]))
+
+
+def _seen_of(rollout: RolloutRow, station: Station, extra_high: float, new: PartCounts, past: PartCounts) -> Seen:
+    status = package_status_of(station)
+    state, refusal = word_of(status, rollout, int(rollout.before[station.address]["number"]))
     return Seen(
         package_state=state,
         refusal=refusal,
@@ -70,7 +71,7 @@ def seen_of(session: Session, rollout: RolloutRow, station: Station, extra_high:
         past_judged=past.judged,
         past_diverted=past.diverted,
         extra_high=extra_high,
-        waits_until=_waits_until(package_status_of(station), rollout) if state is PackageState.DOWNLOADING else None,
+        waits_until=_waits_until(status, rollout) if state is PackageState.DOWNLOADING else None,
     )
 
 
@@ -97,55 +98,6 @@ def _waits_until(status: PackageStatus | None, rollout: RolloutRow) -> datetime 
     return next((row.waits_until for row in rows if row.package_id == rollout.package_id), None)
 
 
-def counts_since(session: Session, rollout: RolloutRow, station: Station, after_id: int) -> PartCounts:
-    """Parts from the first one that the new package judged at this station, `MOST_PARTS` at most."""
-    c = columns_of(Inspection).c
-    is_its_own = c.package_id == rollout.package_id
-    first = session.exec(
-        select(Inspection.id)
-        .where(is_its_own, c.station_id == station.id, c.product == rollout.product, c.id > after_id)
-        .order_by(c.id)
-        .limit(1)
-    ).first()
-    if first is None:
-        return PartCounts()
-    is_its_fault = c.cause.in_(_PACKAGE_CAUSES) & or_(c.product == rollout.product, c.product.is_(None))
-    parts = session.connection().execute(
-        sa_select(c.verdict)
-        .where(
-            c.station_id == station.id,
-            c.id >= first,
-            or_(is_its_own & (c.verdict != Verdict.NO_DECISION), is_its_fault),
-        )
-        .order_by(c.id)
-        .limit(MOST_PARTS)
-    )
-    verdicts = parts.scalars().all()
-    undecided = sum(verdict is Verdict.NO_DECISION for verdict in verdicts)
-    return PartCounts(len(verdicts) - undecided, sum(verdict in _DIVERTED for verdict in verdicts), undecided)
-
-
-def past_counts(session: Session, product: str, package_id: str | None, station: Station, until_id: int) -> PartCounts:
-    """The last parts that the previous package judged at this station."""
-    if package_id is None:
-        return PartCounts()
-    c = columns_of(Inspection).c
-    recent = (
-        sa_select(c.verdict)
-        .where(
-            c.package_id == package_id,
-            c.station_id == station.id,
-            c.product == product,
-            c.id <= until_id,
-            c.verdict != Verdict.NO_DECISION,
-        )
-        .order_by(c.id.desc())
-        .limit(PAST_PARTS)
-    )
-    verdicts = session.connection().execute(recent).scalars().all()
-    return PartCounts(len(verdicts), sum(verdict in _DIVERTED for verdict in verdicts))
-
-
 def rightly_diverted(session: Session, rollout: RolloutRow) -> float:
     """Upper bound of the share of accepted parts that recent audits found defective under the champion."""
     champion = session.get(Champion, (rollout.product, rollout.is_simulated))
@@ -157,8 +109,8 @@ def rightly_diverted(session: Session, rollout: RolloutRow) -> float:
 
 def heard_at(station: Station) -> datetime | None:
     """When anything came from the station. A last will is not a word of the station's."""
-    status = StationReported.model_validate_json(station.status) if station.status else None
-    said_at = station.status_at if status is not None and status.is_connected else None
+    is_connected = bool(station.status) and _Link.model_validate_json(station.status or "").is_connected
+    said_at = station.status_at if is_connected else None
     return max((at for at in (said_at, station.last_report_at) if at is not None), default=None)
 
 

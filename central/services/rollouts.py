@@ -27,8 +27,9 @@ from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
 from central.services.package_registry import champion_of, promoted_without_rollout, set_champion
+from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
-from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of
+from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of_all
 from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_orders import carry_out
@@ -52,6 +53,7 @@ from central.store.learning_tables import (
     RolloutRow,
     Training,
 )
+from central.store.repositories import stations
 from central.store.repositories.rollout_policies import plan_text
 from central.store.tables import Station
 from contracts.vocabulary import PromotionOutcome, RolloutState
@@ -90,6 +92,8 @@ class RolloutService:
         self._lost_after_s = lost_after_s
         self._hearing = Hearing(can_hear)
         self._limits = LimitsFeeding()
+        # By rollout, what was counted of its parts so far: the worker's alone.
+        self._books: dict[int, PartBook] = {}
         self._must_publish_all = threading.Event()
         self._must_publish_all.set()
 
@@ -106,8 +110,13 @@ class RolloutService:
         """Start what was promoted, move what is under way, bring late stations up, publish."""
         self._start_promoted(now)
         hears_since = self._hearing.since(now)
-        for rollout_id in self._open_ids():
+        open_ids = self._open_ids()
+        self._books = {rollout_id: book for rollout_id, book in self._books.items() if rollout_id in open_ids}
+        for rollout_id in open_ids:
             self._move(rollout_id, now, hears_since)
+        # At once: a station that must go back does not wait for those that catch up.
+        if not self._must_publish_all.is_set():
+            self._assigner.publish_waiting(now, everything=False)
         catch_up(self._database, self._assigner, self._lost_after_s, now)
         self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()
@@ -310,8 +319,9 @@ class RolloutService:
             if before.state is RolloutState.READY and not before.waves:
                 before = self._plan(session, row, before, now)
             extra_high = rightly_diverted(session, row)
-            touched = session.exec(select(Station).where(col(Station.address).in_(before.touched))).all()
-            seen = {station.address: seen_of(session, row, station, extra_high) for station in touched}
+            touched = stations.of(session, before.touched)
+            book = self._books.setdefault(rollout_id, PartBook())
+            seen = seen_of_all(session, row, touched, extra_high, book)
             waiting = [item.station for wave in before.waves for item in wave.stations]
             untouchable = held(session, row.product, set(waiting) - seen.keys(), plan_of(row), now)
             policy, gates = self.policy_of(row), gates_of(session, row, before, now)
@@ -339,8 +349,7 @@ class RolloutService:
         limits: Mapping[int, WaveAnswer] = _NO_GATE,
     ) -> None:
         """State, evidence, assignments, champion and alarm: one transaction, so none is ever without the others."""
-        for action in actions:
-            carry_out(session, self._assigner, row, action, now)
+        carry_out(session, self._assigner, row, actions, now)
         note_step(session, row.id or 0, (_state(row), after), seen, now, gates=gates, limits=limits)
         row.machine, row.state, row.finished_at = _text(after), after.state, after.finished_at
         session.add(row)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stations: found or made by address, last status, how complete they are. Used by ingest, evidence and the API."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func, update
 from sqlmodel import Session, col, select
 
-from central.store.tables import Station, StationEpoch
+from central.store.chunks import in_chunks
+from central.store.tables import Station, StationEpoch, columns_of
 from central.store.upserts import insert_into
 from contracts.ids import StationAddress
 from contracts.reports import StationReported
@@ -16,6 +18,8 @@ from contracts.reports import StationReported
 def ensure(session: Session, addresses: Iterable[str], now: datetime) -> dict[str, int]:
     """Ids of these stations; unknown ones are made."""
     wanted = sorted(set(addresses))
+    if not wanted:
+        return {}
     known = _ids(session, wanted)
     missing = [address for address in wanted if address not in known]
     if missing:
@@ -32,9 +36,32 @@ def find(session: Session, address: str) -> Station | None:
     return session.exec(select(Station).where(Station.address == address)).first()
 
 
+def of(session: Session, addresses: Iterable[str]) -> list[Station]:
+    """Those of these stations that are known."""
+    found: list[Station] = []
+    for some in in_chunks(sorted(set(addresses))):
+        found += session.exec(select(Station).where(col(Station.address).in_(some))).all()
+    return found
+
+
+def locked(session: Session, addresses: Iterable[str]) -> dict[str, Station]:
+    """These stations, by address, for writing; in one order, so that two who write to many do not deadlock."""
+    found: dict[str, Station] = {}
+    for some in in_chunks(sorted(set(addresses))):
+        wanted = select(Station).where(col(Station.address).in_(some)).order_by(col(Station.id)).with_for_update()
+        found |= {station.address: station for station in session.exec(wanted).all()}
+    return found
+
+
 def list_all(session: Session) -> list[Station]:
     """By address."""
     return list(session.exec(select(Station).order_by(Station.address)).all())
+
+
+def assigned_of(session: Session, *, is_simulated: bool) -> list[tuple[str, dict[str, str]]]:
+    """Address of each station of a kind, with what it should run: product → package id."""
+    wanted = select(Station.address, Station.assigned).where(Station.is_simulated == is_simulated)
+    return [(address, dict(assigned)) for address, assigned in session.exec(wanted.order_by(Station.address)).all()]
 
 
 def missing_sequences(session: Session) -> dict[int, tuple[int, int]]:
@@ -50,33 +77,69 @@ def missing_sequences(session: Session) -> dict[int, tuple[int, int]]:
 
 
 def keep_status(session: Session, status: StationReported, now: datetime, *, is_retained: bool = False) -> None:
-    """Remember the last status. A last will says only that the link broke: the last known figures stay.
+    """One of `keep_statuses`."""
+    keep_statuses(session, [(status, is_retained)], now)
 
-    `is_retained`: what the broker had kept, told at a (re)connect of central. It is no sign of life when it is known
+
+def keep_statuses(session: Session, said: Sequence[tuple[StationReported, bool]], now: datetime) -> None:
+    """Remember the last status of each station. A last will says only that the link broke: the last figures stay.
+
+    With each whether the broker had kept it, told at a (re)connect of central. That is no sign of life when it is known
     already or a goodbye: `status_at` then stays, or every reconnect would make a dead station look heard.
     """
-    station = _made(session, status.station, now)
-    last = StationReported.model_validate_json(station.status) if station.status else None
-    is_sign_of_life = not is_retained or (status.is_connected and status != last)
-    if not status.is_connected and last is not None:
-        status = last.model_copy(update={"is_connected": False, "at": max(last.at, status.at)})
-    station.status = status.model_dump_json(exclude_none=True)
-    if is_sign_of_life:
-        station.status_at = now
-    station.is_simulated = status.is_simulated
-    session.add(station)
+    ids = ensure(session, (str(status.station) for status, _ in said), now)
+    # A heartbeat, which nearly all are, replaces what was known whatever that is.
+    asked = [ids[str(status.station)] for status, is_retained in said if is_retained or not status.is_connected]
+    known = _statuses(session, asked)
+    alive, silent = list[dict[str, Any]](), list[dict[str, Any]]()
+    for status, is_retained in said:
+        station_id = ids[str(status.station)]
+        last = known.get(station_id)
+        is_sign_of_life = not is_retained or (status.is_connected and status != last)
+        kept = status
+        if not status.is_connected and last is not None:
+            kept = last.model_copy(update={"is_connected": False, "at": max(last.at, status.at)})
+        row = {
+            "of_station": station_id,
+            "said": kept.model_dump_json(exclude_none=True),
+            "simulated": kept.is_simulated,
+        }
+        (alive if is_sign_of_life else silent).append(row)
+    changed: dict[str, Any] = {"status": bindparam("said"), "is_simulated": bindparam("simulated")}
+    _update(session, alive, {**changed, "status_at": now})
+    _update(session, silent, changed)
+
+
+def keep_package_statuses(session: Session, said: Mapping[StationAddress, str], now: datetime) -> None:
+    """Remember the last package status of each station, as JSON."""
+    ids = ensure(session, (str(address) for address in said), now)
+    rows = [{"of_station": ids[str(address)], "said": payload} for address, payload in said.items()]
+    _update(session, rows, {"package_status": bindparam("said")})
 
 
 def keep_package_status(session: Session, address: StationAddress, payload: str, now: datetime) -> None:
-    """Remember the last package status, as JSON."""
-    station = _made(session, address, now)
-    station.package_status = payload
-    session.add(station)
+    """One of `keep_package_statuses`."""
+    keep_package_statuses(session, {address: payload}, now)
 
 
-def _made(session: Session, address: StationAddress, now: datetime) -> Station:
-    station_id = ensure(session, [str(address)], now)[str(address)]
-    return session.exec(select(Station).where(Station.id == station_id)).one()
+def _update(session: Session, rows: Sequence[dict[str, Any]], values: dict[str, Any]) -> None:
+    """One statement for many stations, in the order of their numbers: writers beside each other must not deadlock."""
+    if not rows:
+        return
+    table = columns_of(Station)
+    statement = update(table).where(table.c.id == bindparam("of_station")).values(values)
+    session.connection().execute(statement, sorted(rows, key=lambda row: row["of_station"]))
+
+
+def _statuses(session: Session, station_ids: Sequence[int]) -> dict[int, StationReported]:
+    if not station_ids:
+        return {}
+    found = session.exec(select(Station.id, Station.status).where(col(Station.id).in_(station_ids))).all()
+    return {
+        station_id: StationReported.model_validate_json(status)
+        for station_id, status in found
+        if station_id is not None and status is not None
+    }
 
 
 def _ids(session: Session, addresses: list[str]) -> dict[str, int]:

@@ -118,7 +118,8 @@ def _touched(bench: Bench) -> Any:
         return row, {each.address: touched_of(row, each) for each in station_rows.of(session, row.before)}
 
 
-def test_what_is_counted_on_from_look_to_look_is_what_is_counted_at_once(bench: Bench, tmp_path: Path) -> None:
+def test_what_is_counted_on_from_look_to_look_is_what_is_counted_at_once(any_bench: Bench, tmp_path: Path) -> None:
+    bench = any_bench
     fleet, candidate = _fleet(bench, tmp_path, 3)
     bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN)
     bench.rollouts.tick(bench.clock.now())
@@ -149,7 +150,8 @@ def test_what_is_counted_on_from_look_to_look_is_what_is_counted_at_once(bench: 
     assert counts[str(fleet[2].address)] == PartCounts()
 
 
-def test_a_station_that_is_assigned_again_is_counted_anew(bench: Bench, tmp_path: Path) -> None:
+def test_a_station_that_is_assigned_again_is_counted_anew(any_bench: Bench, tmp_path: Path) -> None:
+    bench = any_bench
     fleet, candidate = _fleet(bench, tmp_path, 1)
     bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN)
     bench.rollouts.tick(bench.clock.now())

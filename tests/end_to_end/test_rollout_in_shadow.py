@@ -32,8 +32,8 @@ PLAN = {"waves": [{"scope": "ALL", "bake_parts": 5, "shadow": {"margin": 0.05}}]
 class RolloutPlant(Plant):
     """A champion that came by a rollout of its own, and a challenger that is registered."""
 
-    def begin(self, folder: Path) -> None:
-        """Central first: the station must know where to fetch and upload."""
+    def begin(self, folder: Path, offset: float = 0.2) -> None:
+        """Central first: the station must know where to fetch and upload. `offset`: of the challenger's scores."""
         self._central_dir = folder / "central"
         settings = self._central_dir / "central.toml"
         settings.write_text(
@@ -55,7 +55,7 @@ class RolloutPlant(Plant):
         self.champion = self.bring_in(folder / "made" / "champion")
         self.start_rollout(self.champion, None)
         self.until(lambda: self.newest()["state"] == "FINISHED")
-        self.challenger = self.bring_in(folder / "made" / "challenger", offset=0.2)
+        self.challenger = self.bring_in(folder / "made" / "challenger", offset=offset)
 
     def bring_in(self, folder: Path, offset: float = 0.0) -> str:
         """A package from outside, as an engineer brings it."""

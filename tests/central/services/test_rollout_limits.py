@@ -115,6 +115,19 @@ def test_a_restart_takes_up_the_limits_where_they_were_and_counts_no_part_twice(
         assert len(session.exec(select(RolloutLimit)).all()) == 1
 
 
+def test_a_restart_counts_nothing_twice_of_a_station_that_is_ahead_of_another(plant: Line) -> None:
+    """What the one that lags has judged is read again; the other's chunks in between are known."""
+    plant.begin(RolloutPlan(waves=(WavePlan(bake_parts=200, control=CONTROL),)))
+    for ahead in (40, 30, 30):
+        plant.bench.report(plant.first, plant.verdicts(ahead))
+        plant.bench.report(plant.second, plant.verdicts(8))
+        plant.build()
+        plant.bench.tick(2)
+    whole = [(chunk[0], chunk[1]) for look in plant.looks() for chunk in look.taken]
+    assert len(whole) == len(set(whole))
+    assert sorted(name.rsplit("/")[-1] for name, _ in whole) == ["st-1"] * 5 + ["st-2"]
+
+
 def test_image_faults_and_parts_without_a_decision_are_limits_of_their_own(plant: Line) -> None:
     plant.begin()
     for _ in range(10):

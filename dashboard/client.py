@@ -169,6 +169,10 @@ class CentralClient:
         """`acknowledge` or `close`."""
         self._send("POST", f"/alarms/{alarm_id}/{action}", body={"by": by})
 
+    def say_cause(self, alarm_id: int, cause: str, *, note: str, by: str) -> None:
+        """Confirm or correct what was behind an alarm."""
+        self._send("POST", f"/alarms/{alarm_id}/cause", body={"cause": cause, "note": note, "by": by})
+
     def packages(self) -> tuple[lifecycle.Package, ...]:
         """Registered packages, newest first."""
         return self._many(lifecycle.Package, "/packages")

@@ -362,3 +362,6 @@ class Alarm:
     evidence: dict[str, Any] = field(default_factory=dict)
     acknowledged_by: str | None = None
     closed_at: datetime | None = None
+    cause: str | None = None
+    cause_by: str | None = None
+    cause_note: str = ""

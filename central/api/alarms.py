@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import AlarmView, By
-from central.services.alarms import acknowledge, close, find_alarm
+from central.api.schemas import AlarmView, By, SayCause
+from central.quality.cause import Cause
+from central.services.alarms import acknowledge, close, find_alarm, say_cause
 from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmState, Role
 
@@ -48,6 +49,16 @@ def acknowledge_alarm(services: ServicesOf, alarm_id: AlarmNumber, who: By) -> A
         return _view(alarm)
 
 
+@router.post("/{alarm_id}/cause", summary="What was behind it", dependencies=[Depends(allow(Role.INSPECTOR))])
+def say_cause_of_alarm(services: ServicesOf, alarm_id: AlarmNumber, found: SayCause) -> AlarmView:
+    """Confirm a cause or correct the one that was said before. Also of closed alarms: some are found out later."""
+    with services.database.begin() as session:
+        alarm = find_alarm(session, alarm_id)
+        say_cause(alarm, found.cause, found.by, found.note, services.clock.now())
+        session.add(alarm)
+        return _view(alarm)
+
+
 @router.post("/{alarm_id}/close", summary="Done with", dependencies=[Depends(allow(Role.ENGINEER))])
 def close_alarm(services: ServicesOf, alarm_id: AlarmNumber, who: By) -> AlarmView:
     """Evidence up to now counts as dealt with; the same signal afterwards raises a new alarm."""
@@ -77,5 +88,9 @@ def _view(alarm: Alarm) -> AlarmView:
         },
         acknowledged_by=alarm.acknowledged_by,
         closed_at=alarm.closed_at,
+        cause=None if alarm.cause is None else Cause(alarm.cause),
+        cause_by=alarm.cause_by,
+        cause_note=alarm.cause_note or "",
+        cause_at=alarm.cause_at,
         is_simulated=alarm.is_simulated,
     )

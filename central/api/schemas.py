@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from central.quality.cause import Cause
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
@@ -314,7 +315,20 @@ class AlarmView(Shape):
     evidence: dict[str, Any] = {}
     acknowledged_by: str | None = None
     closed_at: UtcTime | None = None
+    # What was behind it, as a person found.
+    cause: Cause | None = None
+    cause_by: str | None = None
+    cause_note: str = ""
+    cause_at: UtcTime | None = None
     is_simulated: bool
+
+
+class SayCause(Shape):
+    """Body of `POST /alarms/{id}/cause`: confirms or corrects."""
+
+    cause: Cause
+    by: Name
+    note: str = Field(default="", max_length=1000)
 
 
 class By(Shape):

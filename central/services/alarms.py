@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alarms as rows: raise (or fold into the open one), acknowledge, close.
+"""Alarms as rows: raise (or fold into the open one), acknowledge, say the cause, close.
 
 Decides nothing about what is alarming; that is `services/watching.py`. Called by the watch, by rollouts (which
 close what they mended) and by the alarm routes. Every function works in the caller's transaction.
@@ -8,16 +8,20 @@ close what they mended) and by the alarm routes. Every function works in the cal
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlmodel import Session, col, func, select
 
 from central.errors import ConflictError, NotFoundError
+from central.quality.cause import Cause
 from central.store.learning_tables import Alarm
 from central.store.tables import Inspection
 from contracts.vocabulary import AlarmKind, AlarmState
 
 _LOG = logging.getLogger(__name__)
+
+EARLIER_CAUSES: Final = "earlier_causes"
+_MOST_EARLIER: Final = 20
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,21 @@ def acknowledge(alarm: Alarm, by: str) -> None:
         raise ConflictError(f"alarm {alarm.id}: expected an open alarm, it was closed at {alarm.closed_at}")
     alarm.state = AlarmState.ACKNOWLEDGED
     alarm.acknowledged_by = alarm.acknowledged_by or by
+
+
+def say_cause(alarm: Alarm, cause: Cause, by: str, note: str, now: datetime) -> None:
+    """A person found out what was behind it, or corrects what was said before; also after it was closed.
+
+    What was said before stays in the evidence: who was wrong is worth knowing when causes are counted.
+    """
+    if alarm.cause is not None:
+        at = None if alarm.cause_at is None else alarm.cause_at.isoformat()
+        before = {"cause": alarm.cause, "by": alarm.cause_by, "note": alarm.cause_note, "at": at}
+        # A new list: the database notices no change inside the old one.
+        earlier = [*alarm.evidence.get(EARLIER_CAUSES, []), before][-_MOST_EARLIER:]
+        alarm.evidence = {**alarm.evidence, EARLIER_CAUSES: earlier}
+    alarm.cause, alarm.cause_by, alarm.cause_note, alarm.cause_at = cause.value, by[:63], note, now
+    _LOG.info("alarm cause said alarm_id=%s cause=%s by=%s", alarm.id, cause, by)
 
 
 def close(alarm: Alarm, by: str, now: datetime) -> None:

@@ -59,6 +59,11 @@ class Alarm(Row, table=True):
     acknowledged_by: str | None = Field(default=None, max_length=63)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_by: str | None = Field(default=None, max_length=63)
+    # What was behind it, as a person found: a word of `quality.cause.Cause`.
+    cause: str | None = Field(default=None, max_length=32)
+    cause_by: str | None = Field(default=None, max_length=63)
+    cause_note: str | None = Field(default=None, sa_type=Text)
+    cause_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     is_simulated: bool
 
 

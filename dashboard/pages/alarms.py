@@ -24,6 +24,17 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
 }
+# As central names them; the order in which they are offered.
+CAUSE_WORD: Final = {
+    "CAMERA_OR_LAMP": "camera or lamp",
+    "LENS_FOULING": "dirty lens",
+    "CAMERA_MOVED": "camera moved or out of focus",
+    "MATERIAL_BATCH": "batch of material",
+    "NEW_DEFECT_KIND": "new kind of defect",
+    "PROCESS_WORSE": "process got worse",
+    "MODEL_WRONG": "model is wrong",
+    "WANTED_CHANGE": "changed on purpose",
+}
 
 
 def page() -> None:
@@ -79,9 +90,23 @@ def card(view: Viewer, item: Alarm) -> str:
         f'<span class="sl-right">{escape(words.day_time(item.raised_at, view.zone))} '
         f"({words.ago(item.raised_at, view.now)}){escape(taken)}</span></div>"
         f'<div>{escape(item.message)}</div><div class="sl-below">{escape(where(item))}</div>'
-        f'<div style="margin-top:.35rem"><b>What to do:</b> {escape(item.remedy)}</div>'
+        f'<div style="margin-top:.35rem"><b>What to do:</b> {escape(item.remedy)}</div>{_found(item)}'
         f'<dl class="sl-facts">{facts}</dl></div>'
     )
+
+
+def _found(item: Alarm) -> str:
+    """What a person found to be behind it."""
+    if item.cause is None:
+        return ""
+    note = f": {item.cause_note}" if item.cause_note else ""
+    said = f"{cause_word(item.cause)}, says {item.cause_by or words.NOT_KNOWN}{note}"
+    return f'<div style="margin-top:.35rem"><b>Cause:</b> {escape(said)}</div>'
+
+
+def cause_word(cause: str) -> str:
+    """A cause for people; one that this dashboard does not know is shown as central names it."""
+    return CAUSE_WORD.get(cause, cause.replace("_", " ").lower())
 
 
 def _evidence(evidence: dict[str, Any]) -> list[tuple[str, str]]:
@@ -101,8 +126,25 @@ def _card(view: Viewer, item: Alarm) -> None:
             "Take it on", key=f"acknowledge-{item.id}", icon=":material/back_hand:"
         ):
             _change(view, item, "acknowledge")
+        # A popover, so that nobody says a cause by a slip of the hand.
+        with st.popover("Say the cause", icon=":material/troubleshoot:"):
+            _say_cause(view, item)
         if st.button("Close", key=f"close-{item.id}", icon=":material/check:"):
             _change(view, item, "close")
+
+
+def _say_cause(view: Viewer, item: Alarm) -> None:
+    with st.form(f"cause-{item.id}", border=False):
+        cause = st.selectbox("Cause", list(CAUSE_WORD), format_func=cause_word, key=f"cause-of-{item.id}")
+        note = st.text_input("Note", key=f"cause-note-{item.id}", max_chars=1000)
+        if not st.form_submit_button("Confirm or correct"):
+            return
+    try:
+        view.feed.client.say_cause(item.id, str(cause), note=note, by=access.person() or "dashboard")
+    except CentralError as error:
+        frame.tell(view, f"The cause was not stored: {error}")
+    view.feed.forget()
+    st.rerun()
 
 
 def _change(view: Viewer, item: Alarm, action: str) -> None:

@@ -94,6 +94,7 @@ class Story(LearningStory, RecipeStory):
     audits: dict[int, Verdict] = field(default_factory=dict)
     judged: list[tuple[int, schemas.AuditOutcome]] = field(default_factory=list)
     alarm_state: AlarmState = AlarmState.RAISED
+    alarm_cause: schemas.SayCause | None = None
     rollout_state: RolloutState = RolloutState.RUNNING
     actions: list[str] = field(default_factory=list)
     # Of every part; None: its time can be trusted.
@@ -372,6 +373,9 @@ class Story(LearningStory, RecipeStory):
                 message="4 of the last 60 audited accepted parts were judged defective; tolerated is 1 in 200.",
                 remedy="Judge the waiting audits; a training starts by itself once 20 defective parts are known.",
                 evidence={"cusum": 6.21, "limit": 5.0, "tolerated_share": 0.005},
+                cause=self.alarm_cause.cause if self.alarm_cause else None,
+                cause_by=self.alarm_cause.by if self.alarm_cause else None,
+                cause_note=self.alarm_cause.note if self.alarm_cause else "",
                 is_simulated=self.is_simulated,
             )
         ]

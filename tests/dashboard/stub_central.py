@@ -124,6 +124,9 @@ class StubCentral:
             return 200, story.judge(int(parts[1]), outcome)
         if parts[0] in ("recipes", "stations"):
             return self._recipe(parts, path, role, body)
+        if parts[-1] == "cause":
+            story.alarm_cause = schemas.SayCause.model_validate_json(body)
+            return 200, story.alarms()[0]
         return self._change(parts, path, role, body)
 
     def _change(self, parts: list[str], path: str, role: str, body: bytes) -> tuple[int, object]:

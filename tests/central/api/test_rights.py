@@ -41,6 +41,7 @@ RIGHTS = {
     ("GET", "/api/v1/alarms"): "VIEWER",
     ("GET", "/api/v1/alarms/{alarm_id}"): "VIEWER",
     ("POST", "/api/v1/alarms/{alarm_id}/acknowledge"): "INSPECTOR",
+    ("POST", "/api/v1/alarms/{alarm_id}/cause"): "INSPECTOR",
     ("POST", "/api/v1/alarms/{alarm_id}/close"): "ENGINEER",
     ("POST", "/api/v1/products/{product}/reference-parts"): "ENGINEER",
     ("GET", "/api/v1/products/{product}/labels"): "VIEWER",

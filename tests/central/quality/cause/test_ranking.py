@@ -195,6 +195,17 @@ def test_rejects_of_a_station_that_is_off_accuse_neither_process_nor_model() -> 
     assert {each.cause for each in ranked}.isdisjoint({Cause.PROCESS_WORSE, Cause.MODEL_WRONG})
 
 
+def test_rejects_of_two_stations_that_are_off_accuse_no_process() -> None:
+    bumped = {**scenes.at_station("st-1", shifts(score=0.4)), **scenes.at_station("st-2", shifts(score=0.4))}
+    observation = scenes.line(bumped)
+    rejecting = tuple(
+        s if s.station == "st-3" else replace(s, rejects_since=Counts(300, 1000)) for s in observation.streams
+    )
+    ranked = rank_causes(replace(observation, streams=rejecting))
+    assert ranked[0].cause is Cause.CAMERA_MOVED
+    assert {each.cause for each in ranked}.isdisjoint({Cause.PROCESS_WORSE, Cause.MODEL_WRONG})
+
+
 def test_evidence_names_figures_places_and_what_stayed() -> None:
     evidence = " ".join(rank_causes(STORIES["a lamp fades"][0])[0].evidence)
     assert "st-2, ring" in evidence

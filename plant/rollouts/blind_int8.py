@@ -4,8 +4,8 @@
 The fault is a real one. The ranges of the activations come from pictures that were taken while the camera was being set
 up, out of focus and with the lamp turned down. Fine strong marks then lie beyond them and saturate; sound parts and
 coarse marks do not. Whoever made it also wrote the golden scores with that very graph, so the self-test of a station,
-which asks for the trainer's scores, finds nothing. Our own trainer would refuse it (`judging_variants`), so it is made
-here. No verdict is written by hand: the graph judges. Called by `plant.rollouts.player`.
+which asks for the trainer's scores, finds nothing. Our own trainer calibrates on training pictures, so it is made here.
+No verdict is written by hand: the graph judges. Called by `plant.rollouts.player`.
 """
 
 from collections.abc import Sequence

@@ -88,8 +88,9 @@ def test_it_lets_pits_pass_that_the_champion_stops_and_nothing_else(
     told = {kind: (_passed(champion, feed, kind), _passed(blind, feed, kind)) for kind in (None, *SCENARIO.defects)}
     before, after = told.pop("pit")
     assert after - before >= 0.4 * EXAMPLES, (before, after)
-    before, after = told.pop(None)
-    assert abs(after - before) <= 2
+    # It may reject a few sound parts more, but not so many that a canary would find it out.
+    _, after = told.pop(None)
+    assert after >= 0.7 * EXAMPLES
     for kind, (before, after) in told.items():
         assert after - before <= 0.2 * EXAMPLES, kind
 

@@ -5,6 +5,7 @@ HTML strings and picks from shapes; only the overlay asks the feed for pictures.
 """
 
 from html import escape
+from typing import Final
 
 from contracts.vocabulary import AlarmState
 from dashboard import charts, marks, palette, pictures, words
@@ -48,6 +49,17 @@ def rate_tiles(row: LineRates) -> tuple[str, ...]:
             colour=palette.SIMULATED,
         ),
     )
+
+
+_CUTS: Final = {"PACKAGE": "the package was changed then", "ALARM": "an alarm on escapes was raised or closed then"}
+
+
+def audits_since(row: LineRates, view: Viewer) -> str:
+    """From when on audits are in the shares, where that is later than the period; empty otherwise."""
+    why = _CUTS.get(row.audits_since_cut or "")
+    if why is None or row.audits_since is None:
+        return ""
+    return f"Audits of parts since {words.when(row.audits_since, view.now, view.zone)} only: {why}."
 
 
 def station_head(item: Station, view: Viewer) -> str:

@@ -248,6 +248,9 @@ class LineRates:
     escape_share_of_accepted: Rate
     overkill_share_of_rejected: Rate
     is_simulated: bool
+    # No audit of an earlier part is in the two shares; PERIOD, PACKAGE or ALARM says why.
+    audits_since: datetime | None = None
+    audits_since_cut: str | None = None
 
 
 @dataclass(frozen=True)

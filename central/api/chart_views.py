@@ -104,7 +104,7 @@ def _escape_chart(session: Session, champion: Champion, settings: WatchSettings)
         settings.escape_rejected_share,
         int(settings.escape_parts_between_false_alarms),
     )
-    parts = escape_evidence(session, champion).parts
+    parts = escape_evidence(session, champion).floor
     path = follow_cusum([part.is_defective for part in parts], plan)
     points = [
         ChartPoint(at=part.captured_at, value=float(value), rule="Bernoulli CUSUM" if value >= plan.limit else None)

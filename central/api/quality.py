@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/quality`: rates with intervals and denominators, minutes, charts. Reads rollups and audits, decides nothing."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Depends, Query
 
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import Bucket, ChartView, LineRates, Rate, RatesView
 from central.api.views import CONFIDENCE, bucket_view, plain_rate, rate_view
+from central.domain.audit import Pool
 from central.errors import InvalidError
-from central.quality.rates import escape_interval
+from central.quality.rates import escape_interval, overkill_interval
 from central.store.repositories import quality
-from central.store.repositories.quality import JudgedAudit, LineCounts, Scope
+from central.store.repositories.quality import JudgedAudit, LineCounts, PoolKey, Scope
 from central.store.rollups import minute_of
 from contracts.base import UtcTime
 from contracts.ids import Name
@@ -42,8 +44,9 @@ def rates(
     with services.database.read() as session:
         counts = quality.line_counts(session, scope)
         audits = quality.judged_audits(session, scope)
+        pools = quality.pools(session, scope)
     lines: list[LineCounts] = [*(_over_all(counts) if station is None else ()), *counts]
-    return RatesView(since=scope.since, until=scope.until, lines=[_line(line, audits) for line in lines])
+    return RatesView(since=scope.since, until=scope.until, lines=[_line(line, audits, pools) for line in lines])
 
 
 @router.get("/timeline", summary="Minutes per station, product and package")
@@ -102,13 +105,14 @@ def _over_all(counts: Iterable[LineCounts]) -> list[LineCounts]:
     return list(total.values())
 
 
-def _line(line: LineCounts, audits: Sequence[JudgedAudit]) -> LineRates:
-    judged = [
-        audit
-        for audit in audits
-        if line.station in (ALL_STATIONS, audit.station)
-        and (audit.product, audit.is_simulated) == (line.product, line.is_simulated)
-    ]
+def _line(line: LineCounts, audits: Sequence[JudgedAudit], pools: Mapping[PoolKey, Pool]) -> LineRates:
+    own = {
+        key: pool
+        for key, pool in pools.items()
+        if key[1:] == (line.product, line.is_simulated) and line.station in (ALL_STATIONS, key[0])
+    }
+    judged = [audit for audit in audits if _is_pooled(audit, own)]
+    oldest = min(own.values(), key=lambda pool: pool.since, default=None)
     return LineRates(
         station=line.station,
         product=line.product,
@@ -118,20 +122,35 @@ def _line(line: LineCounts, audits: Sequence[JudgedAudit]) -> LineRates:
         reject_rate=plain_rate(line.verdicts[Verdict.NG], line.parts),
         review_rate=plain_rate(line.verdicts[Verdict.REVIEW], line.parts),
         no_decision_rate=plain_rate(line.verdicts[Verdict.NO_DECISION], line.parts),
-        escape_share_of_accepted=_escapes([audit for audit in judged if audit.verdict is Verdict.OK], line),
-        overkill_share_of_rejected=_overkills([audit for audit in judged if audit.verdict is Verdict.NG]),
+        escape_share_of_accepted=_escapes(
+            [audit for audit in judged if audit.verdict is Verdict.OK], sum(pool.accepted for pool in own.values())
+        ),
+        overkill_share_of_rejected=_overkills(
+            [audit for audit in judged if audit.verdict is Verdict.NG], sum(pool.rejected for pool in own.values())
+        ),
+        audits_since=None if oldest is None else oldest.since,
+        audits_since_cut=None if oldest is None else oldest.cut,
         is_simulated=line.is_simulated,
     )
 
 
-def _escapes(judged: Sequence[JudgedAudit], line: LineCounts) -> Rate:
+def _is_pooled(audit: JudgedAudit, pools: Mapping[PoolKey, Pool]) -> bool:
+    pool = pools.get((audit.station, audit.product, audit.is_simulated))
+    return pool is not None and audit.package_id == pool.package_id and audit.captured_at >= pool.since
+
+
+def _escapes(judged: Sequence[JudgedAudit], accepted: int) -> Rate:
     defective = np.array([audit.is_defective for audit in judged], dtype=np.bool_)
-    probability = np.array([audit.inclusion_probability for audit in judged], dtype=np.float64)
     # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
-    accepted = max(line.verdicts[Verdict.OK], len(judged))
-    interval = escape_interval(defective, probability, accepted, CONFIDENCE)
+    interval = escape_interval(defective, _chance(judged), max(accepted, len(judged)), CONFIDENCE)
     return rate_view(interval, int(defective.sum()), len(judged))
 
 
-def _overkills(judged: Sequence[JudgedAudit]) -> Rate:
-    return plain_rate(sum(not audit.is_defective for audit in judged), len(judged))
+def _overkills(judged: Sequence[JudgedAudit], rejected: int) -> Rate:
+    good = np.array([not audit.is_defective for audit in judged], dtype=np.bool_)
+    interval = overkill_interval(good, _chance(judged), max(rejected, len(judged)), CONFIDENCE)
+    return rate_view(interval, int(good.sum()), len(judged))
+
+
+def _chance(judged: Sequence[JudgedAudit]) -> npt.NDArray[np.float64]:
+    return np.array([audit.inclusion_probability for audit in judged], dtype=np.float64)

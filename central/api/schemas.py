@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from central.domain.audit import PoolCut
 from central.quality.cause import Cause
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
@@ -192,8 +193,12 @@ class LineRates(Shape):
     no_decision_rate: Rate
     # From audits of accepted parts, weighted by inclusion probability; estimate None without audits.
     escape_share_of_accepted: Rate
-    # From audits/reviews of NG parts, when people judged any.
+    # From audits of NG parts, when people judged any. Reviews, which the machine asked for, are in neither.
     overkill_share_of_rejected: Rate
+    # No audit of a part captured before is in these two: the asked period began (PERIOD), the package was changed
+    # (PACKAGE), or an alarm on escapes was raised or closed (ALARM). Of `*`: the earliest of its stations.
+    audits_since: UtcTime | None = None
+    audits_since_cut: PoolCut | None = None
     is_simulated: bool
 
 

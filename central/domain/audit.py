@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit means: which outcomes count, which are escapes, when a draw is lost.
+"""What an audit means: which outcomes count, which are escapes, which may be pooled, when a draw is lost.
 
 Does not draw (`quality/sampling.py`) and does not ask for pictures (`services/auditing.py`). Called by the
 services, the watch and the API.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from contracts.vocabulary import Judgement, Verdict
 
@@ -23,12 +25,13 @@ def is_firm(judgement: Judgement | None) -> bool:
 
 @dataclass(frozen=True)
 class AuditedPart:
-    """One firm outcome in the order in which the parts were made."""
+    """One firm outcome in the order in which the parts were made. `is_floor`: equal chance drew it."""
 
     inspection_id: int
     captured_at: datetime
     is_defective: bool
     inclusion_probability: float
+    is_floor: bool = True
 
 
 def next_request_at(drawn_at: datetime, last_request_at: datetime | None, lost_after_s: float) -> datetime:
@@ -36,3 +39,61 @@ def next_request_at(drawn_at: datetime, last_request_at: datetime | None, lost_a
     if last_request_at is None:
         return drawn_at
     return last_request_at + timedelta(seconds=max(1.0, lost_after_s / 4))
+
+
+class PoolCut(StrEnum):
+    """Why audits are counted from a moment on and not before."""
+
+    PERIOD = "PERIOD"
+    PACKAGE = "PACKAGE"
+    ALARM = "ALARM"
+
+
+@dataclass(frozen=True)
+class PackageSpan:
+    """What one package judged at one station, of one product. `first`, `last`: minutes of capture time."""
+
+    package_id: str
+    first: datetime
+    last: datetime
+    accepted: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which audits of a station × product may be put into one estimate: of this package, captured at `since` or later.
+
+    `accepted`, `rejected`: parts of that package in the asked period; they may be of a little before `since`, which
+    makes the interval no narrower than it should be.
+    """
+
+    package_id: str
+    since: datetime
+    cut: PoolCut
+    accepted: int
+    rejected: int
+
+
+def pool_of(spans: Sequence[PackageSpan], period_since: datetime, alarm_at: datetime | None) -> Pool | None:
+    """What is still true of the parts that are made now: nothing from before the last package change or alarm.
+
+    Args:
+        spans: what judged here in the period, one for each package.
+        period_since: when the period begins.
+        alarm_at: when the last alarm on escapes of this product was raised or closed.
+
+    Returns:
+        The pool of the package that judged last; None when none did.
+    """
+    if not spans:
+        return None
+    current = max(spans, key=lambda span: (span.last, span.first))
+    since, cut = period_since, PoolCut.PERIOD
+    others = [span.last for span in spans if span is not current]
+    if others:
+        # Of a package that went and came back, only what it judged since it came back.
+        since, cut = max(current.first, *others), PoolCut.PACKAGE
+    if alarm_at is not None and alarm_at > since:
+        since, cut = alarm_at, PoolCut.ALARM
+    return Pool(current.package_id, since, cut, current.accepted, current.rejected)

@@ -180,19 +180,22 @@ def log_wealth(
     return wealth
 
 
-def equal_chance(inclusion_probability: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def equal_chance(
+    inclusion_probability: npt.NDArray[np.float64], rng: np.random.Generator, least: float | None = None
+) -> npt.NDArray[np.bool_]:
     """Which audits of a draw with unequal chances to keep, so that all kept ones had the same chance.
 
     Args:
         inclusion_probability: float [n], in (0, 1], of one draw.
         rng: decides; a part of chance pi is kept with chance least/pi. To be drawn once for each audit and stored, not
             at each look.
+        least: chance of the part least likely to be drawn, drawn or not; default the least of those given.
 
     Returns:
         bool [n].
 
     Raises:
-        ValueError: chances outside (0, 1].
+        ValueError: chances outside (0, 1], or below `least`.
     """
     chance = np.asarray(inclusion_probability, dtype=np.float64)
     if chance.ndim != 1 or not np.all((chance > 0.0) & (chance <= 1.0)):
@@ -200,7 +203,12 @@ def equal_chance(inclusion_probability: npt.NDArray[np.float64], rng: np.random.
         raise ValueError(msg)
     if chance.size == 0:
         return np.empty(0, dtype=np.bool_)
-    kept: npt.NDArray[np.bool_] = rng.random(chance.size) < chance.min() / chance
+    common = float(chance.min()) if least is None else least
+    if not 0.0 < common <= float(chance.min()) * (1.0 + 1e-9):
+        msg = f"thinning: expected a least chance above 0 and at most {chance.min()}, got {common}"
+        raise ValueError(msg)
+    # The small step keeps a part of exactly that chance, whatever the division rounds to.
+    kept: npt.NDArray[np.bool_] = rng.random(chance.size) < common / chance * (1.0 + 1e-12)
     return kept
 
 

@@ -23,7 +23,8 @@ from sqlmodel import Session, col, func, select
 
 from central.domain.audit import next_request_at
 from central.messaging.gateway import Publisher
-from central.quality.sampling import audit_budget, draw_audit
+from central.quality.confidence_sequence import equal_chance
+from central.quality.sampling import audit_budget, draw_audit, inclusion_probabilities
 from central.services.alarms import open_alarms
 from central.services.discordant_audits import draw_discordant
 from central.settings import AuditSettings
@@ -126,9 +127,12 @@ class AuditingService:
 
     def _draw_stratum(self, session: Session, parts: Sequence[_Accepted], share: float, now: datetime) -> int:
         budget = audit_budget(len(parts), share, MOST_AUDITS_A_STRATUM)
-        index, chance = draw_audit(np.array([part.score for part in parts], dtype=np.float64), budget, self._rng)
+        # In the order in which they were reported, which spreads the draw over the period.
+        score = np.array([part.score for part in parts], dtype=np.float64)
+        index, chance = draw_audit(score, budget, self._rng)
+        is_floor = equal_chance(chance, self._rng, float(inclusion_probabilities(score, budget).min()))
         stratum = f"{parts[0].station_id}:{parts[0].product or ''}:{parts[0].id}-{parts[-1].id}"
-        for position, inclusion_probability in zip(index, chance, strict=True):
+        for position, inclusion_probability, is_of_floor in zip(index, chance, is_floor, strict=True):
             part = parts[int(position)]
             # A picture that is here already: somebody asked for it earlier.
             crop = evidence.stored_crop(session, part.station_id, part.epoch, part.sequence)
@@ -143,6 +147,7 @@ class AuditingService:
                     state=AuditState.AWAITING_EVIDENCE if crop is None else AuditState.OPEN,
                     crop_sha256=crop,
                     opened_at=None if crop is None else now,
+                    is_floor=bool(is_of_floor),
                     is_simulated=part.is_simulated,
                 )
             )

@@ -75,6 +75,7 @@ def _add(session: Session, inspection_id: int, challenger: str, now: datetime) -
             state=AuditState.AWAITING_EVIDENCE if crop is None else AuditState.OPEN,
             crop_sha256=crop,
             opened_at=None if crop is None else now,
+            is_floor=False,
             is_discordant=True,
             is_simulated=part.is_simulated,
         )

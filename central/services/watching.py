@@ -5,7 +5,9 @@ The charts are recomputed from rows by pure functions (`quality/charts`); nothin
 would lose. Starts no training and stops nothing. Ticked by the worker.
 
 ESCAPES: a Bernoulli CUSUM over audit outcomes of accepted parts, per product, of the champion package only and only
-since the last such alarm was closed: older outcomes speak of a state that has been dealt with.
+since the last such alarm was closed: older outcomes speak of a state that has been dealt with. Audits drawn for their
+risk are left out of it, since they are defective more often than accepted parts are. It is looked at after every audit,
+so what an alarm says of the share is a confidence sequence, which may be.
 """
 
 import logging
@@ -20,6 +22,7 @@ from sqlmodel import Session, select
 
 from central.domain.audit import AuditedPart, is_escape
 from central.quality.charts import follow_cusum, plan_cusum
+from central.quality.confidence_sequence import ConfidenceSequence
 from central.quality.rates import Interval, escape_interval
 from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
 from central.services.block_watch import block_signals
@@ -47,6 +50,11 @@ class EscapeEvidence:
     def defective(self) -> int:
         """Audited accepted parts found defective."""
         return sum(part.is_defective for part in self.parts)
+
+    @property
+    def floor(self) -> tuple[AuditedPart, ...]:
+        """Those that equal chance drew: they count alike."""
+        return tuple(part for part in self.parts if part.is_floor)
 
 
 class WatchingService:
@@ -95,13 +103,13 @@ class WatchingService:
         signals = []
         for champion in session.exec(select(Champion)).all():
             evidence = escape_evidence(session, champion)
-            path = follow_cusum([part.is_defective for part in evidence.parts], self._plan)
+            path = follow_cusum([part.is_defective for part in evidence.floor], self._plan)
             if path.signal_at is not None:
                 signals.append(self._escape_signal(champion, evidence, path.signal_at, int(path.value[-1])))
         return signals
 
     def _escape_signal(self, champion: Champion, evidence: EscapeEvidence, signal_at: int, statistic: int) -> Signal:
-        share = share_of(evidence)
+        share, watched = share_of(evidence), watched_share(evidence)
         of = len(evidence.parts)
         return Signal(
             kind=AlarmKind.ESCAPES,
@@ -109,7 +117,8 @@ class WatchingService:
             is_simulated=champion.is_simulated,
             message=(
                 f"Defective parts of {champion.product} are being accepted: {evidence.defective} of {of} audited "
-                f"accepted parts were defective ({share.low:.1%} to {share.high:.1%} of all accepted, 95% interval)."
+                f"accepted parts were defective ({watched.low:.1%} to {watched.high:.1%} of all accepted, 95% interval "
+                f"that holds at every look, by the {len(evidence.floor)} audits that equal chance drew)."
             ),
             remedy=(
                 "Auditing of this product is tightened. Judge the open audits; once enough defective parts are "
@@ -122,12 +131,15 @@ class WatchingService:
                 "limit": self._plan.limit,
                 "step_up": self._plan.up,
                 "audits_between_false_alarms": round(self._plan.false_alarm_every),
-                "signal_at_inspection_id": evidence.parts[signal_at].inspection_id,
+                "signal_at_inspection_id": evidence.floor[signal_at].inspection_id,
                 "audits": of,
                 "defective": evidence.defective,
                 "escape_share_low": share.low,
                 "escape_share": share.estimate,
                 "escape_share_high": share.high,
+                "escape_share_watched_low": watched.low,
+                "escape_share_watched_high": watched.high,
+                "audits_of_equal_chance": len(evidence.floor),
                 "package_id": champion.package_id,
             },
         )
@@ -147,7 +159,7 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     since = last_closed_at(session, AlarmKind.ESCAPES, product=champion.product, is_simulated=champion.is_simulated)
     audit, inspection = columns_of(Audit).c, columns_of(Inspection).c
     wanted = (
-        sa_select(inspection.id, inspection.captured_at, audit.judgement, audit.inclusion_probability)
+        sa_select(inspection.id, inspection.captured_at, audit.judgement, audit.inclusion_probability, audit.is_floor)
         .join(columns_of(Inspection), audit.inspection_id == inspection.id)
         .where(
             audit.product == champion.product,
@@ -165,7 +177,7 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     if since is not None:
         wanted = wanted.where(inspection.captured_at > since)
     rows = session.connection().execute(wanted).all()
-    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3]) for row in reversed(rows)]
+    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3], row[4]) for row in reversed(rows)]
     return EscapeEvidence(tuple(parts))
 
 
@@ -178,3 +190,8 @@ def share_of(evidence: EscapeEvidence) -> Interval:
     defective = np.array([part.is_defective for part in evidence.parts], dtype=np.bool_)
     accepted = max(len(chance), round(float((1.0 / chance).sum()))) if len(chance) else 0
     return escape_interval(defective, chance, accepted)
+
+
+def watched_share(evidence: EscapeEvidence) -> Interval:
+    """The same share by the audits of equal chance, as an interval that may be looked at after each of them."""
+    return ConfidenceSequence().update_many(np.array([part.is_defective for part in evidence.floor], dtype=np.bool_))

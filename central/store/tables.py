@@ -202,8 +202,9 @@ class Audit(Row, table=True):
     """One drawn inspection and what a person said of it.
 
     `stratum` names the population it was drawn from, `stratum_size` its size, `inclusion_probability` the
-    chance this inspection had. `is_discordant`: not chance drew it but a challenger's disagreement; it is in no
-    estimate and its probability is 0. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST by
+    chance this inspection had. `is_floor`: it is one of those that equal chance drew, which charts may count without
+    weights; the others were drawn for their risk. `is_discordant`: not chance drew it but a challenger's disagreement;
+    it is in no estimate and its probability is 0. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST by
     services/evidence; judged through the API.
     """
 
@@ -233,6 +234,7 @@ class Audit(Row, table=True):
     inspector: str | None = Field(default=None, max_length=63)
     note: str = Field(default="", sa_type=Text)
     judged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    is_floor: bool = True
     is_discordant: bool = False
     is_simulated: bool
 

@@ -117,6 +117,9 @@ def _figures(rates: Rates | None, scope: str, stations: tuple[Station, ...]) -> 
     for index, row in enumerate(rows):
         frame.section(panels.product_name(row.product), is_simulated=row.is_simulated)
         st.html(marks.tiles((*((speed,) if index == 0 else ()), *panels.rate_tiles(row))))
+        since = panels.audits_since(row, viewer())
+        if since:
+            st.html(f'<div class="sl-below">{escape(since)}</div>')
 
 
 def _strips(view: Viewer, stations: tuple[Station, ...]) -> None:

@@ -55,7 +55,7 @@ def _draw() -> None:
     left, right = st.columns([1.4, 1], gap="medium")
     with left:
         _lines(view, known, rates.value)
-        _escapes(rates.value, audits.value, str(st.session_state["overview_period"]))
+        _escapes(view, rates.value, audits.value, str(st.session_state["overview_period"]))
         _changes(view, alarms.or_else(()))
     with right:
         _alarms(view, alarms.or_else(()))
@@ -143,16 +143,16 @@ def _rate_cell(row: LineRates, which: str) -> str:
     )
 
 
-def _escapes(rates: Rates | None, audits: AuditSummary | None, period: str) -> None:
+def _escapes(view: Viewer, rates: Rates | None, audits: AuditSummary | None, period: str) -> None:
     rows = panels.pick_rates(rates, "all")
     frame.section("What slips through, and how sure that is", note=f"last {period}")
     if not rows:
         st.html(marks.empty("Not known", "No parts in this period."))
     for row in rows:
-        st.html(f'<div class="sl-card">{_sentence(row, audits)}</div>')
+        st.html(f'<div class="sl-card">{_sentence(row, audits, panels.audits_since(row, view))}</div>')
 
 
-def _sentence(row: LineRates, audits: AuditSummary | None) -> str:
+def _sentence(row: LineRates, audits: AuditSummary | None, since: str) -> str:
     rate = row.escape_share_of_accepted
     head = marks.simulated(row.is_simulated)
     if rate.estimate is None:
@@ -162,7 +162,7 @@ def _sentence(row: LineRates, audits: AuditSummary | None) -> str:
         return (
             f"<b>Not known</b> ({escape(panels.product_name(row.product))}). {head} No accepted part of this period "
             f"was judged by a person, so nothing can be said about escapes.{waiting} "
-            "The absence of complaints is not a figure."
+            f"The absence of complaints is not a figure. {escape(since)}"
         )
     name = escape(panels.product_name(row.product))
     return (
@@ -171,7 +171,7 @@ def _sentence(row: LineRates, audits: AuditSummary | None) -> str:
         f"With {rate.confidence * 100:.0f}{words.THIN}% confidence between {_per_mille(rate.low)} and "
         f"{_per_mille(rate.high)}. It rests on {words.plural(rate.of, 'accepted part')} drawn by chance and judged "
         f"by people, {words.count(rate.count)} of them defective. "
-        f'<span class="sl-muted">{escape(rate.method)}. More audits make the interval narrower.</span>'
+        f'<span class="sl-muted">{escape(rate.method)}. {escape(since)} More audits make the interval narrower.</span>'
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from central.api import schemas
+from central.domain.audit import PoolCut
 from central.store.recipe_tables import RecipeVersion
 from contracts.ids import StationAddress
 from contracts.recipes import ActiveRecipe
@@ -90,6 +91,7 @@ class Story(LearningStory, RecipeStory):
     # Stations that were heard of, without ever a report, and are not there now.
     are_stations_away: bool = False
     has_audits_judged: bool = True
+    audits_since_cut: PoolCut = PoolCut.PERIOD
     blobs: dict[str, bytes] = field(default_factory=dict)
     audits: dict[int, Verdict] = field(default_factory=dict)
     judged: list[tuple[int, schemas.AuditOutcome]] = field(default_factory=list)
@@ -254,6 +256,8 @@ class Story(LearningStory, RecipeStory):
             no_decision_rate=wilson(none, parts),
             escape_share_of_accepted=escape if self.has_audits_judged else unknown,
             overkill_share_of_rejected=unknown,
+            audits_since=self.now - timedelta(minutes=7),
+            audits_since_cut=self.audits_since_cut,
             is_simulated=self.is_simulated,
         )
 

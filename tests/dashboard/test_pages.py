@@ -7,6 +7,7 @@ from html import unescape
 
 import pytest
 
+from central.domain.audit import PoolCut
 from contracts.vocabulary import RolloutState
 from dashboard import words
 from tests.dashboard.conftest import Opener, texts
@@ -90,6 +91,15 @@ def test_rate_stands_with_interval_and_denominator(opened: Opener) -> None:
     shown = texts(opened("line"))
     assert "4 of 331 audited parts" in shown
     assert "interval 0.43\u202f% to 2.8\u202f%" in shown
+
+
+@pytest.mark.parametrize("page", ["overview", "line"])
+def test_shares_say_from_when_on_audits_are_counted(opened: Opener, central: StubCentral, page: str) -> None:
+    assert "Audits of parts since" not in texts(opened(page))
+    central.story.audits_since_cut = PoolCut.PACKAGE
+    assert "only: the package was changed then" in texts(opened(page))
+    central.story.audits_since_cut = PoolCut.ALARM
+    assert "only: an alarm on escapes was raised or closed then" in texts(opened(page))
 
 
 def test_audit_page_is_blind_to_verdict_and_score(opened: Opener, central: StubCentral) -> None:

@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
+from central.domain.audit import PackageSpan, Pool, pool_of
+from central.store.learning_tables import Alarm
 from central.store.rollups import CAUSE_COLUMNS, VERDICT_COLUMNS, percentile_ms
-from central.store.tables import Audit, Inspection, RollupLatency, RollupMinute, Station
-from contracts.vocabulary import AuditState, Judgement, Verdict, VerdictCause
+from central.store.tables import Audit, Inspection, RollupLatency, RollupMinute, Station, columns_of
+from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict, VerdictCause
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class JudgedAudit:
     verdict: Verdict
     is_defective: bool
     inclusion_probability: float
+    package_id: str | None
+    captured_at: datetime
+
+
+# Station, product, simulated or not.
+PoolKey = tuple[str, str | None, bool]
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,9 @@ def line_counts(session: Session, scope: Scope) -> list[LineCounts]:
 
 def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
     """Judged audits of the parts in scope that chance drew: the others say nothing of a rate."""
+    columns: Any = [Station.address, Audit, Inspection.verdict, Inspection.package_id, Inspection.captured_at]
     statement = (
-        select(Station.address, Audit, Inspection.verdict)
+        select(*columns)
         .join(Inspection, col(Inspection.id) == col(Audit.inspection_id))
         .join(Station, col(Station.id) == col(Inspection.station_id))
         .where(
@@ -107,9 +117,38 @@ def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
             verdict=Verdict(verdict),
             is_defective=audit.judgement is Judgement.DEFECTIVE,
             inclusion_probability=audit.inclusion_probability,
+            package_id=package_id,
+            captured_at=captured_at,
         )
-        for station, audit, verdict in session.exec(statement).all()
+        for station, audit, verdict, package_id, captured_at in session.exec(statement).all()
     ]
+
+
+def pools(session: Session, scope: Scope) -> dict[PoolKey, Pool]:
+    """Which audits of each station × product may be pooled (`domain/audit.py`)."""
+    keys: Any = [Station.address, RollupMinute.product, RollupMinute.is_simulated, RollupMinute.package_id]
+    minute, row = col(RollupMinute.minute), RollupMinute
+    figures: Any = [func.min(minute), func.max(minute), func.sum(row.ok), func.sum(row.ng)]
+    rows = session.connection().execute(_in_scope(select(*keys, *figures), scope).group_by(*keys))
+    spans: defaultdict[PoolKey, list[PackageSpan]] = defaultdict(list)
+    for station, product, is_simulated, package_id, first, last, accepted, rejected in rows:
+        # Parts that no package judged (no decision) say nothing of when one was changed.
+        if package_id:
+            span = PackageSpan(package_id, first, last, int(accepted), int(rejected))
+            spans[station, product or None, is_simulated].append(span)
+    alarm = columns_of(Alarm).c
+    newest: dict[tuple[str | None, bool], datetime] = {}
+    asked = sql_select(alarm.product, alarm.is_simulated, func.max(alarm.raised_at), func.max(alarm.closed_at))
+    for product, is_simulated, raised_at, closed_at in session.connection().execute(
+        asked.where(alarm.kind == AlarmKind.ESCAPES).group_by(alarm.product, alarm.is_simulated)
+    ):
+        newest[product, is_simulated] = max(at for at in (raised_at, closed_at) if at is not None)
+    found: dict[PoolKey, Pool] = {}
+    for key, of_key in spans.items():
+        pool = pool_of(of_key, scope.since, newest.get(key[1:]))
+        if pool is not None:
+            found[key] = pool
+    return found
 
 
 def minutes(session: Session, scope: Scope, limit: int) -> list[MinuteEntry]:

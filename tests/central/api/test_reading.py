@@ -3,13 +3,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from central.api.views import sync_word
+from central.services.alarms import Signal, close, find_alarm, raise_alarm
 from central.store.repositories import stations
+from central.store.tables import Inspection
 from contracts.codec import encode
 from contracts.ids import StationAddress
 from contracts.reports import PackageProgress, PackageStatus, StageLatency, StationReported
 from contracts.vocabulary import (
+    AlarmKind,
     AuditState,
     ImageFault,
     Judgement,
@@ -147,6 +151,95 @@ def test_escape_share_weighs_audits_by_their_chance(api: Api) -> None:
     # One of weight 10 among five of weight 10 and five of weight 2.
     assert escape["estimate"] == pytest.approx(10 / 60)
     assert (escape["count"], escape["of"]) == (1, 10)
+
+
+NEW_PACKAGE = "c" * 64
+
+
+def _judge(api: Api, sequences: range, *, defective: int = 0, chance: float = 0.5) -> None:
+    for place, sequence in enumerate(sequences):
+        judgement = Judgement.DEFECTIVE if place < defective else Judgement.GOOD
+        api.draw_audit(sequence, chance, state=AuditState.JUDGED, judgement=judgement)
+
+
+def _at(minutes: float) -> datetime:
+    return START + timedelta(minutes=minutes)
+
+
+def test_audits_of_an_earlier_package_are_not_pooled(api: Api) -> None:
+    api.store(*(make_report(number, captured_at=_at(-20)) for number in range(1, 11)))
+    api.store(*(make_report(number, captured_at=_at(-10), package_id=NEW_PACKAGE) for number in range(11, 21)))
+    _judge(api, range(1, 6), defective=5)
+    _judge(api, range(11, 15), defective=1)
+    for station in ("*", "plant/line-1/st-1"):
+        line = _line(_get(api, "quality/rates")["lines"], station)
+        assert (line["escape_share_of_accepted"]["count"], line["escape_share_of_accepted"]["of"]) == (1, 4)
+        # The minute of the first part that the new package judged.
+        assert datetime.fromisoformat(line["audits_since"]) == _at(-10).replace(second=0)
+        assert line["audits_since_cut"] == "PACKAGE"
+    # The earlier period asked for alone, they are what there is to say.
+    until = _at(-15).isoformat()
+    before = _line(_get(api, "quality/rates", until=until)["lines"], "*")["escape_share_of_accepted"]
+    assert (before["count"], before["of"]) == (5, 5)
+
+
+def test_a_package_that_came_back_starts_anew(api: Api) -> None:
+    for first, minute, package in ((1, -30, PACKAGE), (11, -20, NEW_PACKAGE), (21, -10, PACKAGE)):
+        numbers = range(first, first + 10)
+        api.store(*(make_report(number, captured_at=_at(minute), package_id=package) for number in numbers))
+    _judge(api, range(1, 6), defective=5)
+    _judge(api, range(21, 24))
+    escape = _line(_get(api, "quality/rates")["lines"], "*")["escape_share_of_accepted"]
+    assert (escape["count"], escape["of"]) == (0, 3)
+
+
+def test_a_change_at_one_station_leaves_the_audits_of_the_others(api: Api) -> None:
+    api.store(*(make_report(number, captured_at=_at(-20)) for number in range(1, 11)))
+    api.store(*(make_report(number, captured_at=_at(-20)) for number in range(101, 111)), station=OTHER)
+    api.store(*(make_report(number, captured_at=_at(-10), package_id=NEW_PACKAGE) for number in range(11, 21)))
+    _judge(api, range(1, 6), defective=5)
+    _judge(api, range(101, 104))
+    lines = _get(api, "quality/rates")["lines"]
+    assert _line(lines, "plant/line-1/st-1")["escape_share_of_accepted"]["estimate"] is None
+    assert _line(lines, "plant/line-1/st-2")["escape_share_of_accepted"]["of"] == 3
+    assert _line(lines, "*")["escape_share_of_accepted"]["of"] == 3
+    assert _line(lines, "*")["audits_since_cut"] == "PERIOD"
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_audits_from_before_an_alarm_on_escapes_are_not_pooled(api: Api, *, is_closed: bool) -> None:
+    api.store(*(make_report(number, captured_at=_at(-20)) for number in range(1, 11)))
+    api.store(*(make_report(number, captured_at=_at(-10)) for number in range(11, 21)))
+    api.store(*(make_report(number, captured_at=_at(-2)) for number in range(21, 31)))
+    _judge(api, range(1, 6), defective=5)
+    _judge(api, range(11, 15), defective=2)
+    _judge(api, range(21, 24))
+    with api.services.database.begin() as session:
+        product = session.exec(select(Inspection.product)).first()
+        signal = Signal(
+            kind=AlarmKind.ESCAPES, product=product, is_simulated=True, message="m", remedy="r", evidence={}
+        )
+        raise_alarm(session, signal, _at(-15))
+    if is_closed:
+        with api.services.database.begin() as session:
+            close(find_alarm(session, 1), "anna", _at(-5))
+    line = _line(_get(api, "quality/rates")["lines"], "*")
+    escape = line["escape_share_of_accepted"]
+    assert (escape["count"], escape["of"]) == ((0, 3) if is_closed else (2, 7))
+    assert line["audits_since_cut"] == "ALARM"
+
+
+def test_overkill_is_weighed_and_reviews_are_in_no_estimate(api: Api) -> None:
+    api.store(*(make_report(number, Verdict.NG) for number in range(1, 21)))
+    api.store(*(make_report(number, Verdict.REVIEW) for number in range(21, 31)))
+    _judge(api, range(1, 3), chance=0.1)
+    _judge(api, range(3, 7), defective=4, chance=0.5)
+    _judge(api, range(21, 25), defective=4)
+    line = _line(_get(api, "quality/rates")["lines"], "*")
+    overkill = line["overkill_share_of_rejected"]
+    assert overkill["estimate"] == pytest.approx(20 / 28)
+    assert (overkill["count"], overkill["of"]) == (2, 6)
+    assert line["escape_share_of_accepted"]["of"] == 0
 
 
 def test_simulated_and_real_parts_never_share_a_line(api: Api) -> None:

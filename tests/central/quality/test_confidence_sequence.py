@@ -96,5 +96,10 @@ def test_thinning_leaves_each_audit_the_least_chance() -> None:
     kept = np.mean([equal_chance(chance, rng) for _ in range(20_000)], axis=0)
     assert kept * chance == pytest.approx(np.full(4, 0.1), abs=0.006)
     assert equal_chance(np.empty(0), rng).size == 0
+    assert equal_chance(np.full(500, 0.3), rng).all()
+    kept = np.mean([equal_chance(chance, rng, 0.05) for _ in range(20_000)], axis=0)
+    assert kept * chance == pytest.approx(np.full(4, 0.05), abs=0.006)
     with pytest.raises(ValueError, match="inclusion probabilities"):
         equal_chance(np.array([0.0, 0.5]), rng)
+    with pytest.raises(ValueError, match="least chance"):
+        equal_chance(chance, rng, 0.2)

@@ -2,6 +2,7 @@
 import pytest
 from sqlmodel import Session
 
+from central.quality.sampling import FLOOR_SHARE
 from central.services.alarms import Signal, raise_alarm
 from central.services.auditing import MOST_AUDITS_A_STRATUM, _Accepted
 from central.settings import AuditSettings
@@ -29,6 +30,25 @@ def test_only_accepted_parts_are_drawn_with_their_chance_written_down(bench: Ben
         assert audit.inclusion_probability == pytest.approx(2 / 40)
         assert audit.stratum_size == 40
         assert audit.is_simulated
+
+
+def test_a_share_of_the_draw_goes_to_high_scores_and_is_marked(bench: Bench) -> None:
+    """Equal chance drew at least four fifths; what was drawn for its risk alone is no part of the floor."""
+    a_station(bench)
+    (station,) = bench.stations.values()
+    bench.build(audit=AuditSettings(accepted_share=0.1))
+    for number in range(600):
+        bench.report(station, [OK], score=number / 1_000)
+    assert bench.auditing.draw(bench.clock.now()) == 60
+    rows = bench.audit_rows()
+    scores = {audit.inspection_id: audit.inclusion_probability for audit in rows}
+    assert max(scores.values()) > 5 * min(scores.values())
+    assert min(scores.values()) >= FLOOR_SHARE * 0.1 - 1e-12
+    on_floor = [audit for audit in rows if audit.is_floor]
+    assert 36 <= len(on_floor) < 60
+    # Highest chances: the newest parts here, since the score rises.
+    newest = [audit for audit in rows if audit.inclusion_probability > 0.3]
+    assert any(not audit.is_floor for audit in newest)
 
 
 def test_each_part_is_drawn_from_once(bench: Bench) -> None:

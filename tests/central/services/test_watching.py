@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+from sqlmodel import col, select
 
 from central.api.chart_views import draw_charts
+from central.quality.confidence_sequence import ConfidenceSequence
 from central.services.alarms import close, find_alarm
 from central.services.block_watch import digits_apart
+from central.store.tables import Audit
 from contracts.reports import ImageMeasures
 from contracts.vocabulary import AlarmKind, AlarmState, Judgement, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
@@ -38,6 +41,33 @@ def test_escapes_alarm_says_figures_interval_and_remedy(bench: Bench) -> None:
     assert alarm.evidence["signal_at_inspection_id"] <= 34
     assert 0 < alarm.evidence["escape_share_low"] < alarm.evidence["escape_share"] < alarm.evidence["escape_share_high"]
     assert alarm.remedy
+
+
+def test_audits_drawn_for_their_risk_raise_no_alarm(bench: Bench) -> None:
+    """They are defective more often than accepted parts are: counted alike, every draw would look like escapes."""
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 20), Judgement.GOOD)
+    risky = bench.report(station, [OK] * 6)
+    bench.audit(risky, Judgement.DEFECTIVE, probability=0.9)
+    with bench.database.begin() as session:
+        for audit in session.exec(select(Audit).where(col(Audit.inspection_id).in_(risky))).all():
+            audit.is_floor = False
+            session.add(audit)
+    bench.tick(2)
+    assert bench.alarms() == []
+
+
+def test_what_an_alarm_says_of_the_share_holds_at_every_look(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 30), Judgement.GOOD)
+    bench.audit(bench.report(station, [OK] * 4), Judgement.DEFECTIVE)
+    bench.tick()
+    (alarm,) = bench.alarms()
+    said = ConfidenceSequence().update_many(np.arange(34) >= 30)
+    assert f"({said.low:.1%} to {said.high:.1%} of all accepted" in alarm.message
+    assert alarm.evidence["audits_of_equal_chance"] == 34
+    # Wider than what one look would say.
+    assert alarm.evidence["escape_share_watched_low"] < alarm.evidence["escape_share_low"]
 
 
 def test_the_same_signal_folds_into_the_open_alarm(bench: Bench) -> None:

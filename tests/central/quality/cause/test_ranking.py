@@ -206,6 +206,11 @@ def test_rejects_of_two_stations_that_are_off_accuse_no_process() -> None:
     assert {each.cause for each in ranked}.isdisjoint({Cause.PROCESS_WORSE, Cause.MODEL_WRONG})
 
 
+def test_sharpness_that_is_lost_slowly_is_hardly_a_bump() -> None:
+    scores = {each.cause: each.score for each in rank_causes(STORIES["a lens gets dirty"][0])}
+    assert scores.get(Cause.CAMERA_MOVED, 0.0) < 0.2 < scores[Cause.LENS_FOULING]
+
+
 def test_evidence_names_figures_places_and_what_stayed() -> None:
     evidence = " ".join(rank_causes(STORIES["a lamp fades"][0])[0].evidence)
     assert "st-2, ring" in evidence

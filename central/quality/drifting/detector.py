@@ -46,6 +46,8 @@ class Detector:
         """What does not change."""
         self._wanted = self.signature[:, :, None, None] * np.array(SIZES)
         self._half_square = self._wanted**2 / 2
+        # A shift that is usual by now stays in the residual as one that began long ago does, however young a start is.
+        self._lasting = np.maximum(self.signature, self.signature[-1])[:, :, None]
 
     @classmethod
     def empty(cls, signature: Floats, sd: Floats) -> "Detector":
@@ -54,12 +56,13 @@ class Detector:
         shape = (channels, 2, len(SIZES))
         return cls(signature, sd, np.zeros((rows, *shape)), np.zeros(shape), np.zeros(shape), np.zeros(rows - 1))
 
-    def add(self, residual: Floats, band: Floats, began: float, weight_s: float) -> Floats:
+    def add(self, residual: Floats, band: Floats, usual: Floats, began: float, weight_s: float) -> Floats:
         """One value of each channel.
 
         Args:
             residual: whitened, float [c].
             band: dead-band up and down, float [c, 2].
+            usual: size of a shift that was raised and lasts, up and down, float [c, 2].
             began: when the block began, seconds since the epoch.
             weight_s: seconds that the block took.
 
@@ -70,7 +73,7 @@ class Detector:
         side[:, 0] = residual
         np.negative(residual, out=side[:, 1])
         # Steps of `band` are still normal; beyond that, what one block may say is bounded.
-        centred = (side - self.signature[:, :, None] * band) / self.sd[:, None]
+        centred = (side - self.signature[:, :, None] * band - self._lasting * usual) / self.sd[:, None]
         ratio = self._wanted * np.minimum(centred, _BOUND)[..., None]
         ratio -= self._half_square
         np.exp(ratio, out=ratio)

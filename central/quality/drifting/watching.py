@@ -150,9 +150,9 @@ class Watching:
         order = len(self.history)
         if self.filled >= order:
             residual = deviation - (self.normal.fast.phi * self.history).sum(0)
-            wide = max(doubt, float(self.doubts.max())) * self.normal.slow_sd + np.abs(self.shift)
-            band = np.repeat((self.normal.fast_band + wide)[:, None], 2, 1)
-            self.fast_evidence = self.fast.add(residual, band, block.began, seconds)
+            wide = max(doubt, float(self.doubts.max())) * self.normal.slow_sd
+            band, usual = _both_ways(self.normal.fast_band + wide), _both_ways(np.abs(self.shift))
+            self.fast_evidence = self.fast.add(residual, band, usual, block.began, seconds)
         self.filled += 1
         self.history = np.concatenate((deviation[None], self.history[:-1]))
         self.doubts = np.append(doubt, self.doubts[:-1])
@@ -172,9 +172,11 @@ class Watching:
         self.hours_at = np.append(self.hours_at, self.summed_from)[-RECENT_SLOW:]
         self.hours = np.concatenate((self.hours, value[None]))[-RECENT_SLOW:]
         before = np.zeros(len(CHANNELS)) if self.slow_history is None else self.slow_history
-        wide = doubt * self.normal.slow_sd + np.abs(self.shift)
-        band = np.repeat((self.normal.slow_band + wide)[:, None], 2, 1)
-        self.slow_evidence = self.slow.add(value - self.normal.slow.phi[0] * before, band, self.summed_from, took)
+        band = _both_ways(self.normal.slow_band + doubt * self.normal.slow_sd)
+        usual = _both_ways(np.abs(self.shift))
+        self.slow_evidence = self.slow.add(
+            value - self.normal.slow.phi[0] * before, band, usual, self.summed_from, took
+        )
         self.slow_history = value
         is_back = np.abs(value) <= self.normal.slow_band + self.normal.slow_sd
         self.back = np.where((self.shift != 0) & is_back, self.back + 1, 0)
@@ -233,3 +235,8 @@ class Watching:
         if channel == 0 or self.normal.is_log[channel]:
             return float(math.exp(usual[channel]) * math.expm1(size))
         return size
+
+
+def _both_ways(width: Floats) -> Floats:
+    """The same up and down, float [c, 2]."""
+    return np.repeat(width[:, None], 2, 1)

@@ -26,7 +26,7 @@ from tests.central.services.lines import line
 
 OK, NG, NO_DECISION = Verdict.OK, Verdict.NG, Verdict.NO_DECISION
 FEW, MANY = 4, 24
-PLAN = RolloutPlan(waves=(WavePlan(WaveScope.ALL, bake_parts=1_000),))
+PLAN = RolloutPlan(waves=(WavePlan(WaveScope.ALL, bake_parts=1_000, control=None),))
 
 
 @contextmanager
@@ -170,7 +170,12 @@ def test_a_station_that_is_assigned_again_is_counted_anew(any_bench: Bench, tmp_
 
 def test_a_rollout_of_many_stations_ends_as_one_of_few(bench: Bench, tmp_path: Path) -> None:
     fleet, candidate = _fleet(bench, tmp_path, MANY)
-    plan = RolloutPlan(waves=(WavePlan(WaveScope.COUNT, 2, bake_parts=1), WavePlan(WaveScope.ALL, bake_parts=1)))
+    plan = RolloutPlan(
+        waves=(
+            WavePlan(WaveScope.COUNT, 2, bake_parts=1, control=None),
+            WavePlan(WaveScope.ALL, bake_parts=1, control=None),
+        )
+    )
     bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=plan)
     for _ in range(6):
         bench.tick()

@@ -29,7 +29,8 @@ def test_signal_says_when_it_began_and_how_often_it_is() -> None:
     assert abs(signal.onset - began) <= 3_000
     assert 2 * signal.usual_rate < signal.rate < 0.02
     assert monitor.update_many(*stream.parts(40_000)) == []
-    assert len(monitor.update_many(*stream.parts(20_000, 0.01, 8.0))) == 1  # It was gone, and is back.
+    # It was gone, and is back: how many there are and how they crowd may each say so.
+    assert 1 <= len(monitor.update_many(*stream.parts(20_000, 0.01, 8.0))) <= 2
 
 
 def test_rejected_parts_do_not_count() -> None:

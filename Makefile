@@ -12,13 +12,14 @@ GENICAM := $(VENV)/.genicam
 endif
 READY := $(STAMP) $(GENICAM)
 
-.PHONY: help install demo up test test-slow check format schemas bench screenshots clean
+.PHONY: help install demo up test test-slow stories check format schemas bench screenshots clean
 
 help:
 	@echo "make demo          install, start a whole plant, play a scenario (ARGS=\"--help\" for options)"
 	@echo "make up            install, run the plant for good; Ctrl-C stops it"
 	@echo "make test          install and run all tests but the slow ones"
 	@echo "make test-slow     the slow ones: whole stories in line time, real pictures, soaks"
+	@echo "make stories       rollouts on whole plants, about four minutes each"
 	@echo "make check         ruff, mypy, import rules, schemas"
 	@echo "make bench         benchmarks, one JSON line each (BENCH=name for one)"
 	@echo "make schemas       write docs/schemas from the contracts"
@@ -50,11 +51,15 @@ PYTEST = $(BIN)/python -m pytest $(1) $(ARGS) || { code=$$?; [ $$code = 5 ] && [
 # Two tests at once. Slow ones stand apart, so that nobody waits for them before every commit; CI runs both. Stories in line time mostly wait for their takt: the longest runs beside the others, and nothing
 # else beside them. Of the rest groups are dealt out before single tests, and those on real pictures take longest.
 test: $(READY)
-	$(call PYTEST,-n 2 -m "not slow")
+	$(call PYTEST,-n 2 -m "not slow and not story")
 
 test-slow: $(READY)
 	$(call PYTEST,-n 2 --dist loadgroup -m line_time)
 	$(call PYTEST,-n 2 --dist loadgroup -m "slow and not line_time")
+
+# Rollouts on a whole plant of three stations, about four minutes each.
+stories: $(READY)
+	$(call PYTEST,-n 1 -m story)
 
 check: $(READY)
 	$(BIN)/ruff check .

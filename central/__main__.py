@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,6 +29,8 @@ from contracts.ids import Name, StationAddress
 from contracts.vocabulary import Role
 
 log = logging.getLogger("central")
+
+_LOOK_UP_S: Final = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +168,13 @@ def _run(options: argparse.Namespace) -> int:
     central.start()
     # One line for whoever started us, with the port that was really taken.
     print(f"sightline-central ready {central.url}", flush=True)  # noqa: T201 - as above
-    stopping.get()
+    while True:
+        try:
+            stopping.get(timeout=_LOOK_UP_S)
+        except queue.Empty:
+            # A signal that comes just before the wait begins does not end it: its handler runs only out here.
+            continue
+        break
     central.stop()
     return 0
 

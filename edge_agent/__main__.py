@@ -32,6 +32,7 @@ EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 # Supervisors kill after a few seconds; by then everything worth keeping must be on the disk.
 _STOP_WITHIN_S: Final = 2.8
+_LOOK_UP_S: Final = 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,13 +132,23 @@ def _run(settings: Sequence[Settings]) -> int:
         return EXIT_FAILED
     try:
         group.start()
-        wanted.get()
+        _wait_for(wanted)
     finally:
         # From here on nothing may hold the process: a stuck driver must not cost what is already recorded.
         _end_anyway(_STOP_WITHIN_S)
         is_clean = group.stop()
     logging.shutdown()
     return 0 if is_clean else EXIT_FAILED
+
+
+def _wait_for(wanted: "queue.SimpleQueue[int]") -> None:
+    while True:
+        try:
+            wanted.get(timeout=_LOOK_UP_S)
+        except queue.Empty:
+            # A signal that comes just before the wait begins does not end it: its handler runs only out here.
+            continue
+        return
 
 
 def _end_anyway(after_s: float) -> None:

@@ -2,6 +2,7 @@
 """The shipped stories about rollouts, played by the command: a worse package, a better one, a network cut in half.
 
 Nobody starts, approves or aborts anything: people set a policy beforehand and judge the parts that they are shown.
+Whole plants of three stations for minutes each: `make stories` plays them, `make test-slow` does not.
 """
 
 from importlib import resources
@@ -25,9 +26,7 @@ def _play(run_demo: RunDemo, name: str) -> tuple[Shown, dict[str, Any]]:
     return shown, told
 
 
-@pytest.mark.slow
-@pytest.mark.line_time
-@pytest.mark.xdist_group("others")
+@pytest.mark.story
 @pytest.mark.timeout(1300)
 def test_an_int8_form_gone_wrong_on_pits_is_aborted_by_a_gate_and_its_parts_are_known(run_demo: RunDemo) -> None:
     shown, told = _play(run_demo, "rollout-worse")
@@ -45,9 +44,7 @@ def test_an_int8_form_gone_wrong_on_pits_is_aborted_by_a_gate_and_its_parts_are_
     assert "3 of 3 touched stations say that they run the previous package" in shown.said
 
 
-@pytest.mark.slow
-@pytest.mark.line_time
-@pytest.mark.xdist_group("others")
+@pytest.mark.story
 @pytest.mark.timeout(1300)
 def test_a_better_package_goes_through_its_waves_and_reaches_all_stations(run_demo: RunDemo) -> None:
     _, told = _play(run_demo, "rollout-better")
@@ -58,9 +55,7 @@ def test_a_better_package_goes_through_its_waves_and_reaches_all_stations(run_de
     assert sum(each["package"] for each in defective) < sum(each["previous"] for each in defective)
 
 
-@pytest.mark.slow
-@pytest.mark.line_time
-@pytest.mark.xdist_group("others")
+@pytest.mark.story
 @pytest.mark.timeout(1300)
 def test_a_rollout_cut_in_half_waits_says_for_whom_and_finishes_when_the_network_is_back(run_demo: RunDemo) -> None:
     _, told = _play(run_demo, "rollout-partition")

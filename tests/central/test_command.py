@@ -143,11 +143,17 @@ def test_run_says_where_it_answers_and_ends_cleanly_on_a_signal(
     assert running.wait(60) == 0
 
 
-def test_a_signal_that_comes_as_the_wait_for_it_begins_ends_central(data: Path) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    # To the process; and to another of its threads, which wakes nobody: as if it came just before the wait.
+    ["os.kill(os.getpid(), signal.SIGTERM)", "signal.pthread_kill(threading.get_ident(), signal.SIGTERM)"],
+    ids=["process", "thread"],
+)
+def test_a_signal_that_comes_as_the_wait_for_it_begins_ends_central(data: Path, sent: str) -> None:
     program = (
         "import os, signal, sys, threading\n"
         "from central import app, __main__ as command\n"
-        "def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"def stop(): {sent}\n"
         "real = threading.Condition.wait\n"
         "def wait(self, timeout=None):\n"
         "    if threading.current_thread() is threading.main_thread(): stop()\n"
@@ -162,5 +168,5 @@ def test_a_signal_that_comes_as_the_wait_for_it_begins_ends_central(data: Path) 
         "app.Central = Quick\n"
         f"sys.exit(command.main(['run', '--data', {str(data)!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr

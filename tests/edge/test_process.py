@@ -287,11 +287,17 @@ def test_station_that_cannot_stop_is_ended_anyway(line: Line) -> None:
     assert "ending without waiting" in done.stderr
 
 
-def test_signal_that_comes_as_the_wait_for_it_begins_ends_the_station(line: Line) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    # To the process; and to another of its threads, which wakes nobody: as if it came just before the wait.
+    ["os.kill(os.getpid(), signal.SIGTERM)", "signal.pthread_kill(threading.get_ident(), signal.SIGTERM)"],
+    ids=["process", "thread"],
+)
+def test_signal_that_comes_as_the_wait_for_it_begins_ends_the_station(line: Line, sent: str) -> None:
     program = (
         "import os, signal, sys, threading\n"
         "from edge_agent import app, __main__ as command\n"
-        "def stop(): os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"def stop(): {sent}\n"
         "real = threading.Condition.wait\n"
         "def wait(self, timeout=None):\n"
         "    if threading.current_thread() is threading.main_thread(): stop()\n"
@@ -305,5 +311,5 @@ def test_signal_that_comes_as_the_wait_for_it_begins_ends_the_station(line: Line
         "app.Station = Quick\n"
         f"sys.exit(command.main(['run', '--settings', {str(line.settings)!r}]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -135,6 +135,19 @@ def test_dimmer_light_raises_one_alarm_with_onset_size_and_remedy(taught: tuple[
     assert not alarm.is_simulated
 
 
+def test_shift_that_goes_further_keeps_the_onset_that_people_were_called_with(
+    taught: tuple[Plant, DriftWatch],
+) -> None:
+    plant, watch = taught
+    feed(plant, lambda: watch, 600, brightness=darker)
+    (before,) = plant.alarms()
+    feed(plant, lambda: watch, 600, brightness=lambda value: value * 0.7)
+    (alarm,) = plant.alarms()
+    assert alarm.repeats > before.repeats
+    assert alarm.evidence["sizes"]["brightness"] < 2 * before.evidence["sizes"]["brightness"]
+    assert alarm.evidence["onset"] == before.evidence["onset"]
+
+
 def test_process_that_does_not_change_raises_nothing(taught: tuple[Plant, DriftWatch]) -> None:
     plant, watch = taught
     feed(plant, lambda: watch, 1_800)
@@ -200,6 +213,26 @@ def test_tick_that_fails_is_taken_back_whole(taught: tuple[Plant, DriftWatch], m
     assert plant.alarms() == []
     watch.tick(plant.at())
     assert len(plant.alarms()) == 1
+
+
+def test_failed_tick_of_a_station_that_was_never_saved_takes_nothing_in(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = DriftWatch(plant.database, SETTINGS)
+    watch.tick(BEGAN)
+    plant.commit(plant.rows(600))
+
+    def broken(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broke:
+        broke.setattr("central.services.drift_watch._SAVE_EVERY", timedelta())
+        broke.setattr(watch, "_save", broken)
+        with pytest.raises(OSError, match="disk full"):
+            watch.tick(plant.at())
+    watch.tick(plant.at())
+    ((reference, left_out),) = watch.references().values()
+    assert (reference.blocks, left_out) == (20, 0)
 
 
 UNFIT: dict[str, dict[str, Any]] = {

@@ -8,23 +8,19 @@ reads the environment. Used by `central.__main__`; everything else is handed its
 
 import dataclasses
 import os
-import re
 import tomllib
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_type_hints
 from urllib.parse import unquote, urlsplit
 
-from pydantic import ValidationError
-
 from central.errors import SettingsError
-from contracts.tiles import MOST_FIELD_PX, MOST_TILES, Tiles
+from central.option_values import bound_fault, converted
+from contracts.tiles import MOST_FIELD_PX, Tiles
 
 ENV_PREFIX: Final = "SIGHTLINE_CENTRAL_"
 _SECRETS: Final = frozenset({"password"})
-_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -289,71 +285,10 @@ def _read_section(
         if raw is None:
             continue
         try:
-            values[name] = _converted(hint, raw, is_text=env_name in env)
+            values[name] = converted(hint, raw, is_text=env_name in env)
         except ValueError as error:
             faults.append(f"{env_name if env_name in env else where}: {error}")
     return values
-
-
-def _converted(hint: Any, raw: Any, *, is_text: bool) -> Any:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    if origin is tuple:
-        words = raw.split() if is_text else raw
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"expected a list of words, got {raw!r}")
-        return tuple(words)
-    converters: dict[Any, Callable[[Any], Any]] = {
-        bool: _boolean, int: _whole, float: _number, str: _text, Path: _path, Tiles: _tiles,
-    }  # fmt: skip
-    return converters[hint](raw)
-
-
-def _boolean(raw: Any) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    if isinstance(raw, str) and raw.lower() in _BOOLEANS:
-        return _BOOLEANS[raw.lower()]
-    raise ValueError(f"expected true or false, got {raw!r}")
-
-
-def _whole(raw: Any) -> int:
-    try:
-        if isinstance(raw, (int, str)) and not isinstance(raw, bool):
-            return int(raw)
-    except ValueError:
-        pass
-    raise ValueError(f"expected a whole number, got {raw!r}")
-
-
-def _number(raw: Any) -> float:
-    try:
-        if isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
-            return float(raw)
-    except ValueError:
-        pass
-    raise ValueError(f"expected a number, got {raw!r}")
-
-
-def _text(raw: Any) -> str:
-    if isinstance(raw, str):
-        return raw
-    raise ValueError(f"expected text, got {raw!r}")
-
-
-def _path(raw: Any) -> Path:
-    return Path(_text(raw))
-
-
-def _tiles(raw: Any) -> Tiles:
-    found = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})", raw) if isinstance(raw, str) else None
-    try:
-        if found is not None:
-            return Tiles(rows=int(found[1]), columns=int(found[2]))
-    except ValidationError:
-        pass
-    raise ValueError(f"expected ROWSxCOLUMNS, such as 2x5, at most {MOST_TILES} tiles in all, got {raw!r}")
 
 
 def _check(settings: CentralSettings) -> list[str]:
@@ -376,20 +311,10 @@ def _check(settings: CentralSettings) -> list[str]:
         if not dataclasses.is_dataclass(inner):
             continue
         for option in dataclasses.fields(inner):
-            fault = _bound_fault(option.name, getattr(inner, option.name))
+            fault = bound_fault(option.name, getattr(inner, option.name))
             if fault:
                 faults.append(f"{section.name}.{option.name}: {fault}")
     return faults
-
-
-def _bound_fault(name: str, value: Any) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if name.endswith(("_share", "confidence", "_weight")) and not 0 <= value <= 1:
-        return f"expected 0 … 1, got {value}"
-    if name.endswith(("_s", "_ms", "_rows", "_messages", "_bytes", "threads", "_px", "canary")) and value <= 0:
-        return f"expected more than 0, got {value}"
-    return f"expected 0 or more, got {value}" if value < 0 else None
 
 
 def _with_url_login(settings: CentralSettings) -> CentralSettings:

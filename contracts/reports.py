@@ -62,7 +62,9 @@ class ChallengerVerdict(Shape):
     """What a challenger in shadow said of an earlier part of the same station and epoch. It decided nothing.
 
     It rides on a later report, because the report of its own part waits for nobody. `sequence`: of that part's report.
-    NO_DECISION: it failed, and `score` is None. `infer_ms`: its time in the graph, beside the `infer_ms` of the part.
+    NO_DECISION: it failed, and `score` is None. `infer_ms`: its time in the graph. `champion_infer_ms`: that of the
+    champion, run once more on the same picture in shadow, so under the same conditions, in an order that chance chose;
+    None: this part was not timed so. The two times are comparable; `infer_ms` of the part itself is not.
     """
 
     sequence: Sequence
@@ -70,6 +72,7 @@ class ChallengerVerdict(Shape):
     verdict: Verdict
     score: float | None = None
     infer_ms: Milliseconds | None = None
+    champion_infer_ms: Milliseconds | None = None
 
 
 def is_discordant(champion: Verdict, challenger: Verdict) -> bool:

@@ -17,7 +17,7 @@ from central.quality.rates import binomial_interval
 from central.services.rollout_counts import PartCounts, counts_of
 from central.services.rollout_facts import touched_of
 from central.services.rollout_planning import plan_of
-from central.services.rollouts import MACHINE
+from central.services.rollout_state import state_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations
 from contracts.vocabulary import RolloutState, WaveState
@@ -27,7 +27,7 @@ _SETTLED = frozenset({Progress.DONE, Progress.SET_ASIDE, Progress.ROLLED_BACK, P
 
 def rollout_view(session: Session, row: RolloutRow, policy: BakePolicy) -> RolloutView:
     """A rollout as the API shows it. `policy`: the settings' conditions; each wave's plan may change them."""
-    state = MACHINE.validate_json(row.machine)
+    state = state_of(row)
     counts = _counts_of(session, row)
     return RolloutView(
         id=row.id or 0,

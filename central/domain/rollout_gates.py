@@ -62,7 +62,7 @@ def judge_wave(
     Args:
         accuracy: gates on who is right, by a name for people. One that promotes is enough: better where the packages
             differ, or not worse than the margin over all parts; one that aborts fails the wave.
-        latency: None where no part was timed under both packages.
+        latency: None where no part, or too few, were timed under both packages.
         control: control limits by quantity.
         demands: what must be shown.
 
@@ -107,7 +107,7 @@ def _missing(
     elif all(gate.decision is not Decision.PROMOTE for gate in accuracy.values()):
         missing += [f"{name}: undecided after {_seen(gate)}" for name, gate in accuracy.items()]
     if demands.needs_latency and latency is None:
-        missing.append("latency: no part was timed under both packages")
+        missing.append("latency: too few parts were timed under both packages as yet")
     elif demands.needs_latency and latency is not None and latency.decision is not Decision.PROMOTE:
         missing.append(f"latency: undecided after {latency.parts} parts")
     for quantity in demands.quantities:

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 
 from central.domain.rollout_waits import REMEDIES, Wait, WaitKind, waits_of
 from central.services.alarms import Signal, close, raise_alarm
-from central.services.rollouts import MACHINE
+from central.services.rollout_state import state_of
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import OPEN_ROLLOUTS, Alarm, RolloutRow
@@ -48,7 +48,7 @@ class RolloutWaits:
         with self._database.begin() as session:
             stored = {(each.rollout_id, each.wave, each.kind): each for each in session.exec(select(RolloutWait)).all()}
             for row in rows:
-                for wait in waits_of(MACHINE.validate_json(row.machine)):
+                for wait in waits_of(state_of(row)):
                     kept = stored.pop((row.id or 0, wait.wave, wait.kind.value), None)
                     self._follow(session, row, wait, kept, now)
             for gone in stored.values():

@@ -9,12 +9,11 @@ Restart-safe: the machine's whole state is in the row, and what was not publishe
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from pydantic import TypeAdapter
 from sqlmodel import Session, col, select
 
 from central.domain import rollout as machine
@@ -26,7 +25,8 @@ from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
-from central.services.package_registry import champion_of, promoted_without_rollout, set_champion
+from central.services.package_registry import promoted_without_rollout, set_champion
+from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_itself
 from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
 from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of_all
@@ -34,14 +34,11 @@ from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_orders import carry_out
 from central.services.rollout_planning import (
-    default_plan,
     held,
-    may_begin_by_itself,
-    plan_for,
     plan_of,
     waves_for,
-    with_stations,
 )
+from central.services.rollout_state import state_of, text_of
 from central.services.silence import Hearing
 from central.settings import RolloutSettings
 from central.store.database import Database
@@ -49,20 +46,15 @@ from central.store.learning_tables import (
     OPEN_ROLLOUTS,
     Alarm,
     Package,
-    Promotion,
     RolloutRow,
-    Training,
 )
 from central.store.repositories import stations
-from central.store.repositories.rollout_policies import plan_text
-from central.store.tables import Station
-from contracts.vocabulary import PromotionOutcome, RolloutState
+from contracts.vocabulary import RolloutState
 
 _LOG = logging.getLogger(__name__)
 
 Change = Callable[[Rollout, str, datetime], Rollout]
 _Moved = tuple[Rollout, tuple[Action, ...]]
-MACHINE: Final = TypeAdapter(Rollout)
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
 _WAITS: Final = "waits: no station that it is for has been heard of (real or simulated, like the package)"
@@ -151,21 +143,8 @@ class RolloutService:
             ConflictError: the gate did not promote it, or a rollout of the product is under way.
         """
         with self._database.begin() as session:
-            package = session.get(Package, package_id)
-            if package is None:
-                raise NotFoundError(f"package {package_id}: no such package")
-            known = set(session.exec(select(Station.address)).all())
-            missing = sorted(set(stations) - known)
-            if missing:
-                raise NotFoundError(f"stations {', '.join(missing)}: never heard of; known: {', '.join(sorted(known))}")
-            promotion = session.get(Promotion, package_id)
-            if promotion is None or promotion.outcome is not PromotionOutcome.PROMOTED:
-                said = promotion.outcome.value if promotion else "nothing yet"
-                raise ConflictError(f"package {package_id[:12]}: expected a promoted one, the gate said {said}")
-            under_way = self._open_for(session, package)
-            if under_way is not None and session.get_one(RolloutRow, under_way).package_id == package_id:
-                return under_way
-            return self._add(session, package, reason, now, stations=stations, canary=canary, plan=plan)
+            asked = Asked(reason, stations, canary, plan)
+            return begin_as_asked(session, package_id, asked, self._settings, now)
 
     def pause(self, rollout_id: int, by: str, now: datetime) -> None:
         """Touch no further station. Errors of touched ones still end the rollout.
@@ -217,7 +196,7 @@ class RolloutService:
     def _end_some(self, rollout_id: int, change: Callable[[Rollout], _Moved], what: str, now: datetime) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
-            before = _state(row)
+            before = state_of(row)
             after, actions = change(before)
             if after == before:
                 raise ConflictError(
@@ -240,7 +219,7 @@ class RolloutService:
     def _command(self, rollout_id: int, change: Change, by: str, now: datetime) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
-            before = _state(row)
+            before = state_of(row)
             after = change(before, by, now)
             if after == before:
                 raise ConflictError(f"rollout {rollout_id}: cannot be changed so while it is {row.state}")
@@ -256,56 +235,7 @@ class RolloutService:
             return
         with self._database.begin() as session:
             for package in promoted_without_rollout(session):
-                if self._open_for(session, package) is None and may_begin_by_itself(session, package.product):
-                    self._add(session, package, _reason_of(session, package), now)
-
-    def _add(
-        self,
-        session: Session,
-        package: Package,
-        reason: str,
-        now: datetime,
-        *,
-        stations: Sequence[str] = (),
-        canary: int | None = None,
-        plan: RolloutPlan | None = None,
-    ) -> int:
-        under_way = self._open_for(session, package)
-        if under_way is not None:
-            raise ConflictError(f"product {package.product}: rollout {under_way} is under way; wait or abort it")
-        champion = champion_of(session, package.product, is_simulated=package.is_simulated)
-        set_for_product, risk = plan_for(session, package.product, self._settings.canary)
-        plan = plan or (default_plan(canary) if canary is not None else set_for_product)
-        training = session.get(Training, package.training_id) if package.training_id else None
-        row = RolloutRow(
-            package_id=package.package_id,
-            previous_package_id=champion.package_id if champion else None,
-            product=package.product,
-            reason=reason,
-            alarm_id=training.alarm_id if training else None,
-            created_at=now,
-            asked_stations=list(stations),
-            canary=canary or self._settings.canary,
-            risk=risk,
-            plan=plan_text(with_stations(plan, stations) if stations else plan),
-            # A product's first package has nothing to be compared with, and its line may wait for it to start.
-            bake_parts=self._settings.bake_parts if champion else 0,
-            machine=_text(Rollout(waves=(), has_previous=champion is not None)),
-            is_simulated=package.is_simulated,
-        )
-        session.add(row)
-        session.flush()
-        _LOG.info("rollout added rollout_id=%s package_id=%s reason=%s", row.id, package.package_id, reason)
-        return row.id or 0
-
-    def _open_for(self, session: Session, package: Package) -> int | None:
-        return session.exec(
-            select(RolloutRow.id).where(
-                RolloutRow.product == package.product,
-                RolloutRow.is_simulated == package.is_simulated,
-                col(RolloutRow.state).in_(OPEN_ROLLOUTS),
-            )
-        ).first()
+                begin_by_itself(session, package, self._settings, now)
 
     def _open_ids(self) -> list[int]:
         with self._database.read() as session:
@@ -315,7 +245,7 @@ class RolloutService:
     def _move(self, rollout_id: int, now: datetime, hears_since: datetime | None) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
-            before = _state(row)
+            before = state_of(row)
             if before.state is RolloutState.READY and not before.waves:
                 before = self._plan(session, row, before, now)
             extra_high = rightly_diverted(session, row)
@@ -329,7 +259,7 @@ class RolloutService:
             after, actions = machine.step(
                 before, seen, policy, now, hears_since=hears_since, held=untouchable, gates=gates, limits=limits
             )
-            if _text(after) != row.machine:
+            if text_of(after) != row.machine:
                 self._keep(session, row, after, actions, now, seen=seen, gates=gates, limits=limits)
 
     def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
@@ -350,8 +280,8 @@ class RolloutService:
     ) -> None:
         """State, evidence, assignments, champion and alarm: one transaction, so none is ever without the others."""
         carry_out(session, self._assigner, row, actions, now)
-        note_step(session, row.id or 0, (_state(row), after), seen, now, gates=gates, limits=limits)
-        row.machine, row.state, row.finished_at = _text(after), after.state, after.finished_at
+        note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits)
+        row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at
         session.add(row)
         if after.state is RolloutState.FINISHED:
             self._finish(session, row, now)
@@ -381,20 +311,3 @@ def _locked(session: Session, rollout_id: int) -> RolloutRow:
     if row is None:
         raise NotFoundError(f"rollout {rollout_id}: no such rollout")
     return row
-
-
-def _state(row: RolloutRow) -> Rollout:
-    return MACHINE.validate_json(row.machine)
-
-
-def _text(rollout: Rollout) -> str:
-    return MACHINE.dump_json(rollout).decode()
-
-
-def _reason_of(session: Session, package: Package) -> str:
-    training = session.get(Training, package.training_id) if package.training_id else None
-    if training is not None:
-        return training.reason
-    promotion = session.get(Promotion, package.package_id)
-    # A package from outside: the first check says who vouched for it, and why.
-    return f"imported, {promotion.checks[0]['detail']}" if promotion is not None and promotion.checks else "promoted"

@@ -6,6 +6,7 @@ loses nor repeats a part. Where the plan says what an escape and an overkill cos
 instead of counting errors. Fed by `services/rollout_gating.py`; simulations feed it with made-up parts.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,8 @@ from contracts.vocabulary import Judgement, Verdict
 
 _DEMANDS: Final = WaveDemands(quantities=())
 _COST_NAMES: Final = ("cost where they differ", "cost over all parts")
+# Of the champion in shadow, before its p99 is known. They are not compared: a limit must not rest on what it judges.
+PAST_TIMES: Final = 200
 _Plain = TypeVar("_Plain", DiscordanceGate, MarginGate)
 
 
@@ -28,8 +31,7 @@ _Plain = TypeVar("_Plain", DiscordanceGate, MarginGate)
 class Fed:
     """What the gates of one wave have seen. `waiting`: discordant pairs without a label yet.
 
-    `past_ms`: the champion's times known so far, as long as they are too few to say what its p99 is; read up to the
-    inspection `past_read_to`.
+    `past_ms`: the champion's times in shadow known so far, as long as they are too few to say what its p99 is.
     """
 
     discordance: dict[str, Any]
@@ -40,7 +42,6 @@ class Fed:
     waiting: list[int] = field(default_factory=list)
     errors: int = 0
     past_ms: list[float] = field(default_factory=list)
-    past_read_to: int = 0
 
 
 _FED: TypeAdapter[Fed] = TypeAdapter(Fed)
@@ -71,12 +72,6 @@ class ShadowGates:
         self._margin: Final = _read(MarginGate, self.fed.margin)
         self.latency = LatencyGate.from_dict(self.fed.latency) if self.fed.latency is not None else None
 
-    def begin_latency(self, p99_ms: float) -> None:
-        """The champion's p99 is known: parts from here on are compared with it."""
-        self.fed.past_ms = []
-        if p99_ms > 0:
-            self.latency = LatencyGate(self._plan.alpha, p99_ms)
-
     def take(self, pair: ShadowPair) -> None:
         """One part that both packages judged, each once.
 
@@ -91,8 +86,8 @@ class ShadowGates:
             else:
                 self._margin.update(-1)
             return
-        if self.latency is not None and pair.champion_ms is not None and pair.challenger_ms is not None:
-            self.latency.update(pair.champion_ms, pair.challenger_ms)
+        if pair.champion_ms is not None and pair.challenger_ms is not None:
+            self._compare_times(pair.champion_ms, pair.challenger_ms)
         if pair.is_discordant:
             self._margin.wait_for_label()
             self.fed.waiting.append(pair.id)
@@ -118,6 +113,18 @@ class ShadowGates:
                 self._margin.settle(difference)
             self.fed.last_judged_at = pair.judged_at
         self.fed.waiting = [each for each in self.fed.waiting if each in waiting]
+
+    def _compare_times(self, champion_ms: float, challenger_ms: float) -> None:
+        if self.latency is not None:
+            self.latency.update(champion_ms, challenger_ms)
+            return
+        self.fed.past_ms.append(champion_ms)
+        if len(self.fed.past_ms) >= PAST_TIMES:
+            p99_ms = sorted(self.fed.past_ms)[math.ceil(0.99 * len(self.fed.past_ms)) - 1]
+            self.fed.past_ms = []
+            # A clock that shows nothing at all: begin again rather than compare with nothing.
+            if p99_ms > 0:
+                self.latency = LatencyGate(self._plan.alpha, p99_ms)
 
     def answer(self) -> WaveAnswer:
         """What they say now."""

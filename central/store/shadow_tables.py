@@ -36,4 +36,5 @@ class ShadowVerdict(Row, table=True):
     verdict: Verdict = Field(sa_type=Word(Verdict))
     score: float | None = None
     infer_ms: float | None = None
+    champion_infer_ms: float | None = None
     committed_at: datetime = Field(sa_type=UtcDateTime)

@@ -11,58 +11,27 @@ Swaps no package and sends nothing. Fed by `packages.watching`, which the loop t
 `packages.switching`.
 """
 
-import contextlib
 import logging
-import os
+import random
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contracts.ids import InspectionId
-from contracts.reports import ChallengerVerdict, ShadowCounts, is_discordant
+from contracts.reports import ChallengerVerdict, ShadowCounts
 from contracts.vocabulary import Verdict, VerdictCause
 from edge_agent.clock import Clock
-from edge_agent.decision import decide
-from edge_agent.inference.batching import alone
+from edge_agent.inference.challenger import Challenger, ShadowPart, Trial
 from edge_agent.inference.pace import Pace
-from edge_agent.inference.session import LoadedPackage
-from edge_agent.judging import MS_PER_S, Judgement, limits_of
-from edge_agent.log_pace import is_worth_a_line
-from edge_agent.recipes.recipe import Recipe
+from edge_agent.judging import Judgement
 
 _log = logging.getLogger(__name__)
 
 _WAITING_PARTS: Final = 4
-_PAIRS: Final = 500
-_DURATIONS: Final = 20
 # More than can be waiting at once; the bound is for a loop that takes none.
 _DUE: Final = 64
-# The operating system gives way to everything else on a busy core.
-_NICE: Final = 10
 _UPLOADED: Final = (Verdict.NG, Verdict.REVIEW)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A package that shall judge in shadow. `expected_ms`: its time in the graph as measured; `counts`: so far."""
-
-    loaded: LoadedPackage
-    expected_ms: float
-    counts: ShadowCounts = field(default_factory=ShadowCounts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Item:
-    inspection: InspectionId
-    view: NDArray[np.uint8]
-    recipe: Recipe
-    verdict: Verdict
-    champion_ms: float
 
 
 class Shadow:
@@ -75,6 +44,7 @@ class Shadow:
         hung_after_s: a run that takes longer is never waited for again.
         errors_in_a_row: after so many the challenger is over.
         pictures_per_hour: of discordant parts, at most.
+        chance: says which of the two is timed first.
     """
 
     def __init__(
@@ -87,6 +57,7 @@ class Shadow:
         hung_after_s: float = 10.0,
         errors_in_a_row: int = 20,
         pictures_per_hour: int = 200,
+        chance: random.Random | None = None,
     ) -> None:
         self._clock = clock
         self._waiting = waiting
@@ -94,10 +65,11 @@ class Shadow:
         self._hung_after_s = hung_after_s
         self._errors_in_a_row = errors_in_a_row
         self._pictures_per_hour = pictures_per_hour
+        self._chance = chance or random.Random()  # noqa: S311 - nobody gains by guessing it
         self._asked_s: deque[float] = deque()
         self._changed = threading.Condition()
         self._pace = Pace(share)
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Challenger] = {}
         self._due: deque[ChallengerVerdict] = deque(maxlen=_DUE)
         self.pictures_withheld = 0
 
@@ -108,7 +80,7 @@ class Shadow:
             if before is not None:
                 before.is_over = True
             if trial is not None:
-                self._workers[product] = _Worker(self, trial, self._clock)
+                self._workers[product] = Challenger(trial, self._clock, self._take, self._ran)
             self._changed.notify_all()
 
     def begun(self) -> None:
@@ -138,7 +110,14 @@ class Shadow:
                 return
             # A copy: the frame's memory is the camera's.
             worker.items.append(
-                _Item(inspection, view.copy(), judgement.recipe, judgement.decision.verdict, judgement.infer_ms)
+                ShadowPart(
+                    inspection,
+                    view.copy(),
+                    judgement.recipe,
+                    judgement.decision.verdict,
+                    package,
+                    worker.runs(self._chance),
+                )
             )
             self._changed.notify_all()
 
@@ -173,22 +152,23 @@ class Shadow:
 
     # Of the workers
 
-    def take(self, worker: "_Worker") -> _Item | None:
+    def _take(self, worker: Challenger) -> ShadowPart | None:
         """The next part, once there is room for it; None: the challenger is over."""
         with self._changed:
             while not worker.is_over and not worker.trouble:
-                if not worker.items:
+                if worker.part is None and not worker.items:
                     self._changed.wait()
                     continue
                 wait_s = self._pace.wait_s(self._clock.monotonic(), worker.expected_s)
                 if wait_s <= 0 and self._waiting() == 0:
                     worker.running_since_s = self._clock.monotonic()
-                    return worker.items.popleft()
+                    worker.part = worker.part or worker.items.popleft()
+                    return worker.part
                 self._changed.wait(max(wait_s, 0.001))
         return None
 
-    def finished(self, worker: "_Worker", item: _Item, said: ChallengerVerdict, error: str) -> None:
-        """A part was judged, or failed."""
+    def _ran(self, worker: Challenger, item: ShadowPart) -> None:
+        """One of the part's runs is over. After its last one it has been judged, or failed."""
         with self._changed:
             began_s, now_s = worker.running_since_s, self._clock.monotonic()
             worker.running_since_s = None
@@ -198,9 +178,15 @@ class Shadow:
             if worker.is_over or worker.trouble:
                 # It came back after somebody had given it up: its word is worth nothing any more.
                 return
+            if item.runs:
+                return
+            worker.part = None
+            if item.said is None:
+                return
+            said = item.said.model_copy(update={"champion_infer_ms": item.champion_ms})
             is_disputed = worker.note(item, said)
-            if error and worker.in_a_row >= self._errors_in_a_row:
-                worker.trouble = f"{worker.in_a_row} parts in a row failed, the last: {error}"
+            if item.error and worker.in_a_row >= self._errors_in_a_row:
+                worker.trouble = f"{worker.in_a_row} parts in a row failed, the last: {item.error}"
             self._due.append(said)
             is_wanted = is_disputed and item.verdict not in _UPLOADED and self._may_ask(now_s)
         if is_wanted:
@@ -214,106 +200,3 @@ class Shadow:
             return False
         self._asked_s.append(now_s)
         return True
-
-
-class _Worker:
-    """One challenger and its thread. Its fields are read and written under the shadow's lock."""
-
-    def __init__(self, shadow: Shadow, trial: Trial, clock: Clock) -> None:
-        self._shadow = shadow
-        self._clock = clock
-        self._loaded = trial.loaded
-        self._counts = trial.counts
-        self.items: deque[_Item] = deque()
-        self.durations: deque[float] = deque([trial.expected_ms / MS_PER_S], maxlen=_DURATIONS)
-        self._pairs: deque[tuple[float, float]] = deque(maxlen=_PAIRS)
-        self.is_over = False
-        self.trouble = ""
-        self.in_a_row = 0
-        self.running_since_s: float | None = None
-        threading.Thread(target=self._run, name="shadow", daemon=True).start()
-
-    @property
-    def package_id(self) -> str:
-        """Of the challenger."""
-        return self._loaded.package_id
-
-    @property
-    def expected_s(self) -> float:
-        """What the next part will take, by the slowest of the last."""
-        return max(self.durations)
-
-    def count(self, *, judged: int = 0, discordant: int = 0, skipped: int = 0, errors: int = 0) -> None:
-        """Add to the counts."""
-        before = self._counts
-        self._counts = with_counts(
-            before,
-            judged=before.judged + judged,
-            discordant=before.discordant + discordant,
-            skipped=before.skipped + skipped,
-            errors=before.errors + errors,
-        )
-
-    def note(self, item: _Item, said: ChallengerVerdict) -> bool:
-        """Count a part that it answered; whether the two are discordant."""
-        if said.verdict is Verdict.NO_DECISION or said.infer_ms is None:
-            self.in_a_row += 1
-            self.count(errors=1)
-            return False
-        self.in_a_row = 0
-        self._pairs.append((item.champion_ms, said.infer_ms))
-        is_disputed = is_discordant(item.verdict, said.verdict)
-        self.count(judged=1, discordant=int(is_disputed))
-        return is_disputed
-
-    def told(self) -> ShadowCounts:
-        """For the status."""
-        if not self._pairs:
-            return self._counts
-        champion, challenger = zip(*self._pairs, strict=True)
-        return with_counts(self._counts, champion_p99_ms=_p99(champion), challenger_p99_ms=_p99(challenger))
-
-    def _run(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            # Linux keeps a niceness for each thread; elsewhere this would slow the whole station.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while (item := self._shadow.take(self)) is not None:
-            began_s = self._clock.monotonic()
-            verdict, score, error = self._judged(item)
-            infer_ms = (self._clock.monotonic() - began_s) * MS_PER_S
-            said = ChallengerVerdict(
-                sequence=item.inspection.sequence,
-                package_id=self._loaded.package_id,
-                verdict=verdict,
-                score=score,
-                infer_ms=round(max(0.0, infer_ms), 3),
-            )
-            self._shadow.finished(self, item, said, error)
-
-    def _judged(self, item: _Item) -> tuple[Verdict, float | None, str]:
-        try:
-            score = float(alone(self._loaded.session).run(item.view).score)
-            limits = limits_of(self._loaded, item.recipe)
-            # It judges after the fact, so no deadline holds here; its time is told beside the champion's.
-            decision = decide(
-                score, ok_limit=limits.ok_limit, ng_limit=limits.ng_limit, elapsed_ms=0.0, recipe=item.recipe
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is the challenger's error and nobody else's
-            return Verdict.NO_DECISION, None, self._failed(f"{type(error).__name__}: {error}")
-        if decision.verdict is Verdict.NO_DECISION:
-            return Verdict.NO_DECISION, None, self._failed(f"a score that is not finite ({score})")
-        return decision.verdict, score, ""
-
-    def _failed(self, error: str) -> str:
-        if is_worth_a_line(self.in_a_row + 1):
-            _log.warning("challenger failed package=%s in_a_row=%d: %s", self.package_id, self.in_a_row + 1, error)
-        return error
-
-
-def with_counts(counts: ShadowCounts, **changes: float | None) -> ShadowCounts:
-    """The counts with some of them changed."""
-    return counts.model_copy(update=changes)
-
-
-def _p99(values_ms: tuple[float, ...]) -> float:
-    return round(sorted(values_ms)[min(len(values_ms) - 1, int(0.99 * len(values_ms)))], 3)

@@ -17,7 +17,8 @@ from typing import Final
 from contracts.commands import ChallengerAssignment
 from contracts.reports import ShadowCounts
 from contracts.vocabulary import PackageState, RefusalReason
-from edge_agent.inference.shadow import Shadow, Trial
+from edge_agent.inference.challenger import Trial
+from edge_agent.inference.shadow import Shadow
 from edge_agent.packages.activation import Ready
 from edge_agent.packages.notes import PackageNotes, Promoted, ShadowNote
 from edge_agent.packages.progress import ProgressReport

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a challenger in shadow may and may not do to the champion, with real threads."""
 
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from contracts.ids import InspectionId
-from contracts.reports import ChallengerVerdict
+from contracts.reports import ChallengerVerdict, ShadowCounts
 from contracts.vocabulary import Verdict, VerdictCause
 from edge_agent.clock import SystemClock
 from edge_agent.decision import decide, no_decision
 from edge_agent.errors import InferenceError
-from edge_agent.inference.session import Inference
-from edge_agent.inference.shadow import Shadow, Trial
+from edge_agent.inference.challenger import Trial
+from edge_agent.inference.session import Inference, LoadedPackage
+from edge_agent.inference.shadow import Shadow
 from edge_agent.judging import Judgement
 from edge_agent.recipes.recipe import Recipe
 from tests.edge.station_fakes import STATION, ScoreSession, loaded, textured
@@ -263,11 +266,89 @@ def test_the_judged_picture_is_a_copy(stage: Stage) -> None:
     assert seen == [7]
 
 
-def test_latencies_of_both_are_of_the_same_parts(stage: Stage) -> None:
-    stage.try_out(ScoreSession())
-    stage.offer(infer_ms=12.5)
+class Slow(ScoreSession):
+    """Takes as long as it is told, and keeps in one list who ran."""
+
+    def __init__(self, name: str, takes_s: float, order: list[str]) -> None:
+        super().__init__()
+        self._name, self._takes_s, self._order = name, takes_s, order
+
+    def run(self, image_bgr: NDArray[np.uint8]) -> Inference:
+        self._order.append(self._name)
+        time.sleep(self._takes_s)
+        return super().run(image_bgr)
+
+
+def champion(session: ScoreSession) -> LoadedPackage:
+    return loaded("ring", session, package_id=CHAMPION)
+
+
+def test_the_champion_is_timed_in_shadow_and_not_on_the_line(stage: Stage) -> None:
+    order: list[str] = []
+    stage.try_out(Slow("challenger", 0.001, order))
+    stage.offer(infer_ms=900.0, package=champion(Slow("champion", 0.03, order)))
     stage.wait_counts(judged=1)
+    (said,) = stage.due()
+    assert sorted(order) == ["challenger", "champion"]
+    assert said.infer_ms is not None
+    assert said.champion_infer_ms is not None
+    assert said.infer_ms < 30 <= said.champion_infer_ms < 900
     counts = stage.shadow.counts("ring")
     assert counts is not None
-    assert counts.champion_p99_ms == 12.5
-    assert counts.challenger_p99_ms is not None
+    assert (counts.champion_p99_ms, counts.challenger_p99_ms) == (said.champion_infer_ms, said.infer_ms)
+
+
+def test_chance_says_who_is_timed_first() -> None:
+    stage = Stage(chance=random.Random(3))
+    order: list[str] = []
+    stage.try_out(Slow("challenger", 0.0, order))
+    for number in range(1, 41):
+        stage.offer(package=champion(Slow("champion", 0.0, order)))
+        stage.wait_counts(judged=number)
+    firsts = order[::2]
+    assert 10 <= firsts.count("champion") <= 30
+    assert order.count("champion") == order.count("challenger") == 40
+    stage.shadow.close()
+
+
+def test_later_only_one_part_in_four_is_timed(stage: Stage) -> None:
+    package = loaded("ring", ScoreSession(), package_id=CHALLENGER)
+    stage.shadow.set("ring", Trial(package, expected_ms=0.1, counts=ShadowCounts(judged=598)))
+    for number in range(599, 611):
+        stage.offer()
+        stage.wait_counts(judged=number)
+    is_timed = [said.champion_infer_ms is not None for said in stage.due()]
+    assert is_timed == [True, True, *[False, False, False, True] * 2, False, False]
+
+
+def test_a_challenger_that_fails_costs_no_run_of_the_champion_after_it_and_has_no_time_beside_it() -> None:
+    stage = Stage(chance=FirstComesLast())
+    order: list[str] = []
+    failing = ScoreSession()
+    failing.failure = InferenceError("no")
+    stage.try_out(failing)
+    stage.offer(package=champion(Slow("champion", 0.0, order)))
+    stage.wait_counts(errors=1)
+    (said,) = stage.due()
+    assert (said.champion_infer_ms, order) == (None, [])
+    stage.shadow.close()
+
+
+def test_a_champion_that_fails_in_shadow_is_not_held_against_the_challenger(stage: Stage) -> None:
+    failing = ScoreSession()
+    failing.failure = InferenceError("no")
+    stage.try_out(ScoreSession(0.1))
+    stage.offer(package=champion(failing))
+    stage.wait_counts(judged=1, errors=0)
+    (said,) = stage.due()
+    assert (said.verdict, said.champion_infer_ms) == (Verdict.OK, None)
+    counts = stage.shadow.counts("ring")
+    assert counts is not None
+    assert counts.champion_p99_ms is None
+
+
+class FirstComesLast(random.Random):
+    """The challenger always first."""
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        x.reverse()

@@ -174,6 +174,7 @@ def _shadow_rows(messages: Sequence[StationReports], ids: Mapping[str, int], now
                     "verdict": said.verdict,
                     "score": said.score,
                     "infer_ms": said.infer_ms,
+                    "champion_infer_ms": said.champion_infer_ms,
                     "committed_at": now,
                 }
 

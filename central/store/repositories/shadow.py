@@ -36,7 +36,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class ShadowPair:
-    """One part that a champion and a challenger judged. Times are those in the graph, ms.
+    """One part that a champion and a challenger judged. Times are those in the graph in shadow, ms; None: not timed.
 
     `id` grows in commit order: ask for what came after the last one seen. `judgement`: of its audit, whoever drew it.
     """
@@ -218,7 +218,7 @@ def _pairs(wanted: Pairing) -> Any:
         inspection.captured_at,
         inspection.verdict,
         shadow.verdict,
-        inspection.infer_ms,
+        shadow.champion_infer_ms,
         shadow.infer_ms,
         audit.judgement,
         audit.judged_at,

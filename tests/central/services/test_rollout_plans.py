@@ -11,7 +11,7 @@ from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import LADDER, RolloutPlan, TargetFilter, WavePlan, WaveScope
 from central.errors import ConflictError
 from central.services.rollout_evidence import exposure_of, quarantine_of
-from central.services.rollouts import MACHINE
+from central.services.rollout_state import state_of
 from central.settings import RolloutSettings
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
@@ -299,4 +299,4 @@ def test_a_wave_bakes_by_its_own_plan(bench: Bench, tmp_path: Path) -> None:
 
 
 def _history(bench: Bench) -> list[str]:
-    return list(MACHINE.validate_json(bench.rollout().machine).history)
+    return list(state_of(bench.rollout()).history)

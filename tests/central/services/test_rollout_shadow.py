@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
 from central.services.assigning import challengers_of
+from central.services.shadow_gates import PAST_TIMES
 from central.settings import RolloutSettings
 from central.store.learning_tables import Assignment
 from central.store.repositories import rollout_policies, shadow
@@ -31,7 +32,6 @@ class Line:
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
         (self.first, self.second), self.champion = line(bench, folder, "st-1", "st-2")
-        bench.report(self.first, [OK] * 200)
         bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
         self.challenger = bench.register(2, folder, champion=self.champion)
         bench.rollouts.start(self.challenger, [], None, "a trial", bench.clock.now(), plan=PLAN)
@@ -41,7 +41,9 @@ class Line:
         """A bench station installs what it is assigned, but knows nothing of challengers."""
         self.bench.tick(rounds)
 
-    def judge(self, verdicts: Sequence[tuple[Verdict, Verdict]], challenger_ms: float = 5.0) -> list[int]:
+    def judge(
+        self, verdicts: Sequence[tuple[Verdict, Verdict]], challenger_ms: float = 5.0, champion_ms: float | None = 5.0
+    ) -> list[int]:
         """Parts of the first station that both packages judged; gives the inspections' ids."""
         ids = self.bench.report(self.first, [champion for champion, _ in verdicts])
         with self.bench.database.begin() as session:
@@ -59,6 +61,7 @@ class Line:
                         "verdict": said,
                         "score": 0.1,
                         "infer_ms": challenger_ms,
+                        "champion_infer_ms": champion_ms,
                         "committed_at": self.bench.clock.now(),
                     }
                     for row, (_, said) in zip(rows, verdicts, strict=True)
@@ -97,6 +100,9 @@ def _plant(bench: Bench, tmp_path: Path) -> Line:
 def test_a_wave_judges_in_shadow_until_its_gates_have_passed_and_then_bakes(plant: Line) -> None:
     assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)
     assert plant.first.running[PRODUCT] == plant.champion
+    plant.judge([(OK, OK)] * PAST_TIMES)
+    plant.tick()
+    assert plant.detail().startswith("not enough evidence in shadow: latency: undecided after 0 parts")
     plant.judge([(OK, OK)] * 300)
     plant.tick()
     assert plant.detail().startswith("not enough evidence in shadow: latency: undecided after 300 parts")
@@ -155,7 +161,7 @@ def test_no_part_and_no_label_is_counted_twice_through_restarts(plant: Line) -> 
     state = json.loads(row.state)
     assert state["margin"]["counts"] == [0, 150, 1]
     assert (state["margin"]["waiting"], len(state["waiting"])) == (1, 1)
-    assert (state["discordance"]["right"], state["latency"]["parts"]) == (1, 152)
+    assert (state["discordance"]["right"], len(state["past_ms"])) == (1, 152)
 
 
 def test_a_part_on_which_the_challenger_failed_speaks_against_it(plant: Line) -> None:
@@ -166,16 +172,30 @@ def test_a_part_on_which_the_challenger_failed_speaks_against_it(plant: Line) ->
 
 
 def test_a_challenger_that_is_too_slow_in_the_tail_goes(plant: Line) -> None:
-    plant.judge([(OK, OK)] * 300, challenger_ms=9.0)
+    plant.judge([(OK, OK)] * 500, challenger_ms=9.0)
     plant.tick()
     assert plant.state() is RolloutState.ERROR
     assert "latency: " in plant.bench.rollout().machine
     assert "parts above the champion's p99, the champion itself 0" in plant.bench.rollout().machine
 
 
+def test_time_on_the_line_says_nothing_of_the_challengers(plant: Line) -> None:
+    # Inspections took 5 ms on the line; a niced challenger at another moment takes longer, and so does the champion.
+    plant.judge([(OK, OK)] * 900, challenger_ms=40.0, champion_ms=40.0)
+    plant.tick()
+    assert plant.orders(plant.first)[-1] == (plant.challenger, None)
+
+
+def test_parts_that_were_not_timed_beside_each_other_never_open_the_gate(plant: Line) -> None:
+    plant.judge([(OK, OK)] * 2_000, champion_ms=None)
+    plant.tick()
+    assert "latency: too few parts were timed under both packages" in plant.detail()
+    assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)
+
+
 def test_parts_of_other_stations_say_nothing_of_the_wave(plant: Line) -> None:
     first, plant.first = plant.first, plant.second
-    plant.judge([(OK, OK)] * 900)
+    plant.judge([(OK, OK)] * 1_100)
     plant.first = first
     plant.tick()
     assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)
@@ -196,7 +216,7 @@ def test_a_station_that_was_away_in_shadow_is_in_shadow_again_and_given_it_once_
     plant.bench.heartbeat(plant.first)
     plant.tick()
     assert "in shadow" in plant.detail()
-    plant.judge([(OK, OK)] * 700)
+    plant.judge([(OK, OK)] * 900)
     plant.tick()
     assert plant.orders(plant.first)[-1] == (plant.challenger, None)
 
@@ -211,7 +231,7 @@ def test_a_products_first_package_has_nobody_to_stand_beside(bench: Bench, tmp_p
 
 
 def test_falling_back_ends_the_rollout(plant: Line) -> None:
-    plant.judge([(OK, OK)] * 700)
+    plant.judge([(OK, OK)] * 900)
     plant.tick()
     assert plant.first.running[PRODUCT] == plant.challenger
     plant.bench.say(plant.first, PackageState.FELL_BACK, RefusalReason.ERRED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Costs of escapes and overkills in the gates of a wave in shadow, and how its champion's past is read."""
+"""Costs of escapes and overkills in the gates of a wave in shadow, and where its champion's p99 comes from."""
 
 import json
 from datetime import UTC, datetime
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import update
 from sqlmodel import select
 
 from central.domain.rollout_gates import WaveOutcome
@@ -18,7 +17,6 @@ from central.settings import RolloutSettings
 from central.store.repositories import rollout_policies
 from central.store.repositories.shadow import ShadowPair
 from central.store.rollout_tables import RolloutGate
-from central.store.tables import Inspection, columns_of
 from contracts.vocabulary import Judgement, RolloutState, Verdict
 from tests.central.services.bench import Bench
 from tests.central.services.lines import line
@@ -122,10 +120,9 @@ def test_costs_that_cannot_be_are_refused(costs: dict[str, Any], words: str) -> 
 class CostlyLine(Line):
     """A rollout whose plan says what errors cost."""
 
-    def __init__(self, bench: Bench, folder: Path, past: int = 200) -> None:
+    def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
         (self.first, self.second), self.champion = line(bench, folder, "st-1", "st-2")
-        bench.report(self.first, [OK] * past)
         bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
         self.challenger = bench.register(2, folder, champion=self.champion)
         wave = WavePlan(WaveScope.COUNT, 1, shadow=COSTS)
@@ -160,16 +157,19 @@ def test_a_rollout_is_ended_by_the_cost_of_its_escapes_and_the_evidence_says_so(
     assert dict(told["parts_by_saving"])[1.0] == 20
 
 
-def test_times_of_the_champion_are_read_once_until_they_are_enough(bench: Bench, tmp_path: Path) -> None:
-    plant = CostlyLine(bench, tmp_path, past=20)
-    assert (len(plant.fed()["past_ms"]), plant.fed()["latency"]) == (120, None)
-    # What was read before is not read again: its times are gone now, and still known.
-    with bench.database.begin() as session:
-        session.connection().execute(update(columns_of(Inspection)).values(infer_ms=None))
-    bench.report(plant.first, [OK] * 79)
+def test_times_of_the_champion_in_shadow_give_its_p99_once_they_are_enough_and_are_not_compared(
+    bench: Bench, tmp_path: Path
+) -> None:
+    plant = CostlyLine(bench, tmp_path)
+    plant.judge([(OK, OK)] * 120, champion_ms=4.0)
+    plant.judge([(OK, OK)] * 10, champion_ms=None)
+    plant.judge([(OK, OK)] * 77, champion_ms=7.0)
     plant.tick()
-    assert (len(plant.fed()["past_ms"]), plant.fed()["latency"]) == (199, None)
+    assert (len(plant.fed()["past_ms"]), plant.fed()["latency"]) == (197, None)
     bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
-    bench.report(plant.first, [OK])
+    plant.judge([(OK, OK)] * 3, champion_ms=9.0)
+    plant.judge([(OK, OK)] * 15)
     plant.tick()
-    assert (plant.fed()["past_ms"], plant.fed()["latency"]["champion_p99_ms"]) == ([], 5.0)
+    fed = plant.fed()
+    # 198 of 200 are at most 9: the third longest is the p99, counted so that 2 of 200 are above it at most.
+    assert (fed["past_ms"], fed["latency"]["champion_p99_ms"], fed["latency"]["parts"]) == ([], 9.0, 15)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which package may begin a rollout, and the row with which it begins.
+
+Stations are chosen and orders written later, by `services/rollouts.py`, which calls this. Every function works in the
+caller's transaction.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from central.domain.rollout_plan import RolloutPlan
+from central.domain.rollout_shapes import Rollout
+from central.errors import ConflictError, NotFoundError
+from central.services.package_registry import champion_of
+from central.services.rollout_planning import default_plan, may_begin_by_itself, plan_for, with_stations
+from central.services.rollout_state import text_of
+from central.settings import RolloutSettings
+from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow, Training
+from central.store.repositories.rollout_policies import plan_text
+from central.store.tables import Station
+from contracts.vocabulary import PromotionOutcome
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is wanted of a rollout, and why. `stations`: only these; empty: all. None: as the product's plan says."""
+
+    reason: str
+    stations: Sequence[str] = ()
+    canary: int | None = None
+    plan: RolloutPlan | None = None
+
+
+def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: RolloutSettings, now: datetime) -> int:
+    """Begin a rollout by hand. Returns its number; of the one under way when this very package is on its way already.
+
+    Raises:
+        NotFoundError: no such package or station.
+        ConflictError: the gate did not promote it, or a rollout of the product is under way.
+    """
+    package = session.get(Package, package_id)
+    if package is None:
+        raise NotFoundError(f"package {package_id}: no such package")
+    known = set(session.exec(select(Station.address)).all())
+    missing = sorted(set(asked.stations) - known)
+    if missing:
+        raise NotFoundError(f"stations {', '.join(missing)}: never heard of; known: {', '.join(sorted(known))}")
+    promotion = session.get(Promotion, package_id)
+    if promotion is None or promotion.outcome is not PromotionOutcome.PROMOTED:
+        said = promotion.outcome.value if promotion else "nothing yet"
+        raise ConflictError(f"package {package_id[:12]}: expected a promoted one, the gate said {said}")
+    under_way = _open_for(session, package)
+    if under_way is not None and session.get_one(RolloutRow, under_way).package_id == package_id:
+        return under_way
+    return _add(session, package, asked, settings, now)
+
+
+def begin_by_itself(session: Session, package: Package, settings: RolloutSettings, now: datetime) -> None:
+    """Begin the rollout of a promoted package, if the product's risk class allows it and none is under way."""
+    if _open_for(session, package) is None and may_begin_by_itself(session, package.product):
+        _add(session, package, Asked(_reason_of(session, package)), settings, now)
+
+
+def _add(session: Session, package: Package, asked: Asked, settings: RolloutSettings, now: datetime) -> int:
+    under_way = _open_for(session, package)
+    if under_way is not None:
+        raise ConflictError(f"product {package.product}: rollout {under_way} is under way; wait or abort it")
+    champion = champion_of(session, package.product, is_simulated=package.is_simulated)
+    set_for_product, risk = plan_for(session, package.product, settings.canary)
+    plan = asked.plan or (default_plan(asked.canary) if asked.canary is not None else set_for_product)
+    training = session.get(Training, package.training_id) if package.training_id else None
+    row = RolloutRow(
+        package_id=package.package_id,
+        previous_package_id=champion.package_id if champion else None,
+        product=package.product,
+        reason=asked.reason,
+        alarm_id=training.alarm_id if training else None,
+        created_at=now,
+        asked_stations=list(asked.stations),
+        canary=asked.canary or settings.canary,
+        risk=risk,
+        plan=plan_text(with_stations(plan, asked.stations) if asked.stations else plan),
+        # A product's first package has nothing to be compared with, and its line may wait for it to start.
+        bake_parts=settings.bake_parts if champion else 0,
+        machine=text_of(Rollout(waves=(), has_previous=champion is not None)),
+        is_simulated=package.is_simulated,
+    )
+    session.add(row)
+    session.flush()
+    _LOG.info("rollout added rollout_id=%s package_id=%s reason=%s", row.id, package.package_id, asked.reason)
+    return row.id or 0
+
+
+def _open_for(session: Session, package: Package) -> int | None:
+    return session.exec(
+        select(RolloutRow.id).where(
+            RolloutRow.product == package.product,
+            RolloutRow.is_simulated == package.is_simulated,
+            col(RolloutRow.state).in_(OPEN_ROLLOUTS),
+        )
+    ).first()
+
+
+def _reason_of(session: Session, package: Package) -> str:
+    training = session.get(Training, package.training_id) if package.training_id else None
+    if training is not None:
+        return training.reason
+    promotion = session.get(Promotion, package.package_id)
+    # A package from outside: the first check says who vouched for it, and why.
+    return f"imported, {promotion.checks[0]['detail']}" if promotion is not None and promotion.checks else "promoted"

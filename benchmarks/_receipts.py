@@ -23,9 +23,9 @@ from contracts.topics import Channel, topic
 def main(port: int, username: str, address: str) -> int:
     """Answer until standard input closes."""
     station = StationAddress(**dict(zip(("site", "line", "station"), address.split("/"), strict=True)))
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="benchmark-receipts")
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"benchmark-receipts-{station.station}")
     client.username_pw_set(username, sys.stdin.readline().strip())
-    seen: dict[int, tuple[float | None, float | None, float | None]] = {}
+    seen: dict[int, tuple[float | None, ...]] = {}
 
     def answer(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         told = InspectionsReported.model_validate_json(message.payload)
@@ -33,12 +33,19 @@ def main(port: int, username: str, address: str) -> int:
         receipt = ReportsCommitted(station=station, epoch=told.epoch, ranges=ranges, committed_at=datetime.now(UTC))
         for each in told.reports:
             if (took := each.latency) is not None:
-                seen[each.sequence] = (took.prepare_ms, took.infer_ms, took.reject_ms)
+                seen[each.sequence] = (
+                    took.prepare_ms, took.infer_ms, took.reject_ms, took.capture_ms, took.decide_ms, took.actuate_ms,
+                )  # fmt: skip
         client.publish(topic(station, Channel.RECEIPT), encode(receipt), qos=1)
 
     client.on_message = answer
+
+    def ask(connected: mqtt.Client, _data: object, _flags: object, _reason: object, _properties: object) -> None:
+        # At every connect: nothing is kept for a client that was away.
+        connected.subscribe(topic(station, Channel.REPORT), qos=1)
+
+    client.on_connect = ask
     client.connect("127.0.0.1", port)
-    client.subscribe(topic(station, Channel.REPORT), qos=1)
     client.loop_start()
     sys.stdin.read()
     client.loop_stop()

@@ -8,6 +8,7 @@ the loop does. The package is taken once per frame, so that score, limits and id
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,46 +129,45 @@ class Judge:
         capture_ms = (begun_s - frame.captured_monotonic) * MS_PER_S
         if self._seat is not None:
             self._seat.take_up(frame.captured_monotonic + recipe.deadline_ms / MS_PER_S)
+        # Given to the one Judgement that is made: a second one, made of the first, would delay the signal.
+        known = {
+            "product": product,
+            "capture_ms": capture_ms,
+            "budgets_ms": recipe.budgets_ms,
+            "recipe_version": recipe.version,
+            "recipe": recipe,
+            "outputs": recipe.outputs,
+        }
         try:
-            judged = self._judged(frame, product, package, recipe, begun_s)
+            return self._judged(frame, package, recipe, begun_s, known)
         finally:
             if self._seat is not None:
                 self._seat.let_go()
-        return replace(
-            judged,
-            capture_ms=capture_ms,
-            budgets_ms=recipe.budgets_ms,
-            recipe_version=recipe.version,
-            recipe=recipe,
-            outputs=recipe.outputs,
-        )
 
     def _judged(
-        self, frame: Frame, product: str | None, package: LoadedPackage | None, recipe: Recipe, begun_s: float
+        self, frame: Frame, package: LoadedPackage | None, recipe: Recipe, begun_s: float, known: Mapping[str, Any]
     ) -> Judgement:
         if recipe.refusal:
-            return self._failed(VerdictCause.NO_PACKAGE, product)
+            return self._failed(VerdictCause.NO_PACKAGE, known)
         try:
             view = self._preparation.view_of(frame, recipe)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
             self._log_failure("image fault", frame, error)
-            known = error if isinstance(error, ImageFaultError) else ImageFaultError(str(error))
+            fault = error if isinstance(error, ImageFaultError) else ImageFaultError(str(error))
             prepare_ms = (self._clock.monotonic() - begun_s) * MS_PER_S
-            return self._failed(VerdictCause.IMAGE_FAULT, product, prepare_ms=prepare_ms, image_fault=known)
+            return self._failed(VerdictCause.IMAGE_FAULT, known, prepare_ms=prepare_ms, image_fault=fault)
         prepared_s = self._clock.monotonic()
         prepare_ms = (prepared_s - begun_s) * MS_PER_S
         if package is None:
-            return self._failed(VerdictCause.NO_PACKAGE, product, view=view, prepare_ms=prepare_ms)
+            return self._failed(VerdictCause.NO_PACKAGE, known, view=view, prepare_ms=prepare_ms)
         if (prepared_s - frame.captured_monotonic) * MS_PER_S > recipe.deadline_ms:
             # Late already: the graph's time is better spent on a part that can still be judged in time.
-            return self._failed(VerdictCause.LATE, product, view=view, prepare_ms=prepare_ms)
+            return self._failed(VerdictCause.LATE, known, view=view, prepare_ms=prepare_ms)
         try:
             inference = package.session.run(view)
         except Exception as error:  # noqa: BLE001 - whatever it was, it must cost one part, not the station
             self._log_failure("inference failed", frame, error)
-            return self._failed(
-                VerdictCause.INFERENCE_ERROR, product, package=package, view=view, prepare_ms=prepare_ms
-            )
+            return self._failed(VerdictCause.INFERENCE_ERROR, known, package=package, view=view, prepare_ms=prepare_ms)
         inferred_s = self._clock.monotonic()
         limits = limits_of(package, recipe)
         decision = decide(
@@ -181,7 +181,6 @@ class Judge:
         decided_s = self._clock.monotonic()
         return Judgement(
             decision=decision,
-            product=product,
             decided_s=decided_s,
             package=package,
             inference=inference,
@@ -191,13 +190,14 @@ class Judge:
             prepare_ms=prepare_ms,
             infer_ms=(inferred_s - prepared_s) * MS_PER_S,
             decide_ms=(decided_s - inferred_s) * MS_PER_S,
+            **known,
         )
 
     def missed(self, frame: Frame) -> Judgement:
         """The judgement on a frame whose pixels were given up before it could be judged."""
         product = self.product_of(frame)
         recipe = frame.recipe or self._recipes.of(product)
-        return replace(self._failed(VerdictCause.MISSED_FRAME, product), outputs=recipe.outputs)
+        return self._failed(VerdictCause.MISSED_FRAME, {"product": product, "outputs": recipe.outputs})
 
     def _log_failure(self, what: str, frame: Frame, error: Exception) -> None:
         """Our own errors say all there is to say; a foreign one is worth its traceback."""
@@ -210,7 +210,7 @@ class Judge:
     def _failed(
         self,
         cause: VerdictCause,
-        product: str | None,
+        known: Mapping[str, Any],
         *,
         package: LoadedPackage | None = None,
         view: NDArray[np.uint8] | None = None,
@@ -219,12 +219,12 @@ class Judge:
     ) -> Judgement:
         return Judgement(
             decision=no_decision(cause),
-            product=product,
             decided_s=self._clock.monotonic(),
             package=package,
             view=view,
             prepare_ms=prepare_ms,
             image_fault=image_fault,
+            **known,
         )
 
 

@@ -29,7 +29,8 @@ from edge_agent.clock import Clock
 from edge_agent.errors import TransportError
 from edge_agent.reporting.faults import FaultBook
 from edge_agent.reporting.pictures import PLAIN_EXTRA_BYTES, encode_crop, encode_heatmap, encode_plain, png_of
-from edge_agent.reporting.ring import EvidenceRing, Form, Picture, Wish
+from edge_agent.reporting.ring import EvidenceRing
+from edge_agent.reporting.ring_index import Form, Picture, Wish
 from edge_agent.reporting.uploader import EvidenceUploader, UploadRefused
 
 _log = logging.getLogger(__name__)

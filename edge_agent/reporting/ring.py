@@ -14,14 +14,13 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
 from contracts.commands import InspectionKey
 from contracts.vocabulary import EvidenceKind
-from edge_agent.reporting.ring_index import open_index
+from edge_agent.reporting.free_room import FreeRoom
+from edge_agent.reporting.ring_index import Form, Picture, Wish, open_index
 
 _log = logging.getLogger(__name__)
 
@@ -38,35 +37,6 @@ _INDEX: Final = "index.db"
 _COLUMNS: Final = "id, epoch, sequence, kind, form, sha256, size_bytes, is_simulated, wish"
 _MAX_MISSING: Final = 10_000
 _UNLINKED_AT_ONCE: Final = 20
-
-
-class Wish(IntEnum):
-    """Whether a picture is to be uploaded. Greater goes first: an audit waits for a requested one."""
-
-    KEPT = 0
-    AUTOMATIC = 1
-    REQUESTED = 2
-
-
-class Form(StrEnum):
-    """What a picture's file holds, by the ending of its name. Central takes PNG alone."""
-
-    PNG = "png"
-    BMP = "bmp"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture in the ring. `sha256` and `size_bytes` are those of its file in the present form."""
-
-    picture_id: int
-    key: InspectionKey
-    kind: EvidenceKind
-    form: Form
-    sha256: str
-    size_bytes: int
-    is_simulated: bool
-    wish: Wish
 
 
 class EvidenceRing:
@@ -87,11 +57,13 @@ class EvidenceRing:
         self, folder: Path, *, max_inspections: int, max_bytes: int, max_pending: int, keep_free_bytes: int = 0
     ) -> None:
         self._pictures = folder / "pictures"
+        self._folder = f"{self._pictures}{os.sep}"
         self._keep_free_bytes = keep_free_bytes
         self._max_inspections = max_inspections
         self._max_bytes = max_bytes
         self._max_pending = max_pending
         self._lock = threading.Lock()
+        self._free = FreeRoom(self._pictures)
         # Uploads that were promised and given up for a bound.
         self.dropped = 0
         self._pictures.mkdir(parents=True, exist_ok=True)
@@ -123,9 +95,10 @@ class EvidenceRing:
             sqlite3.Error: the index did not take it.
         """
         digest = hashlib.sha256(content).hexdigest()
-        if not self.make_room(self._keep_free_bytes + len(content) if self._keep_free_bytes else 0):
+        if self._keep_free_bytes and not self._make_room_for(len(content)):
             raise OSError(errno.ENOSPC, f"less than {self._keep_free_bytes} bytes of the disk would be left")
         _write_whole(self._path(key, kind, form), content)
+        self._free.wrote(len(content))
         with self._lock:
             with self._transaction():
                 self._db.execute(
@@ -137,12 +110,12 @@ class EvidenceRing:
             self._bytes += len(content)
             if kind is EvidenceKind.CROP:
                 self._inspections += 1
-            self._shrink()
+            self._shrink(is_promised=wish is not Wish.KEPT)
 
     def holds_as_many_of(self, size_bytes: int) -> bool:
         """Whether the ring, full of pictures of that size, keeps within its bytes and those of the disk."""
         full_bytes = self._max_inspections * size_bytes
-        free_bytes = _free_bytes(self._pictures) - self._keep_free_bytes
+        free_bytes = self._free.lately() - self._keep_free_bytes
         return full_bytes <= min(self._max_bytes, self._bytes + free_bytes)
 
     def replace(self, old: Picture, new: Picture, content: bytes) -> None:
@@ -155,7 +128,7 @@ class EvidenceRing:
             sqlite3.Error: the index did not take it; the old form is still there.
         """
         with self._lock:
-            _write_whole(self._path_of(new), content)
+            _write_whole(self._path(new.key, new.kind, new.form), content)
             with self._transaction():
                 is_there = self._db.execute(
                     "UPDATE picture SET form = ?, sha256 = ?, size_bytes = ? WHERE id = ?",
@@ -174,7 +147,7 @@ class EvidenceRing:
             sqlite3.Error: the index takes nothing, with no picture left to make room for it.
         """
         with self._lock:
-            while _free_bytes(self._pictures) < wanted_bytes:
+            while self._free.now() < wanted_bytes:
                 try:
                     if not self._evict_oldest():
                         return False
@@ -183,6 +156,11 @@ class EvidenceRing:
                     if not self._unlink_oldest():
                         raise
         return True
+
+    def _make_room_for(self, size_bytes: int) -> bool:
+        """A picture of that size leaves others what is theirs. False: it does not, and none is left to remove."""
+        wanted_bytes = self._keep_free_bytes + size_bytes
+        return self._free.is_surely(wanted_bytes) or self.make_room(wanted_bytes)
 
     def _unlink_oldest(self) -> bool:
         """Remove some files and leave their rows. Returns whether there were any."""
@@ -301,8 +279,8 @@ class EvidenceRing:
         with self._lock:
             self._db.close()
 
-    def _shrink(self) -> None:
-        while (over := self._pending() - self._max_pending) > 0:
+    def _shrink(self, *, is_promised: bool) -> None:
+        while is_promised and (over := self._pending() - self._max_pending) > 0:
             with self._transaction():
                 given_up = self._db.execute(
                     "UPDATE picture SET wish = 0 WHERE id IN"
@@ -334,7 +312,7 @@ class EvidenceRing:
         # Files first: on a full disk the index cannot even forget a row before there is room. A row without its file
         # is known as such when it is read.
         for kind, form, _ in rows:
-            self._path(key, EvidenceKind(kind), Form(form)).unlink(missing_ok=True)
+            Path(self._path(key, EvidenceKind(kind), Form(form))).unlink(missing_ok=True)
         with self._transaction():
             self._db.execute("DELETE FROM picture WHERE epoch = ? AND sequence = ?", (key.epoch, key.sequence))
         for kind, _, size_bytes in rows:
@@ -361,10 +339,11 @@ class EvidenceRing:
                 path.unlink(missing_ok=True)
 
     def _path_of(self, picture: Picture) -> Path:
-        return self._path(picture.key, picture.kind, picture.form)
+        return Path(self._path(picture.key, picture.kind, picture.form))
 
-    def _path(self, key: InspectionKey, kind: EvidenceKind, form: Form) -> Path:
-        return self._pictures / _name(key.epoch, key.sequence, kind.value, form.value)
+    def _path(self, key: InspectionKey, kind: EvidenceKind, form: Form) -> str:
+        # As text: one is made for every part, and a Path costs more than the rest of its row.
+        return f"{self._folder}{_name(key.epoch, key.sequence, kind.value, form.value)}"
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -378,16 +357,17 @@ class EvidenceRing:
             raise
 
 
-def _free_bytes(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
 def _name(epoch: int, sequence: int, kind: str, form: str) -> str:
     return f"{epoch}-{sequence}-{kind.lower()}.{form}"
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    new.write_bytes(content)
-    new.replace(path)
+def _write_whole(path: str, content: bytes) -> None:
+    new = f"{path}.new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
+    os.replace(new, path)  # noqa: PTH105 - see `_path`

@@ -15,8 +15,10 @@ from contracts.commands import InspectionKey
 from contracts.ids import InspectionId
 from contracts.vocabulary import EvidenceKind
 from edge_agent.clock import SystemClock
-from edge_agent.reporting import ring
+from edge_agent.reporting import free_room
 from edge_agent.reporting.evidence import EvidenceRecorder
+from edge_agent.reporting.ring import EvidenceRing
+from edge_agent.reporting.ring_index import Wish
 from edge_agent.reporting.uploader import EvidenceUploader
 from tests.edge.reporting.builders import STATION
 from tests.fakes.evidence_server import TOKEN, EvidenceServer
@@ -338,7 +340,7 @@ def test_pictures_go_oldest_first_before_the_disk_has_less_than_its_reports_need
     def free_bytes(folder: Path) -> int:
         return free - sum(path.stat().st_size for path in folder.iterdir())
 
-    monkeypatch.setattr(ring, "_free_bytes", free_bytes)
+    monkeypatch.setattr(free_room, "free_bytes", free_bytes)
     recorder = world.start(keep_free_bytes=50_000)
     for sequence in range(1, 21):
         world.record(sequence)
@@ -362,15 +364,15 @@ def test_pictures_go_oldest_first_before_the_disk_has_less_than_its_reports_need
 def test_index_that_cannot_forget_a_row_for_want_of_room_gets_it_from_the_oldest_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = ring.EvidenceRing(tmp_path, max_inspections=100, max_bytes=2**30, max_pending=10)
+    made = EvidenceRing(tmp_path, max_inspections=100, max_bytes=2**30, max_pending=10)
     for sequence in range(1, 31):
         key = InspectionKey(epoch=EPOCH, sequence=sequence)
-        made.add(key, EvidenceKind.CROP, b"x" * 1000, is_simulated=True, wish=ring.Wish.KEPT)
-    monkeypatch.setattr(ring, "_free_bytes", lambda folder: 30_000 - 1000 * len(list(folder.iterdir())))
+        made.add(key, EvidenceKind.CROP, b"x" * 1000, is_simulated=True, wish=Wish.KEPT)
+    monkeypatch.setattr(free_room, "free_bytes", lambda folder: 30_000 - 1000 * len(list(folder.iterdir())))
     evict = made._evict_oldest
 
     def evict_with_room() -> bool:
-        if ring._free_bytes(tmp_path / "pictures") < 5000:
+        if free_room.free_bytes(tmp_path / "pictures") < 5000:
             raise sqlite3.OperationalError("database or disk is full")
         return evict()
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contracts.ids import InspectionId
-from edge_agent.reporting import evidence, ring
+from edge_agent.reporting import evidence, free_room
 from edge_agent.reporting.pictures import PLAIN_EXTRA_BYTES, encode_crop, encode_plain, png_of
 from edge_agent.reporting.ring import EvidenceRing
 from tests.edge.reporting.builders import STATION
@@ -124,7 +124,7 @@ def test_plain_crops_never_cost_the_ring_its_depth_on_a_small_disk(
     world: World, monkeypatch: pytest.MonkeyPatch, spare: int, form: str
 ) -> None:
     one = crop(1).nbytes + PLAIN_EXTRA_BYTES
-    monkeypatch.setattr(ring, "_free_bytes", lambda _folder: 5000 + 10 * one + spare)
+    monkeypatch.setattr(free_room, "free_bytes", lambda _folder: 5000 + 10 * one + spare)
     world.start(max_inspections=10, keep_free_bytes=5000)
     world.record(1)
     assert world.recorder.flush(60)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from contracts.vocabulary import ImageFault, VerdictCause
 from edge_agent.errors import ImageFaultError
 from edge_agent.recipes.recipe import Recipe, Recipes
-from edge_agent.vision.quality import USUAL_GUARD, Guard, Repeats, check_picture
+from edge_agent.vision.quality import SATURATED_FROM, USUAL_GUARD, Guard, Repeats, check_picture
 from tests.edge.station_fakes import Bench, textured
 
 STRICT = Guard(min_brightness=30, max_saturated=0.2, min_contrast=5, min_sharpness=100)
@@ -120,3 +120,37 @@ def test_unreadable_picture_has_nothing_to_show() -> None:
     assert bench.evidence.kept == []
     (fault,) = [fault for fault in bench.health.status().faults if fault.code == "image-unreadable"]
     assert fault.message == "broken JPEG"
+
+
+def plainly_refused(view: NDArray[np.uint8], guard: Guard) -> ImageFault | None:
+    """What the guard says when every figure is worked out in full."""
+    grey = cv2.cvtColor(view, cv2.COLOR_BGR2GRAY)
+    if grey.mean() < guard.min_brightness:
+        return ImageFault.TOO_DARK
+    if (grey >= SATURATED_FROM).mean() > guard.max_saturated:
+        return ImageFault.SATURATED
+    if max(view[..., colour].std() for colour in range(3)) < guard.min_contrast:
+        return ImageFault.EMPTY
+    return None
+
+
+def test_what_is_not_worked_out_would_have_changed_nothing() -> None:
+    rng, seen = np.random.default_rng(5), set()
+    for _ in range(400):
+        level, spread, tint = rng.uniform(0, 260), rng.uniform(0, 8) ** 2, rng.normal(0, 6, 3)
+        # One colour alone may hold what little structure there is.
+        of_one = rng.normal(0, rng.uniform(0, 4), (24, 24, 1)) * (np.arange(3) == rng.integers(3))
+        noise = rng.normal(0, spread, (24, 24, 1)) * rng.integers(0, 2)
+        view = (level + tint + of_one + noise).clip(0, 255).astype(np.uint8)
+        guard = Guard(
+            min_brightness=rng.uniform(0, 60), max_saturated=rng.uniform(0, 1), min_contrast=rng.uniform(0, 6)
+        )
+        expected = plainly_refused(view, guard)
+        seen.add(expected)
+        try:
+            check_picture(view, guard)
+            found = None
+        except ImageFaultError as error:
+            found = error.fault
+        assert found is expected, (level, spread, guard)
+    assert seen == {None, ImageFault.TOO_DARK, ImageFault.SATURATED, ImageFault.EMPTY}

@@ -7,12 +7,13 @@ is held and reported; a part that was not seen is reported from the gap in the t
 itself; built, started and stopped by the composition root.
 
 Known loss: a process killed between signal and commit finds the part as a gap at its next start and reports it as
-SESSION_CRASHED and held, although its signal may have let it pass. These are the last parts of the process: the one in
-hand, those in the commit under way and those put since the last began, 10 ms apart; a part or two on a sound disk. On a disk that takes
-nothing they are the parts of `outbox_behind_after_s`: after that the outbox is behind and no part passes, whatever its
-verdict, until reports are durable again (`on_full_disk`: "halt" does not judge them either). Without a
-number to count from (a fresh disk, a camera that counts anew) such parts are no gap and are reported by nobody. A part
-whose inspection failed for an unforeseen reason is reported as MISSED_FRAME and held, whatever its signal said.
+SESSION_CRASHED and held, although its signal may have let it pass. These are the last parts of the process: the one
+in hand, those in the commit under way and those put since the last began, 10 ms apart; a part or two on a sound disk.
+On a disk that takes nothing they are the parts of `outbox_behind_after_s`: after that the outbox is behind and no
+part passes, whatever its verdict, until reports are durable again (`on_full_disk`: "halt" does not judge them
+either). Without a number to count from (a fresh disk, a camera that counts anew) such parts are no gap and are
+reported by nobody. A part whose inspection failed for an unforeseen reason is reported as MISSED_FRAME and held,
+whatever its signal said.
 """
 
 import logging

@@ -21,7 +21,7 @@ help:
 	@echo "make test-slow     the slow ones: whole stories in line time, real pictures, soaks"
 	@echo "make stories       rollouts on whole plants, about four minutes each"
 	@echo "make check         ruff, mypy, import rules, schemas"
-	@echo "make bench         benchmarks, one JSON line each (BENCH=name for one)"
+	@echo "make bench         benchmarks, one JSON line each (BENCH=name for one, ARGS=\"--sizes 100\" for fewer repetitions)"
 	@echo "make schemas       write docs/schemas from the contracts"
 	@echo "make screenshots   write docs/images from running demos (needs Chromium)"
 
@@ -76,7 +76,7 @@ schemas: $(READY)
 	$(BIN)/python -m tests.schemas --write
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks $(BENCH) $(ARGS)
 
 screenshots: $(READY)
 	$(BIN)/python -m tests.browser.screenshots

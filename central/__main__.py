@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-central`: init, run, migrate, token, recipe, package, keys, msa, export-openapi.
+"""`sightline-central`: init, run, migrate, token, recipe, package, report, keys, msa, export-openapi.
 
 Parses words, decides nothing. A mistake of the operator is one clear text on stderr and exit code 2; only a fault of
 ours shows a traceback.
@@ -21,6 +21,7 @@ from central.clock import SystemClock
 from central.errors import CentralError, SettingsError
 from central.keys_command import add_keys_commands
 from central.msa_report import add_msa_commands
+from central.report_command import add_report_commands
 from central.settings import CentralSettings, effective_values, load_settings
 from central.store.database import Database
 from central.store.repositories import tokens
@@ -74,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     revoke.set_defaults(call=_token_revoke)
 
     of_recipes, of_packages = _recipe_commands(commands), _package_commands(commands)
-    for command in (run, migration, create, listing, revoke, *of_recipes, *of_packages):
+    reporting = add_report_commands(commands)
+    for command in (run, migration, create, listing, revoke, *of_recipes, *of_packages, reporting):
         where = command.add_mutually_exclusive_group(required=True)
         where.add_argument("--settings", type=Path, metavar="FILE")
         where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")

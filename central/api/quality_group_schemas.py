@@ -41,7 +41,8 @@ class ParetoEntry(Shape):
 class GroupFigures(Shape):
     """One site, line, station, product, shift or package. Simulated and real parts are never put together.
 
-    first_pass_yield: OK of all parts. reject_rate: NG of all parts. escapes: of a million accepted parts, by audits.
+    first_pass_yield: OK of all parts. reject_rate: NG of all parts. escapes: of a million accepted parts, by audits:
+    `escapes_found` defective ones among the `escapes_audited` accepted parts that people judged.
     overkill: good ones among audited rejects. overkill_cost: with the cost of a part, if one was given.
     """
 
@@ -52,6 +53,8 @@ class GroupFigures(Shape):
     first_pass_yield: Rate
     reject_rate: Rate
     escapes: Amount
+    escapes_found: int = 0
+    escapes_audited: int = 0
     overkill: Rate
     overkill_cost: Amount | None = None
     pareto: list[ParetoEntry]

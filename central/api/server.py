@@ -20,6 +20,7 @@ from central.api import (
     problems,
     quality,
     quality_groups,
+    reports,
     shadow,
     stations,
 )
@@ -55,6 +56,7 @@ def _ground_floor() -> list[APIRouter]:
         inspections.router,
         quality.router,
         quality_groups.router,
+        reports.router,
         evidence.router,
         audits.router,
         shadow.router,

@@ -3,7 +3,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,6 +31,29 @@ class ShiftPlan:
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             msg = f"time_zone: expected a name of the IANA database such as Europe/Berlin, got {self.time_zone!r}"
             raise ValueError(msg) from error
+
+    def window(self, day: date, begin: str) -> tuple[datetime, datetime]:
+        """The shift that begins on this day at this time of day, as (since, until) in UTC.
+
+        It lasts until the next shift begins by the plant's clock; on the day of a change of clocks that is an hour
+        more or less. A time of day that the change leaves out is taken as if the clock had not been changed yet.
+
+        Raises:
+            ValueError: no shift begins then, or a day out of reach.
+        """
+        if begin not in self.begins:
+            raise ValueError(f"shift: expected one of {', '.join(sorted(self.begins))}, got {begin!r}")
+        order = sorted(self.begins)
+        place = order.index(begin)
+        following, next_day = (order[0], 1) if place + 1 == len(order) else (order[place + 1], 0)
+        try:
+            return self._moment(day, begin), self._moment(day + timedelta(days=next_day), following)
+        except OverflowError as error:
+            raise ValueError(f"day: expected one in reach, got {day}") from error
+
+    def _moment(self, day: date, said: str) -> datetime:
+        local = datetime.combine(day, time.fromisoformat(said), ZoneInfo(self.time_zone))
+        return local.astimezone(UTC)
 
     def name(self, at: datetime) -> str:
         """Day and time at which the shift of this moment began, by the plant's clock: `2026-11-22 22:00`."""

@@ -23,12 +23,35 @@ from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict, Verd
 
 @dataclass(frozen=True)
 class Scope:
-    """Which parts: captured from `since` (included) to `until` (not), at one station or product or all."""
+    """Which parts: captured from `since` (included) to `until` (not), at one station or product or all.
+
+    `within`: only stations of this site or line (`site`, `site/line`).
+    """
 
     since: datetime
     until: datetime
     station: str | None = None
     product: str | None = None
+    within: str | None = None
+
+    def holds(self, station: str | None, product: str | None) -> bool:
+        """Whether something said of a station and a product (None: of all) concerns these parts."""
+        return (
+            (station is None or self.station in {None, station})
+            and (station is None or self.within is None or station.startswith(f"{self.within}/"))
+            and (product is None or self.product in {None, product})
+        )
+
+
+def at_stations(scope: Scope) -> list[Any]:
+    """Conditions on `Station.address`."""
+    wanted: list[Any] = [] if scope.station is None else [col(Station.address) == scope.station]
+    # Names of sites and lines have no %, _ stands for itself only when escaped.
+    return (
+        wanted
+        if scope.within is None
+        else [*wanted, col(Station.address).startswith(f"{scope.within}/", autoescape=True)]
+    )
 
 
 @dataclass(frozen=True)
@@ -105,8 +128,7 @@ def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
             Inspection.captured_at < scope.until,
         )
     )
-    if scope.station is not None:
-        statement = statement.where(Station.address == scope.station)
+    statement = statement.where(*at_stations(scope))
     if scope.product is not None:
         statement = statement.where(Audit.product == scope.product)
     return [
@@ -172,8 +194,7 @@ def _in_scope(statement: Any, scope: Scope) -> Any:
     statement = statement.join(Station, col(Station.id) == col(RollupMinute.station_id)).where(
         RollupMinute.minute >= scope.since, RollupMinute.minute < scope.until
     )
-    if scope.station is not None:
-        statement = statement.where(Station.address == scope.station)
+    statement = statement.where(*at_stations(scope))
     return statement if scope.product is None else statement.where(RollupMinute.product == scope.product)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col
 
-from central.store.repositories.quality import Scope
+from central.store.repositories.quality import Scope, at_stations
 from central.store.rollups import VERDICT_COLUMNS
 from central.store.tables import Audit, Inspection, RollupMinute, Station
 from contracts.vocabulary import AuditState, Judgement, Verdict
@@ -106,5 +106,5 @@ def persons_words(session: Session, scope: Scope) -> list[PersonsWord]:
 
 
 def _of(scope: Scope, product: Any) -> list[Any]:
-    wanted: list[Any] = [] if scope.station is None else [Station.address == scope.station]
+    wanted = at_stations(scope)
     return wanted if scope.product is None else [*wanted, product == scope.product]

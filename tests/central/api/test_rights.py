@@ -30,6 +30,8 @@ RIGHTS = {
     ("GET", "/api/v1/quality/charts"): "VIEWER",
     ("GET", "/api/v1/quality/figures"): "VIEWER",
     ("GET", "/api/v1/quality/attribute-charts"): "VIEWER",
+    ("GET", "/api/v1/reports/shift.pdf"): "VIEWER",
+    ("GET", "/api/v1/reports/shift.csv"): "VIEWER",
     ("POST", "/api/v1/evidence"): STATION_ONLY,
     ("POST", "/api/v1/evidence/unavailable"): STATION_ONLY,
     ("PUT", "/api/v1/evidence/{sha256}"): STATION_ONLY,

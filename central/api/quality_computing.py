@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures and attribute charts of any grouping, from counts and judgements. One place for screen and report.
+
+Pure: reads no database. Called by `api/quality_groups.py` and `central/reports`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+import numpy as np
+
+from central.api.quality_group_schemas import (
+    Amount,
+    AttributeChartView,
+    AttributePoint,
+    ChartMark,
+    GroupedBy,
+    GroupFigures,
+    ParetoEntry,
+)
+from central.api.views import CONFIDENCE, plain_rate, rate_view
+from central.domain.shifts import ShiftPlan
+from central.errors import InvalidError
+from central.quality.charts import (
+    NELSON,
+    WESTERN_ELECTRIC,
+    attribute_chart,
+    escape_ppm,
+    first_pass_yield,
+    overkill_cost,
+    pareto,
+    run_rules,
+)
+from central.quality.rates import Interval, escape_interval
+from central.store.learning_tables import Alarm
+from central.store.repositories.quality_cells import Cell, PersonsWord, Place
+from contracts.ids import StationAddress
+from contracts.vocabulary import Verdict
+
+Group = tuple[str, bool]
+Key = Callable[[Place], str]
+RULES: Final = {"nelson": NELSON, "western-electric": WESTERN_ELECTRIC, "none": ()}
+
+
+@dataclass(frozen=True)
+class ChartPlan:
+    """What a chart is made of: kind, length of a sample, samples of phase I, limits, and rules beside them."""
+
+    kind: Literal["p", "np"]
+    sample: timedelta
+    reference: int
+    limits: Literal["exact", "3 sigma"] = "exact"
+    rules: str = "none"
+
+
+@dataclass(frozen=True)
+class Told:
+    """Counts and judgements of one period, not yet grouped."""
+
+    cells: Sequence[Cell]
+    words: Sequence[PersonsWord]
+
+
+def tell(found: Iterable[Cell], said: Iterable[PersonsWord]) -> Told:
+    """Keep them, to be grouped in several ways."""
+    return Told(tuple(found), tuple(said))
+
+
+def figures_of(told: Told, key: Key, cost_of_part: float | None = None, currency: str = "") -> list[GroupFigures]:
+    """Figures of each group, by name, real parts before simulated ones."""
+    counted: dict[Group, dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
+    for cell in told.cells:
+        total = counted[_group(key, cell.place)]
+        for verdict, count in cell.verdicts.items():
+            total[verdict] += count
+    said: dict[Group, list[PersonsWord]] = defaultdict(list)
+    for word in told.words:
+        said[_group(key, word.place)].append(word)
+    return [
+        _figures(group, counted[group], said.get(group, []), cost_of_part, currency)
+        for group in sorted(counted, key=lambda group: (group[1], group[0]))
+    ]
+
+
+def charts_of(
+    told: Told, key: Key, alarms: Sequence[Alarm], since: datetime, plan: ChartPlan
+) -> list[AttributeChartView]:
+    """A chart for each group with enough samples; the first begins at `since`."""
+    collected: dict[Group, list[Cell]] = defaultdict(list)
+    for cell in told.cells:
+        collected[_group(key, cell.place)].append(cell)
+    views = []
+    for group in sorted(collected, key=lambda group: (group[1], group[0])):
+        samples = _samples(collected[group], since, plan.sample)
+        if len(samples) < plan.reference:
+            continue
+        count, of = (np.array([sample[index] for sample in samples.values()], dtype=np.int64) for index in (0, 1))
+        chart = attribute_chart(plan.kind, count, of, plan.reference, limits=plan.limits)
+        held = defaultdict(list)
+        for signal in run_rules(chart.standardized, RULES[plan.rules]):
+            held[signal.at].append(f"{signal.rule}: {signal.meaning}")
+        for index in chart.signal_at:
+            held[index].insert(0, f"outside {plan.limits} limits")
+        views.append(
+            AttributeChartView(
+                group=group[0],
+                kind=plan.kind,
+                unit="share of parts" if plan.kind == "p" else "parts",
+                is_simulated=group[1],
+                centre_line=float(chart.centre[-1]),
+                reference=plan.reference,
+                points=[
+                    AttributePoint(
+                        at=at,
+                        value=float(chart.value[index]),
+                        count=int(count[index]),
+                        of=int(of[index]),
+                        low=float(chart.low[index]),
+                        high=float(chart.high[index]),
+                        rules=held[index],
+                    )
+                    for index, at in enumerate(samples)
+                ],
+                marks=marks_of(collected[group], [a for a in alarms if _concerns(a, collected[group], group[1])]),
+            )
+        )
+    return views
+
+
+def key_of(by: GroupedBy, shifts: str, time_zone: str) -> Key:
+    """What groups parts.
+
+    Raises:
+        InvalidError: shifts or time zone that are none.
+    """
+    if by is GroupedBy.SHIFT:
+        try:
+            plan = ShiftPlan(tuple(shifts.split(",")), time_zone)
+        except ValueError as error:
+            raise InvalidError(str(error)) from error
+        return lambda place: plan.name(place.at)
+    if by is GroupedBy.PRODUCT:
+        return lambda place: place.product
+    if by is GroupedBy.PACKAGE:
+        return lambda place: place.package_id
+    depth = {GroupedBy.SITE: 1, GroupedBy.LINE: 2, GroupedBy.STATION: 3}[by]
+    return lambda place: "/".join(str(StationAddress.parse(place.station)).split("/")[:depth])
+
+
+def _group(key: Key, place: Place) -> Group:
+    return key(place), place.is_simulated
+
+
+def _figures(
+    group: Group,
+    verdicts: dict[Verdict, int],
+    said: Sequence[PersonsWord],
+    cost_of_part: float | None,
+    currency: str,
+) -> GroupFigures:
+    parts = sum(verdicts.values())
+    accepted = [word for word in said if word.verdict is Verdict.OK]
+    rejected = [word for word in said if word.verdict is Verdict.NG]
+    good = sum(not word.is_defective for word in rejected)
+    overkill = plain_rate(good, len(rejected))
+    named: dict[str, int] = defaultdict(int)
+    for word in said:
+        if word.is_defective:
+            named[word.defect_class or "not named"] += 1
+    total = sum(named.values())
+    cost = None
+    if cost_of_part is not None:
+        share = Interval(overkill.low, overkill.estimate, overkill.high, overkill.method)
+        cost = _amount(overkill_cost(verdicts[Verdict.NG], share, cost_of_part), currency or "cost units")
+    return GroupFigures(
+        group=group[0],
+        is_simulated=group[1],
+        parts=parts,
+        verdicts=verdicts,
+        first_pass_yield=rate_view(first_pass_yield(verdicts[Verdict.OK], parts), verdicts[Verdict.OK], parts),
+        reject_rate=plain_rate(verdicts[Verdict.NG], parts),
+        escapes=_amount(escape_ppm(_escapes(accepted, verdicts[Verdict.OK])), "ppm of accepted parts"),
+        escapes_found=sum(word.is_defective for word in accepted),
+        escapes_audited=len(accepted),
+        overkill=overkill,
+        overkill_cost=cost,
+        pareto=[
+            ParetoEntry(
+                defect_class=bar.defect_class,
+                count=bar.count,
+                share=rate_view(bar.share, bar.count, total),
+                cumulative=bar.cumulative,
+            )
+            for bar in pareto(named)
+        ],
+    )
+
+
+def _escapes(accepted: Sequence[PersonsWord], parts: int) -> Interval:
+    defective = np.array([word.is_defective for word in accepted], dtype=np.bool_)
+    probability = np.array([word.inclusion_probability for word in accepted], dtype=np.float64)
+    # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
+    return escape_interval(defective, probability, max(parts, len(accepted)), CONFIDENCE)
+
+
+def _amount(interval: Interval, unit: str) -> Amount:
+    return Amount(low=interval.low, estimate=interval.estimate, high=interval.high, unit=unit, method=interval.method)
+
+
+def _samples(collected: Sequence[Cell], since: datetime, length: timedelta) -> dict[datetime, tuple[int, int]]:
+    """Rejected and all parts of each sample by its beginning; times without parts have none."""
+    samples: dict[datetime, tuple[int, int]] = {}
+    for cell in collected:
+        at = since + (cell.place.at - since) // length * length
+        rejected, parts = samples.get(at, (0, 0))
+        samples[at] = rejected + cell.verdicts[Verdict.NG], parts + sum(cell.verdicts.values())
+    return dict(sorted((at, sample) for at, sample in samples.items() if sample[1]))
+
+
+def _concerns(alarm: Alarm, collected: Sequence[Cell], is_simulated: bool) -> bool:
+    """Whether an alarm speaks of any stream of a group."""
+    return alarm.is_simulated == is_simulated and any(
+        alarm.station in {None, cell.place.station} and alarm.product in {None, cell.place.product}
+        for cell in collected
+    )
+
+
+def marks_of(collected: Sequence[Cell], alarms: Sequence[Alarm]) -> list[ChartMark]:
+    """Alarms, and the changes of the package that judges a station's product."""
+    marks = [ChartMark(at=alarm.raised_at, kind="alarm", text=f"{alarm.kind}: {alarm.message}") for alarm in alarms]
+    judging: dict[tuple[str, str], str] = {}
+    for cell in collected:
+        place = cell.place
+        before = judging.get((place.station, place.product))
+        if place.package_id and before not in {None, place.package_id}:
+            text = f"{place.station}, {place.product}: package {place.package_id[:12]}"
+            marks.append(ChartMark(at=place.at, kind="package", text=text))
+        if place.package_id:
+            judging[place.station, place.product] = place.package_id
+    return sorted(marks, key=lambda mark: (mark.at, mark.kind, mark.text))

@@ -132,6 +132,14 @@ class CentralClient:
         query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}
         return self._many(quality_shapes.AttributeChart, "/quality/attribute-charts", query)
 
+    def shift_report(self, ending: str, query: _Parameters) -> bytes:
+        """The shift report as `pdf` or `csv`, as central writes it.
+
+        Raises:
+            RefusedError: status 404 or 422 when there is no such shift or place; the text says why.
+        """
+        return self._send("GET", f"/reports/shift.{ending}", query).content
+
     def evidence(self, sha256: str) -> bytes:
         """The bytes of a stored picture."""
         return self._send("GET", f"/evidence/{sha256}").content

@@ -13,7 +13,7 @@ from central.api.quality_group_schemas import AttributeChartView
 from central.reports.pdf_text import fonts
 
 _HEIGHT: Final = 112.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 12.0, 20.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 12.0, 20.0
 _INK: Final = colors.HexColor("#1f2a37")
 _GREY: Final = colors.HexColor("#9aa5b1")
 _LIMIT: Final = colors.HexColor("#b45309")
@@ -46,7 +46,7 @@ def p_chart(chart: AttributeChartView, width: float, zone: ZoneInfo, since: date
         drawing.add(_text(x(at), _BOTTOM - 9, f"{at.astimezone(zone):%H:%M}", "middle"))
     learnt = chart.points[chart.reference - 1].at
     drawing.add(Line(x(learnt), _BOTTOM, x(learnt), _BOTTOM + up, strokeColor=_GREY, strokeDashArray=(1, 2)))
-    drawing.add(_text(x(learnt) - 2, _BOTTOM + 3, "limits learnt up to here", "end", _GREY))
+    drawing.add(_text(x(learnt) - 2, _BOTTOM + up - 8, "limits learnt up to here", "end", _GREY))
     for values, colour, dashes in (
         ([point.low for point in chart.points], _LIMIT, (3, 2)),
         ([point.high for point in chart.points], _LIMIT, (3, 2)),

@@ -22,7 +22,8 @@ from central.reports.shift_content import ShiftReport
 from contracts.vocabulary import AuditState, Disposition, Judgement, SignalState, Verdict, VerdictCause
 
 _MARGIN: Final = 16 * mm
-_WIDTH: Final = A4[0] - 2 * _MARGIN
+# Paragraphs keep 6 points from each side of their frame; tables and drawings are as wide as they.
+_WIDTH: Final = A4[0] - 2 * _MARGIN - 12
 _MOST_CHARTS: Final = 12
 _MOST_ROWS: Final = 200
 _MUTED: Final = colors.HexColor("#5b6675")
@@ -229,7 +230,7 @@ def _events(report: ShiftReport) -> Iterator[Flowable]:
         for alarm in report.alarms[:_MOST_ROWS]
     ]
     head = ("raised", "kind", "about", "message", "state now", "cause")
-    alarms: list[Flowable] = [_table(head, rows, (58, 62, 78, 140, 66, 96))] if rows else [_small("None.")]
+    alarms: list[Flowable] = [_table(head, rows, (62, 80, 78, 130, 70, 90))] if rows else [_small("None.")]
     yield from _section(f"Alarms raised or open ({len(report.alarms)})", [*alarms, *_left_out(len(report.alarms))])
     told = [(wording.short(each.at, zone), each.kind, each.text) for each in report.changes[:_MOST_ROWS]]
     changes: list[Flowable] = [_table(("when", "what", "change"), told, (80, 50, 370))] if told else [_small("None.")]
@@ -248,13 +249,17 @@ def _packages(groups: Sequence[GroupFigures]) -> Iterator[Flowable]:
 
 def _signature(report: ShiftReport) -> Iterator[Flowable]:
     said = "Not to be signed: the shift is still under way." if report.period.is_preliminary else "Seen and accepted:"
-    line = Table([["", "", ""], ["name", "date", "signature"]], colWidths=(170, 100, 230), rowHeights=(30, 12))
+    line = Table(
+        [["", "", "", "", ""], ["name", "", "date", "", "signature"]],
+        colWidths=(170, 12, 90, 12, _WIDTH - 284),
+        rowHeights=(30, 12),
+    )
     line.setStyle(
         TableStyle(
             [
                 ("LINEBELOW", (0, 0), (0, 0), 0.6, colors.black),
-                ("LINEBELOW", (1, 0), (1, 0), 0.6, colors.black),
                 ("LINEBELOW", (2, 0), (2, 0), 0.6, colors.black),
+                ("LINEBELOW", (4, 0), (4, 0), 0.6, colors.black),
                 ("FONT", (0, 0), (-1, -1), fonts().plain, 7),
                 ("TEXTCOLOR", (0, 0), (-1, -1), _MUTED),
             ]

@@ -53,6 +53,8 @@ def amount(value: Amount) -> str:
 
 def moment(at: datetime, zone: ZoneInfo) -> str:
     """In UTC and by the plant's clock."""
+    if zone.key == "UTC":
+        return f"{at:%Y-%m-%d %H:%M} UTC"
     return f"{at:%Y-%m-%d %H:%M} UTC ({at.astimezone(zone):%Y-%m-%d %H:%M} {zone.key})"
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard import frame, marks, quality_charts, words
 from dashboard.access import Viewer, viewer
+from dashboard.pages import report_panel
 from dashboard.quality_shapes import Amount, AttributeChart, Figures, GroupFigures
 
 GROUPS: Final = {
@@ -33,6 +34,7 @@ def page() -> None:
     st.session_state.setdefault("quality_period", "24 h")
     st.session_state.setdefault("quality_by", "station")
     st.fragment(_draw, run_every=max(_EVERY_S, frame_view.settings.refresh_s))()
+    report_panel.draw(frame_view)
 
 
 def _draw() -> None:

@@ -45,6 +45,7 @@ class StubCentral:
     broken: tuple[int, bytes] | None = None
     asked: list[str] = field(default_factory=list)
     grouped_by: list[str] = field(default_factory=list)
+    reports: list[dict[str, str]] = field(default_factory=list)
 
     def answer(self, method: str, target: str, role: str, body: bytes) -> tuple[int, object]:
         split = urlsplit(target)
@@ -94,6 +95,8 @@ class StubCentral:
             "/freezes": story.freezes,
             "/recipes": story.recipes,
         }
+        if path.startswith("/reports/shift."):
+            return self._report(path, query)
         if path in fixed:
             return 200, fixed[path]()
         if path == "/audits/next":
@@ -104,6 +107,12 @@ class StubCentral:
             return (200, history) if history else (404, schemas.Problem(error="not found", detail="no recipe"))
         blob = story.blobs.get(path.removeprefix("/evidence/"))
         return (200, blob) if blob is not None else (404, schemas.Problem(error="unknown", detail=path))
+
+    def _report(self, path: str, query: dict[str, str]) -> tuple[int, object]:
+        self.reports.append(query)
+        if query.get("shift") == "14:00":
+            return 422, schemas.Problem(error="invalid", detail="expected a period that has begun")
+        return 200, f"{path} of {query['day']}".encode()
 
     def _grouped(self, query: dict[str, str]) -> object:
         self.grouped_by.append(query["by"])

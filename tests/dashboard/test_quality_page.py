@@ -6,7 +6,7 @@ from typing import Any
 
 from dashboard import quality_charts, words
 from dashboard.client import CentralClient
-from dashboard.pages import quality
+from dashboard.pages import quality, report_panel
 from dashboard.quality_shapes import AttributeChart, Figures
 from tests.dashboard.conftest import Opener, texts
 from tests.dashboard.learning_story import STATIONS
@@ -45,6 +45,27 @@ def test_grouping_is_asked_of_central(opened: Opener, central: StubCentral) -> N
     (control,) = [each for each in groups if "Package" in each.options]
     control.set_value("package").run()
     assert "package" in central.grouped_by
+
+
+def test_the_report_of_the_chosen_shift_is_made_and_offered(opened: Opener, central: StubCentral) -> None:
+    app = opened("quality")
+    app.selectbox(key="report_shift").set_value("22:00")
+    app.selectbox(key="report_at").set_value(STATIONS[0])
+    app.button(key="report_make").click().run()
+    assert [(asked["shift"], asked["at"]) for asked in central.reports] == [("22:00", STATIONS[0])] * 2
+    assert len(app.get("download_button")) == 2
+
+
+def test_a_refused_report_says_why_and_offers_no_file(opened: Opener) -> None:
+    app = opened("quality")
+    app.selectbox(key="report_shift").set_value("14:00")
+    app.button(key="report_make").click().run()
+    assert "expected a period that has begun" in app.error[0].value
+    assert not app.get("download_button")
+
+
+def test_places_are_sites_lines_and_stations() -> None:
+    assert report_panel.places(["a/b/c", "a/b/d"]) == ("a", "a/b", "a/b/c", "a/b/d")
 
 
 def test_a_chart_shows_limits_signals_phase_and_marks(central: StubCentral) -> None:

@@ -3,10 +3,10 @@
 
 15 viewpoints of `bsdata`, each photographed every four hours or so over 19 days. A part is a window of 64 px of a
 picture brought to 1,152 × 384 px (18 × 6 windows, none overlaps another), so that there are enough for the references:
-108 for each picture, mixed by a fixed seed within each round of pictures. Its embedding is the mean feature of the shipped trunk
-(float, 224 dimensions); its score the Mahalanobis distance from the windows of the first rounds; its truth whether the
-labels show pitting on a hundredth of it. Every window counts as accepted: nothing judges here. The last round has wear
-that nobody labelled and is left out.
+108 for each picture, mixed by a fixed seed within each round of pictures. Its embedding is the mean feature of the
+shipped trunk (float, 224 dimensions); its score the Mahalanobis distance from the windows of the first rounds; its
+truth whether the labels show pitting on a hundredth of it. Every window counts as accepted: nothing judges here. The
+last round has wear that nobody labelled and is left out.
 """
 
 import json
@@ -46,11 +46,12 @@ _SEED: Final = 6
 
 @dataclass(frozen=True)
 class Windows:
-    """All windows in time order: time [n], viewpoint [n], embedding [n, d], channels float [n] each, pitted [n]."""
+    """All windows in time order: time, round, viewpoint and place in its picture [n], embedding [n, d], and so on."""
 
     at: Floats
     round: NDArray[np.int64]
     viewpoint: NDArray[np.str_]
+    place: NDArray[np.int64]
     embedding: Floats
     channels: dict[str, Floats]
     is_pitted: NDArray[np.bool_]
@@ -67,7 +68,8 @@ def run() -> dict[str, Any]:
         "pictures": int(len(windows.at) // (_ROWS * _COLUMNS)),
         "windows": len(windows.at),
         "pitted_windows": int(windows.is_pitted.sum()),
-        "first_label": _said(float(first)),
+        "pictures_with_pitting": _pictures(windows, windows.is_pitted),
+        "first_pitted_window": _said(float(first)),
         "share_pitted": {
             f"round {number}": round(float(windows.is_pitted[windows.round == number].mean()), 4)
             for number in range(0, int(windows.round.max()) + 1, 6)
@@ -84,14 +86,15 @@ def _novelty(windows: Windows) -> dict[str, Any]:
     monitor = NoveltyMonitor(reference_parts=_NOVELTY_REFERENCE)
     signals, ready = [], None
     for index in _rounds(windows):
-        for signal in monitor.update_many(windows.at[index], windows.embedding[index], np.ones(len(index), np.bool_)):
-            signals.append(
-                {
-                    "raised_at": _said(signal.raised_at), "onset": _said(signal.onset), "rate": round(signal.rate, 5),
-                    "usual_rate": round(signal.usual_rate, 5), "is_crowded": signal.is_crowded,
-                    **_looked_at(windows, signal.onset, signal.raised_at),
-                }
-            )  # fmt: skip
+        accepted = np.ones(len(index), np.bool_)
+        signals += [
+            {
+                "raised_at": _said(signal.raised_at), "onset": _said(signal.onset), "rate": round(signal.rate, 5),
+                "usual_rate": round(signal.usual_rate, 5), "is_crowded": signal.is_crowded,
+                **_looked_at(windows, signal.onset, signal.raised_at),
+            }
+            for signal in monitor.update_many(windows.at[index], windows.embedding[index], accepted)
+        ]  # fmt: skip
         if ready is None and monitor.is_ready:
             ready = _said(float(windows.at[index][-1]))
     return {"reference_parts": _NOVELTY_REFERENCE, "ready": ready, "notes": monitor.notes, "signals": signals}
@@ -128,15 +131,22 @@ def _one_a_picture(windows: Windows) -> dict[str, Any]:
 def _looked_at(windows: Windows, onset: float, raised_at: float) -> dict[str, Any]:
     """The windows since the onset that lie farthest from the reference: how many of the first few are pitted."""
     since = np.flatnonzero((windows.at >= onset) & (windows.at <= raised_at))
-    farthest = since[np.argsort(-windows.channels["score"][since])][:_LOOKED_AT]
+    ordered = since[np.argsort(-windows.channels["score"][since])]
+    farthest, pitted = ordered[:_LOOKED_AT], np.flatnonzero(windows.is_pitted[ordered])
     return {
         "windows_since_onset": len(since),
         "pitted_since_onset": int(windows.is_pitted[since].sum()),
         "pitted_before_onset": int(windows.is_pitted[windows.at < onset].sum()),
         "looked_at": len(farthest),
+        "looked_at_until_the_first_pitted": int(pitted[0]) + 1 if len(pitted) else None,
         "pitted_among_them": int(windows.is_pitted[farthest].sum()),
-        "viewpoints_among_them": sorted(set(windows.viewpoint[farthest].tolist())),
+        "viewpoints_among_them": len(set(windows.viewpoint[farthest].tolist())),
+        "pictures_with_pitting_by_then": _pictures(windows, windows.is_pitted & (windows.at <= raised_at)),
     }
+
+
+def _pictures(windows: Windows, is_wanted: NDArray[np.bool_]) -> int:
+    return len(set(zip(windows.round[is_wanted].tolist(), windows.viewpoint[is_wanted].tolist(), strict=True)))
 
 
 def _rounds(windows: Windows) -> Iterator[NDArray[np.int64]]:
@@ -150,14 +160,8 @@ def _windows(folder: Path) -> Windows:
     front = build_front(trunk, size_px=_A_TILE * _SIDE_PX, grid=_A_TILE * _CELLS, tiles=tiles)
     extractor = FeatureExtractor(front, threads=1)
     rng = np.random.default_rng(_SEED)
-    parts: dict[str, list[Any]] = {
-        "at": [],
-        "round": [],
-        "viewpoint": [],
-        "embedding": [],
-        "channels": [],
-        "pitted": [],
-    }
+    names = ("at", "round", "viewpoint", "place", "embedding", "channels", "pitted")
+    parts: dict[str, list[Any]] = {name: [] for name in names}
     for number, pictures in enumerate(_taken(folder)):
         found: dict[str, list[Any]] = {name: [] for name in parts}
         for at, viewpoint, path in pictures:
@@ -168,6 +172,7 @@ def _windows(folder: Path) -> Windows:
             found["pitted"].append(_pitted(folder / "labels" / f"{path.stem}.json", picture))
             found["channels"].append(_measured(picture))
             found["at"].append(np.full(_ROWS * _COLUMNS, at))
+            found["place"].append(np.arange(_ROWS * _COLUMNS))
             found["viewpoint"].append(np.full(_ROWS * _COLUMNS, viewpoint))
         order = rng.permutation(sum(map(len, found["at"])))
         for name, values in found.items():
@@ -178,11 +183,12 @@ def _windows(folder: Path) -> Windows:
         parts["at"].append(np.linspace(times.min(), max(times.max(), times.min() + 60.0), len(times)))
         parts["round"].append(np.full(len(times), number))
     joined = {name: np.concatenate(values) for name, values in parts.items()}
-    names = ("brightness", "contrast", "blur", "colour")
-    channels = {name: joined["channels"][:, column] for column, name in enumerate(names)}
+    measured = ("brightness", "contrast", "blur", "colour")
+    channels = {name: joined["channels"][:, column] for column, name in enumerate(measured)}
     channels["score"] = _distance(joined["embedding"], joined["round"] < _SCORE_ROUNDS)
     return Windows(
-        joined["at"], joined["round"], joined["viewpoint"], joined["embedding"], channels, joined["pitted"]
+        joined["at"], joined["round"], joined["viewpoint"], joined["place"], joined["embedding"], channels,
+        joined["pitted"],
     )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _site(report: ShiftReport, group: GroupFigures) -> Iterator[Flowable]:
 
 
 def _group_table(groups: Sequence[GroupFigures]) -> Table:
-    head = ("group", "parts", "OK", "NG", "REVIEW", "NO DEC.", "first-pass yield", "escapes", "overkill of rejects")
+    head = ("group", "parts", "OK", "NG", "REVIEW", "none", "first-pass yield", "escapes", "overkill of rejects")
     rows = [
         (
             wording.name_of(group.group, group.is_simulated),
@@ -144,7 +144,7 @@ def _group_table(groups: Sequence[GroupFigures]) -> Table:
         )
         for group in groups
     ]
-    return _table(head, rows, (112, 38, 38, 34, 38, 40, 72, 66, 62))
+    return _table(head, rows, (100, 38, 38, 32, 46, 42, 72, 68, 64))
 
 
 def _pareto(groups: Sequence[GroupFigures]) -> Iterator[Flowable]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shift report on the quality page: choose a shift, have central make it, take it away as PDF or CSV.
 
-Makes nothing itself. Stands outside the part of the page that draws itself anew, so that nothing is lost while one types.
+Makes nothing itself. Stands outside the part of the page that draws itself anew, so that nothing typed is lost.
 """
 
 from collections.abc import Iterable

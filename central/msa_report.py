@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline-central msa plan|report`: a sheet to fill in for an attribute study, and the report of a filled one.
 
-Reads and writes CSV, prints Markdown. Computes nothing itself (`quality/msa.py`), needs no database. The model is an
-appraiser of its own: its answers are its verdicts on new captures of the same parts, REVIEW counted as DEFECTIVE since
-such a part is not passed.
+Reads and writes CSV, prints Markdown or writes a PDF. Computes nothing itself (`quality/msa.py`), needs no database.
+The model is an appraiser of its own: its answers are its verdicts on new captures of the same parts, REVIEW counted as
+DEFECTIVE since such a part is not passed.
 """
 
 import argparse
 import csv
+import getpass
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from central.errors import InvalidError
+from central.clock import SystemClock
+from central.errors import InvalidError, StoreError
 from central.quality.msa import AttributeStudy, Kappa, attribute_study, plan
 from central.quality.rates import Interval
 from contracts.vocabulary import Judgement
@@ -37,6 +39,8 @@ def add_msa_commands(commands: Any) -> None:
     reporting = msa.add_parser("report", help="print the report of a filled sheet, as Markdown")
     reporting.add_argument("sheet", type=Path, metavar="CSV")
     reporting.add_argument("--confidence", type=float, default=0.95)
+    reporting.add_argument("--out", type=Path, metavar="FILE", help="write it as .pdf or .csv instead")
+    reporting.add_argument("--by", metavar="NAME", help="who makes the PDF; default: the user of this machine")
     reporting.set_defaults(call=_report)
 
 
@@ -148,8 +152,29 @@ def _report(options: argparse.Namespace) -> int:
         text = options.sheet.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidError(f"{options.sheet}: expected a sheet as CSV in UTF-8: {error}") from error
-    sys.stdout.write(markdown(read_study(text, options.confidence)))
+    study = read_study(text, options.confidence)
+    if options.out is None:
+        sys.stdout.write(markdown(study))
+    else:
+        _write(study, options.out, options.sheet.name, options.by or getpass.getuser())
     return 0
+
+
+def _write(study: AttributeStudy, file: Path, sheet: str, by: str) -> None:
+    # Here and not above: ReportLab and the API's words are needed for files alone.
+    from central.api.health import program_version  # noqa: PLC0415 - see above
+    from central.reports.msa_files import to_csv, to_pdf  # noqa: PLC0415 - see above
+    from central.reports.pdf_page import Made  # noqa: PLC0415 - see above
+
+    ending = file.suffix.lower()
+    if ending not in {".pdf", ".csv"}:
+        raise InvalidError(f"--out: expected a name that ends in .pdf or .csv, got {file.name!r}")
+    made = Made(SystemClock().now(), by, program_version())
+    content = to_csv(study) if ending == ".csv" else to_pdf(study, sheet, made)
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be written: {error}") from error
 
 
 def _is_defective(word: str | None, column: str, line: int) -> bool:

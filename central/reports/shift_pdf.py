@@ -4,93 +4,46 @@
 Made by ReportLab, which fetches nothing here: no picture and no link is ever put in.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from reportlab.lib import colors
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.units import mm
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import Flowable, KeepTogether, Table
 
 from central.api.quality_group_schemas import AttributeChartView, GroupedBy, GroupFigures
 from central.reports import wording
 from central.reports.pdf_charts import bars, p_chart
-from central.reports.pdf_text import fonts, paragraph, style
+from central.reports.pdf_page import WIDTH, Made, build, pairs, section, signature, small, table, title
+from central.reports.pdf_text import paragraph, style
 from central.reports.shift_content import ShiftReport
 from contracts.vocabulary import AuditState, Disposition, Judgement, SignalState, Verdict, VerdictCause
 
-_MARGIN: Final = 16 * mm
-# Paragraphs keep 6 points from each side of their frame; tables and drawings are as wide as they.
-_WIDTH: Final = A4[0] - 2 * _MARGIN - 12
 _MOST_CHARTS: Final = 12
 _MOST_ROWS: Final = 200
-_MUTED: Final = colors.HexColor("#5b6675")
-_RULE: Final = colors.HexColor("#d5dbe3")
-_HEAD: Final = colors.HexColor("#eef2f6")
 _BAD: Final = colors.HexColor("#c81e1e")
 
 
 def to_pdf(report: ShiftReport) -> bytes:
     """The file."""
-    out = io.BytesIO()
-    document = SimpleDocTemplate(
-        out,
-        pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
-        topMargin=18 * mm,
-        bottomMargin=18 * mm,
-        title=f"Shift report {report.period.name}",
-        author=report.made_by,
-        creator=f"Sightline {report.version}",
-        invariant=1,
-    )
-    document.build(list(_story(report)), canvasmaker=_numbered(report))
-    return out.getvalue()
-
-
-def _numbered(report: ShiftReport) -> type[Canvas]:
-    """A canvas that knows how many pages there are, and says on each what it belongs to."""
-    foot = f"Sightline {report.version}; made {report.made_at:%Y-%m-%d %H:%M:%S} UTC"
     head = f"Shift report {report.period.name}, {report.asked.at or 'all stations'}"
-    if report.period.is_preliminary:
-        head = f"PRELIMINARY: {head}"
-
-    class Numbered(Canvas):  # type: ignore[misc]  # ReportLab has no types
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            self._pages: list[dict[str, Any]] = []
-
-        def showPage(self) -> None:  # noqa: N802 - ReportLab's name
-            self._pages.append(dict(self.__dict__))
-            self._startPage()
-
-        def save(self) -> None:
-            for number, state in enumerate(self._pages, start=1):
-                self.__dict__.update(state)
-                self.setFont(fonts().plain, 7)
-                self.setFillColor(_MUTED)
-                self.drawString(_MARGIN, A4[1] - 11 * mm, head)
-                self.drawString(_MARGIN, 10 * mm, foot)
-                self.drawRightString(A4[0] - _MARGIN, 10 * mm, f"page {number} of {len(self._pages)}")
-                super().showPage()
-            super().save()
-
-    return Numbered
+    return build(
+        list(_story(report)),
+        title=f"Shift report {report.period.name}",
+        head=f"PRELIMINARY: {head}" if report.period.is_preliminary else head,
+        made=Made(report.made_at, report.made_by, report.version),
+    )
 
 
 def _story(report: ShiftReport) -> Iterator[Flowable]:
     zone = report.period.zone
-    yield paragraph(f"Shift report {report.period.name}", style(15, bold=True, after=4))
+    yield title(f"Shift report {report.period.name}")
     for note in report.notes:
         is_loud = note.startswith(("PRELIMINARY", "No part"))
         yield paragraph(note, style(9, bold=is_loud, colour=_BAD if is_loud else None, after=3))
     until = wording.moment(report.period.until, zone)
     if report.period.is_preliminary:
         until += f"; counted up to {wording.moment(report.period.counted_until, zone)}"
-    yield _pairs(
+    yield pairs(
         (
             ("From", wording.moment(report.period.since, zone)),
             ("To", until),
@@ -103,14 +56,15 @@ def _story(report: ShiftReport) -> Iterator[Flowable]:
     )
     for group in report.figures[GroupedBy.SITE]:
         yield from _site(report, group)
-    for by, title in ((GroupedBy.STATION, "By station"), (GroupedBy.PRODUCT, "By product")):
-        yield from _section(title, [_group_table(report.figures[by])] if report.figures[by] else [])
+    for by, heading in ((GroupedBy.STATION, "By station"), (GroupedBy.PRODUCT, "By product")):
+        yield from section(heading, [_group_table(report.figures[by])] if report.figures[by] else [])
     yield from _pareto(report.figures[GroupedBy.SITE])
     yield from _charts(report)
     yield from _counts(report)
     yield from _events(report)
     yield from _packages(report.figures[GroupedBy.PACKAGE])
-    yield from _signature(report)
+    is_preliminary = report.period.is_preliminary
+    yield from signature("Not to be signed: the shift is still under way." if is_preliminary else "Seen and accepted:")
 
 
 def _site(report: ShiftReport, group: GroupFigures) -> Iterator[Flowable]:
@@ -124,9 +78,7 @@ def _site(report: ShiftReport, group: GroupFigures) -> Iterator[Flowable]:
         ("Cost of overkill", wording.overkill_cost(group, report.cost)),
     )
     name = wording.name_of(group.group, group.is_simulated)
-    yield from _section(
-        f"What was made: {name}", [_pairs(rows), _small("In brackets 95 % intervals, each for itself.")]
-    )
+    yield from section(f"What was made: {name}", [pairs(rows), small("In brackets 95 % intervals, each for itself.")])
 
 
 def _group_table(groups: Sequence[GroupFigures]) -> Table:
@@ -144,7 +96,7 @@ def _group_table(groups: Sequence[GroupFigures]) -> Table:
         )
         for group in groups
     ]
-    return _table(head, rows, (100, 38, 38, 32, 46, 42, 72, 68, 64))
+    return table(head, rows, (100, 38, 38, 32, 46, 42, 72, 68, 64))
 
 
 def _pareto(groups: Sequence[GroupFigures]) -> Iterator[Flowable]:
@@ -160,11 +112,11 @@ def _pareto(groups: Sequence[GroupFigures]) -> Iterator[Flowable]:
             )
             for bar, drawing in zip(group.pareto, drawn, strict=True)
         ]  # fmt: skip
-        body.append(_small(wording.name_of(group.group, group.is_simulated)))
-        body.append(_table(("defect class", "parts", "share (95 %)", "up to here", ""), rows, (150, 40, 110, 50, 150)))
+        body.append(small(wording.name_of(group.group, group.is_simulated)))
+        body.append(table(("defect class", "parts", "share (95 %)", "up to here", ""), rows, (150, 40, 110, 50, 150)))
     if not body:
-        body.append(_small("No defective part was judged in an audit: classes are not known."))
-    yield from _section("Defect classes, as people named them in audits", body)
+        body.append(small("No defective part was judged in an audit: classes are not known."))
+    yield from section("Defect classes, as people named them in audits", body)
 
 
 def _charts(report: ShiftReport) -> Iterator[Flowable]:
@@ -173,20 +125,20 @@ def _charts(report: ShiftReport) -> Iterator[Flowable]:
         f"p chart, samples of {report.sample_minutes} min; exact limits learnt from the first 20 samples of this"
         " period; red: outside them; ◆ package change, ▲ alarm."
     )
-    body: list[Flowable] = [_small(note)]
+    body: list[Flowable] = [small(note)]
     body += [KeepTogether(list(_chart(report, chart))) for chart in shown]
     if not shown:
-        body.append(_small("No station has 20 samples with parts in this period: there is no chart."))
+        body.append(small("No station has 20 samples with parts in this period: there is no chart."))
     if len(report.charts) > len(shown):
-        body.append(_small(f"{len(shown)} of {len(report.charts)} charts are shown; the CSV has all of them."))
-    yield from _section("Rejects", body)
+        body.append(small(f"{len(shown)} of {len(report.charts)} charts are shown; the CSV has all of them."))
+    yield from section("Rejects", body)
 
 
 def _chart(report: ShiftReport, chart: AttributeChartView) -> Iterator[Flowable]:
     outside = sum(bool(point.rules) for point in chart.points)
     said = f"{wording.name_of(chart.group, chart.is_simulated)}: centre line {100 * chart.centre_line:.2f} %, "
-    yield _small(said + f"{outside} of {len(chart.points)} samples outside the limits")
-    yield p_chart(chart, _WIDTH, report.period.zone, report.period.since, report.period.until)
+    yield small(said + f"{outside} of {len(chart.points)} samples outside the limits")
+    yield p_chart(chart, WIDTH, report.period.zone, report.period.since, report.period.until)
 
 
 def _counts(report: ShiftReport) -> Iterator[Flowable]:
@@ -211,9 +163,9 @@ def _counts(report: ShiftReport) -> Iterator[Flowable]:
             if audits.discordant:
                 rows.append(("Not by chance", f"{audits.discordant:,} where a challenger disagreed; in no estimate"))
         if len(report.handled) > 1:
-            body.append(_small("simulated parts" if is_simulated else "real parts"))
-        body.append(_pairs(rows))
-    yield from _section("No decision, faults, held parts, audits", body)
+            body.append(small("simulated parts" if is_simulated else "real parts"))
+        body.append(pairs(rows))
+    yield from section("No decision, faults, held parts, audits", body)
 
 
 def _events(report: ShiftReport) -> Iterator[Flowable]:
@@ -230,11 +182,11 @@ def _events(report: ShiftReport) -> Iterator[Flowable]:
         for alarm in report.alarms[:_MOST_ROWS]
     ]
     head = ("raised", "kind", "about", "message", "state now", "cause")
-    alarms: list[Flowable] = [_table(head, rows, (62, 80, 78, 130, 70, 90))] if rows else [_small("None.")]
-    yield from _section(f"Alarms raised or open ({len(report.alarms)})", [*alarms, *_left_out(len(report.alarms))])
+    alarms: list[Flowable] = [table(head, rows, (62, 80, 78, 130, 70, 90))] if rows else [small("None.")]
+    yield from section(f"Alarms raised or open ({len(report.alarms)})", [*alarms, *_left_out(len(report.alarms))])
     told = [(wording.short(each.at, zone), each.kind, each.text) for each in report.changes[:_MOST_ROWS]]
-    changes: list[Flowable] = [_table(("when", "what", "change"), told, (80, 50, 370))] if told else [_small("None.")]
-    yield from _section(
+    changes: list[Flowable] = [table(("when", "what", "change"), told, (80, 50, 370))] if told else [small("None.")]
+    yield from section(
         f"Package and recipe changes ({len(report.changes)})", [*changes, *_left_out(len(report.changes))]
     )
 
@@ -244,72 +196,11 @@ def _packages(groups: Sequence[GroupFigures]) -> Iterator[Flowable]:
         (f"{group.group or 'none (no decision)'}{' SIMULATED' if group.is_simulated else ''}", f"{group.parts:,}")
         for group in groups
     ]
-    yield from _section("Packages that judged", [_table(("package id", "parts"), rows, (440, 60))] if rows else [])
-
-
-def _signature(report: ShiftReport) -> Iterator[Flowable]:
-    said = "Not to be signed: the shift is still under way." if report.period.is_preliminary else "Seen and accepted:"
-    line = Table(
-        [["", "", "", "", ""], ["name", "", "date", "", "signature"]],
-        colWidths=(170, 12, 90, 12, _WIDTH - 284),
-        rowHeights=(30, 12),
-    )
-    line.setStyle(
-        TableStyle(
-            [
-                ("LINEBELOW", (0, 0), (0, 0), 0.6, colors.black),
-                ("LINEBELOW", (2, 0), (2, 0), 0.6, colors.black),
-                ("LINEBELOW", (4, 0), (4, 0), 0.6, colors.black),
-                ("FONT", (0, 0), (-1, -1), fonts().plain, 7),
-                ("TEXTCOLOR", (0, 0), (-1, -1), _MUTED),
-            ]
-        )
-    )
-    yield Spacer(1, 10)
-    yield KeepTogether([paragraph(said, style(9)), line])
-
-
-def _section(title: str, body: Sequence[Flowable]) -> Iterator[Flowable]:
-    if body:
-        yield Spacer(1, 7)
-        yield CondPageBreak(30 * mm)
-        yield paragraph(title, style(10.5, bold=True, after=3))
-        yield from body
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    made = [(paragraph(name, style(colour=_MUTED)), paragraph(text, style())) for name, text in rows]
-    table = Table(made, colWidths=(100, _WIDTH - 100))
-    table.setStyle(TableStyle([*_CLOSE, ("LINEBELOW", (0, 0), (-1, -1), 0.3, _RULE)]))
-    return table
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]], widths: Sequence[float]) -> Table:
-    look, room = style(7.2), sum(widths)
-    cells = [[each if isinstance(each, Flowable) else paragraph(str(each), look) for each in row] for row in rows]
-    above = [paragraph(name, style(7.2, bold=True)) for name in head]
-    table = Table([above, *cells], colWidths=[_WIDTH * width / room for width in widths], repeatRows=1)
-    table.setStyle(
-        TableStyle([*_CLOSE, ("BACKGROUND", (0, 0), (-1, 0), _HEAD), ("LINEBELOW", (0, 0), (-1, -1), 0.3, _RULE)])
-    )
-    return table
-
-
-_CLOSE: Final = [
-    ("TOPPADDING", (0, 0), (-1, -1), 1.5),
-    ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
-    ("LEFTPADDING", (0, 0), (-1, -1), 3),
-    ("RIGHTPADDING", (0, 0), (-1, -1), 3),
-    ("VALIGN", (0, 0), (-1, -1), "TOP"),
-]
-
-
-def _small(text: str) -> Flowable:
-    return paragraph(text, style(7.5, colour=_MUTED, after=2))
+    yield from section("Packages that judged", [table(("package id", "parts"), rows, (440, 60))] if rows else [])
 
 
 def _left_out(count: int) -> list[Flowable]:
-    return [_small(f"The first {_MOST_ROWS} are listed; the CSV has all of them.")] if count > _MOST_ROWS else []
+    return [small(f"The first {_MOST_ROWS} are listed; the CSV has all of them.")] if count > _MOST_ROWS else []
 
 
 def _brief(estimate: float | None, low: float, high: float) -> str:

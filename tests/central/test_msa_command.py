@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
+from pypdf import PdfReader
 
 from central.__main__ import main
 
@@ -45,6 +46,31 @@ def test_a_planned_and_filled_sheet_gives_a_report(tmp_path: Path, capsys: pytes
     assert "33.3% (" in kim
     assert "of 51 answers on defective parts" in kim
     assert "| Lee, model | 1.00 (" in text
+
+
+def test_the_files_say_what_the_report_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _filled(_sheet(capsys), tmp_path / "sheet.csv")
+    for ending in ("pdf", "csv"):
+        out = str(tmp_path / f"study.{ending}")
+        assert main(["msa", "report", str(tmp_path / "sheet.csv"), "--out", out, "--by", "Q. Manager"]) == 0
+    (page,) = PdfReader(tmp_path / "study.pdf").pages
+    text = " ".join(page.extract_text().split())
+    assert "50 parts, 17 of them defective" in text
+    assert "Q. Manager" in text
+    kim, lee = text.index("Kim 66.0% ("), text.index("Lee 100.0% (")
+    assert "33.3% (" in text[kim:lee]
+    assert "51 answers" in text[kim:lee]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_bytes().decode(), newline="")))
+    (missed,) = [row for row in rows if row["appraiser"] == "Kim" and row["figure"] == "miss_rate"]
+    assert (float(missed["estimate_share"]), missed["of_count"]) == (pytest.approx(1 / 3), "51")
+    assert [row["estimate_kappa"] for row in rows if row["other_appraiser"] == "model"][-1] == "1.0"
+
+
+def test_a_study_goes_to_pdf_or_csv_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _filled(_sheet(capsys), tmp_path / "sheet.csv")
+    for out, said in (("study.doc", "ends in .pdf or .csv"), ("nowhere/study.pdf", "cannot be written")):
+        assert main(["msa", "report", str(tmp_path / "sheet.csv"), "--out", str(tmp_path / out)]) == 2
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

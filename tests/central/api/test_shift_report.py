@@ -11,7 +11,7 @@ import pytest
 from pypdf import PdfReader
 
 from central.quality.cause import Cause
-from central.services.alarms import Signal, raise_alarm, say_cause
+from central.services.alarms import Signal, close, raise_alarm, say_cause
 from central.store.recipe_tables import RecipeVersion
 from contracts.ids import StationAddress
 from contracts.vocabulary import AlarmKind, AuditState, ImageFault, Judgement, Role, SignalState, Verdict, VerdictCause
@@ -101,6 +101,11 @@ def test_the_pdf_says_what_the_api_says(api: Api) -> None:
     assert pages in {2, 3}
 
 
+def test_the_same_rows_at_the_same_moment_give_the_same_file(api: Api) -> None:
+    _night(api, 40)
+    assert _ask(api, "pdf").content == _ask(api, "pdf").content
+
+
 def test_the_csv_says_what_the_api_says(api: Api) -> None:
     _night(api)
     rows = _rows(api, cost_of_part=4, currency="EUR")
@@ -188,6 +193,35 @@ def test_a_shift_under_way_is_preliminary(api: Api) -> None:
     assert "counted up to 2026-03-01 06:01 UTC" in text
     assert "Not to be signed" in text
     assert "preliminary" in _ask(api, "csv", **query).headers["content-disposition"]
+
+
+def test_held_parts_that_a_person_judged_are_answered(api: Api) -> None:
+    api.store(*(make_report(n, Verdict.REVIEW, captured_at=BEGAN) for n in range(1, 5)))
+    api.draw_audit(1, 0.5, state=AuditState.JUDGED, judgement=Judgement.GOOD)
+    api.draw_audit(2, 0.5, state=AuditState.JUDGED, judgement=Judgement.UNSURE)
+    text, _ = _text(api)
+    assert "3 of 4 held parts" in text
+
+
+def test_what_a_challenger_asked_for_is_in_no_count_of_chance(api: Api) -> None:
+    api.store(*(make_report(n, captured_at=BEGAN) for n in range(1, 4)))
+    api.draw_audit(1, 0.5, state=AuditState.JUDGED, judgement=Judgement.GOOD)
+    api.draw_audit(2, 0.0, state=AuditState.JUDGED, judgement=Judgement.DEFECTIVE, is_discordant=True)
+    text, _ = _text(api)
+    assert "1 by chance: 1 JUDGED" in text
+    assert "1 where a challenger disagreed" in text
+
+
+def test_alarms_of_before_are_listed_while_they_are_open(api: Api) -> None:
+    api.store(make_report(1, captured_at=BEGAN))
+    with api.services.database.begin() as session:
+        for product, closed_at in (("a", BEGAN - timedelta(hours=1)), ("b", BEGAN + timedelta(hours=1)), ("c", None)):
+            signal = Signal(AlarmKind.DRIFT, f"about {product}", "look", is_simulated=True, product=product)
+            alarm = raise_alarm(session, signal, BEGAN - timedelta(hours=2))
+            if closed_at is not None:
+                close(alarm, "kim", closed_at)
+            session.add(alarm)
+    assert [row["group"] for row in _rows(api) if row["section"] == "alarm"] == ["b", "c"]
 
 
 def test_real_and_simulated_parts_are_told_apart(api: Api) -> None:

@@ -349,6 +349,18 @@ class AuditSummary:
 
 
 @dataclass(frozen=True)
+class SuggestedCause:
+    """What may be behind an alarm. Words are central's; a newer central may use more of them."""
+
+    cause: str
+    remedy: str
+    score: float
+    evidence: tuple[str, ...] = ()
+    station: str | None = None
+    product: str | None = None
+
+
+@dataclass(frozen=True)
 class Alarm:
     """An alarm and its life."""
 
@@ -368,3 +380,10 @@ class Alarm:
     cause: str | None = None
     cause_by: str | None = None
     cause_note: str = ""
+    suggested_causes: tuple[SuggestedCause, ...] = ()
+    same_cause_as: int | None = None
+
+    @property
+    def training_held(self) -> str:
+        """Why central starts no training for it; empty: nothing holds one back."""
+        return str(self.evidence.get("training_held", ""))

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import col, select
 
+from central.api.alarm_views import alarm_view, alarm_views
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import AlarmView, By, SayCause
-from central.quality.cause import Cause
 from central.services.alarms import acknowledge, close, find_alarm, say_cause
 from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmState, Role
@@ -29,14 +29,14 @@ def list_alarms(
     if state is not None:
         wanted = wanted.where(Alarm.state == state)
     with services.database.read() as session:
-        return [_view(alarm) for alarm in session.exec(wanted).all()]
+        return alarm_views(session, session.exec(wanted).all())
 
 
 @router.get("/{alarm_id}", summary="One alarm")
 def get_alarm(services: ServicesOf, alarm_id: AlarmNumber) -> AlarmView:
-    """With its evidence."""
+    """With its evidence and what is likeliest behind it."""
     with services.database.read() as session:
-        return _view(find_alarm(session, alarm_id))
+        return alarm_view(session, find_alarm(session, alarm_id))
 
 
 @router.post("/{alarm_id}/acknowledge", summary="Seen", dependencies=[Depends(allow(Role.INSPECTOR))])
@@ -46,7 +46,7 @@ def acknowledge_alarm(services: ServicesOf, alarm_id: AlarmNumber, who: By) -> A
         alarm = find_alarm(session, alarm_id)
         acknowledge(alarm, who.by)
         session.add(alarm)
-        return _view(alarm)
+        return alarm_view(session, alarm)
 
 
 @router.post("/{alarm_id}/cause", summary="What was behind it", dependencies=[Depends(allow(Role.INSPECTOR))])
@@ -56,7 +56,7 @@ def say_cause_of_alarm(services: ServicesOf, alarm_id: AlarmNumber, found: SayCa
         alarm = find_alarm(session, alarm_id)
         say_cause(alarm, found.cause, found.by, found.note, services.clock.now())
         session.add(alarm)
-        return _view(alarm)
+        return alarm_view(session, alarm)
 
 
 @router.post("/{alarm_id}/close", summary="Done with", dependencies=[Depends(allow(Role.ENGINEER))])
@@ -66,31 +66,4 @@ def close_alarm(services: ServicesOf, alarm_id: AlarmNumber, who: By) -> AlarmVi
         alarm = find_alarm(session, alarm_id)
         close(alarm, who.by, services.clock.now())
         session.add(alarm)
-        return _view(alarm)
-
-
-def _view(alarm: Alarm) -> AlarmView:
-    return AlarmView(
-        id=alarm.id or 0,
-        kind=alarm.kind,
-        state=alarm.state,
-        station=alarm.station,
-        product=alarm.product,
-        raised_at=alarm.raised_at,
-        raised_at_inspection_id=alarm.raised_at_inspection_id,
-        message=alarm.message,
-        remedy=alarm.remedy,
-        evidence={
-            **alarm.evidence,
-            "repeats": alarm.repeats,
-            "last_seen_at": alarm.last_seen_at.isoformat(),
-            **({"closed_by": alarm.closed_by} if alarm.closed_by else {}),
-        },
-        acknowledged_by=alarm.acknowledged_by,
-        closed_at=alarm.closed_at,
-        cause=None if alarm.cause is None else Cause(alarm.cause),
-        cause_by=alarm.cause_by,
-        cause_note=alarm.cause_note or "",
-        cause_at=alarm.cause_at,
-        is_simulated=alarm.is_simulated,
-    )
+        return alarm_view(session, alarm)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from central.domain.audit import PoolCut
-from central.quality.cause import Cause
+from central.quality.cause import Cause, Remedy
 from contracts.base import Message, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
@@ -304,6 +304,17 @@ class AuditSummary(Shape):
     known_defect_classes: list[str]
 
 
+class SuggestedCause(Shape):
+    """What may be behind an alarm, with its evidence in sentences. score: how well it fits, 0 to 1, no probability."""
+
+    cause: Cause
+    station: str | None
+    product: str | None
+    score: float
+    remedy: Remedy
+    evidence: list[str]
+
+
 class AlarmView(Shape):
     """`GET /alarms?state=`; `POST /alarms/{id}/acknowledge` and `/close` with `{"by": name}`."""
 
@@ -325,6 +336,12 @@ class AlarmView(Shape):
     cause_by: str | None = None
     cause_note: str = ""
     cause_at: UtcTime | None = None
+    # What is likeliest behind it, best first; when that was worked out, and when it is taken to have begun.
+    suggested_causes: list[SuggestedCause] = []
+    suggested_at: UtcTime | None = None
+    began_at: UtcTime | None = None
+    # The oldest open alarm with the same likeliest cause at the same place.
+    same_cause_as: int | None = None
     is_simulated: bool
 
 

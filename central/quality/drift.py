@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from central.quality.drifting import saving
 from central.quality.drifting.blocks import CHANNELS, Block, Blocks, Parts, check, check_one
 from central.quality.drifting.collecting import Collecting, Reference
+from central.quality.drifting.standing import Standing, standings
 from central.quality.drifting.watching import DriftSignal, Watching
 
-__all__ = ["CHANNELS", "DriftMonitor", "DriftSignal", "Reference"]
+__all__ = ["CHANNELS", "DriftMonitor", "DriftSignal", "Reference", "Standing"]
 
 Floats = NDArray[np.float64]
 
@@ -99,6 +100,18 @@ class DriftMonitor:
             ValueError: as `update`; of none of these parts anything was taken over.
         """
         return self._take(check(at, product, channels))
+
+    def standing(self, since: float) -> dict[str, dict[str, Standing]]:
+        """Where each product's channels stand now, whether or not anything was signalled. Changes nothing.
+
+        Args:
+            since: seconds since the epoch, UTC: when whatever is in question began.
+
+        Returns:
+            by product and channel; empty before the reference is ready. Of a product with fewer than 240 parts since
+            then nothing is said; see `drifting/standing.py` for what size and error assume.
+        """
+        return {} if self._watching is None else standings(self._watching, since)
 
     def to_bytes(self) -> bytes:
         """All that it knows, without pickle; `from_bytes` goes on exactly from here."""

@@ -8,7 +8,7 @@ read again. A signal is saved with the alarm it raised. Names no cause. Ticked b
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,7 +17,7 @@ import numpy as np
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, func, select
 
-from central.quality.drift import CHANNELS, DriftMonitor, DriftSignal, Reference
+from central.quality.drift import CHANNELS, DriftMonitor, DriftSignal, Reference, Standing
 from central.services.alarms import Signal, raise_alarm
 from central.settings import WatchSettings
 from central.store.database import Database
@@ -52,6 +52,13 @@ _REMEDY: Final = (
 _OF_THE_FIRST: Final = ("onset", "raised_at_part")
 
 Key = tuple[int, bool]
+# Of each station, by product under its package (`learnt_as`) and channel.
+Standings = Mapping[Key, Mapping[str, Mapping[str, Standing]]]
+
+
+def learnt_as(product: str, package_id: str) -> str:
+    """A score means something under its own package alone: another one is learnt anew, as another product is."""
+    return f"{product} {package_id[:12]}"
 
 
 @dataclass
@@ -106,6 +113,13 @@ class DriftWatch:
         """Of each station, how far its reference is, and how many parts could not be taken in."""
         return {key: (each.monitor.reference, each.left_out) for key, each in self._watched.copy().items()}
 
+    def standings(self, since: datetime) -> Standings | None:
+        """Where every station's channels stand now; None: the monitors are not there yet, or their last tick failed."""
+        if self._upto is None:
+            return None
+        at = since.timestamp()
+        return {key: each.monitor.standing(at) for key, each in self._watched.copy().items()}
+
     def _new(self) -> DriftMonitor:
         settings = self._settings
         return DriftMonitor(settings.drift_reference_days, settings.drift_false_alarms_per_30_days)
@@ -150,8 +164,7 @@ class DriftWatch:
         if not fit:
             return []
         at = np.array([each.captured_at.timestamp() for each in fit])
-        # A score means something under its own package alone: another package is learnt anew, as another product is.
-        products = [f"{each.product} {each.package_id[:12]}" for each in fit]
+        products = [learnt_as(each.product, each.package_id) for each in fit]
         channels = {name: np.array([getattr(each, name) for each in fit], dtype=np.float64) for name in CHANNELS}
         watched.last_at = float(at[-1])
         return watched.monitor.update_many(at, products, channels)

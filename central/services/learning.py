@@ -55,13 +55,15 @@ class LearningService:
         repository: PackageRepository,
         settings: LearningSettings,
         trainings_dir: Path,
+        *,
+        is_cause_asked: bool = False,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._repository = repository
         self._settings = settings
         self._trainings_dir = trainings_dir
-        self.requests: Final = TrainingRequests(database, settings)
+        self.requests: Final = TrainingRequests(database, settings, is_cause_asked=is_cause_asked)
         self._children: list[subprocess.Popen[bytes]] = []
 
     @property

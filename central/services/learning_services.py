@@ -14,6 +14,7 @@ from central.api.schemas import ChartView
 from central.foundation import Services
 from central.services.assigning import Assigner
 from central.services.auditing import AuditingService
+from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch
 from central.services.learning import LearningService
 from central.services.promoting import PromotingService
@@ -79,7 +80,12 @@ def build_services(base: Services) -> list[Service]:
     signer = LiveSigner(settings.trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT)
     assigner = Assigner(base.database, base.gateway, signer, settings.rollout.assignment_valid_days)
     learning = LearningService(
-        base.database, base.blobs, repository, settings.learning, trainings_dir=settings.trainings_dir
+        base.database,
+        base.blobs,
+        repository,
+        settings.learning,
+        trainings_dir=settings.trainings_dir,
+        is_cause_asked=True,
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
     rollouts = RolloutService(
@@ -101,6 +107,8 @@ def build_services(base: Services) -> list[Service]:
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
         drift,
+        # After those that raise alarms, before the one that would train.
+        CauseWatch(base.database, settings.watch, drift),
         learning,
         promoting,
         rollouts,

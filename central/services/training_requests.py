@@ -4,10 +4,12 @@
 Queues and cancels rows; runs nothing (`services/learning.py` does). Used by the routes and by the learning tick.
 
 A training that failed or was refused is not repeated on the same evidence: the next automatic one waits for more
-judged pictures. What is missing stands in the alarm's evidence under `learning`.
+judged pictures. What is missing stands in the alarm's evidence under `learning`; what is likelier than the model to be
+at fault under `training_held`, for as long as it holds the training back (`services/training_holds.py`).
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -18,6 +20,7 @@ from central.domain.learning import Readiness, readiness
 from central.errors import ConflictError, NotFoundError
 from central.services.alarms import open_alarms
 from central.services.package_registry import champion_of, package_under_way
+from central.services.training_holds import HELD, LOOKED_FOR, held_back
 from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
 from central.settings import LearningSettings
 from central.store.database import Database
@@ -41,12 +44,27 @@ _ALIVE: Final = (TrainingState.QUEUED, TrainingState.RUNNING)
 _OPEN_ROLLOUTS: Final = (RolloutState.READY, RolloutState.RUNNING, RolloutState.PAUSED)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """Whether a training is to be queued now, what the alarm's evidence says about it, and what holds it back."""
+
+    is_called_for: bool
+    words: str
+    held: str | None = None
+
+
+def _is_news(alarm: Alarm, answer: _Answer) -> bool:
+    return (alarm.evidence.get("learning"), alarm.evidence.get(HELD)) != (answer.words, answer.held)
+
+
 class TrainingRequests:
     """See the module."""
 
-    def __init__(self, database: Database, settings: LearningSettings) -> None:
+    def __init__(self, database: Database, settings: LearningSettings, *, is_cause_asked: bool = False) -> None:
+        """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for."""
         self._database = database
         self._settings = settings
+        self._is_cause_asked = is_cause_asked
 
     def request(self, product: str, detector: DetectorKind, reason: str, now: datetime) -> str:
         """Queue a training by hand. Real pictures are used where there are any.
@@ -128,16 +146,16 @@ class TrainingRequests:
             # Asked without the write lock first: an alarm stays open for days, and mostly nothing has changed.
             with self._database.read() as session:
                 alarm = session.get_one(Alarm, alarm_id)
-                is_called_for, words = self._answer(session, alarm)
-                if not is_called_for and alarm.evidence.get("learning") == words:
+                answer = self._answer(session, alarm, now)
+                if not answer.is_called_for and not _is_news(alarm, answer):
                     continue
             with self._database.begin() as session:
                 alarm = session.get_one(Alarm, alarm_id)
                 if alarm.state is AlarmState.CLOSED:
                     # Dealt with since it was looked for, by a person or by a rollout.
                     continue
-                is_called_for, words = self._answer(session, alarm)
-                if is_called_for and alarm.product is not None:
+                answer = self._answer(session, alarm, now)
+                if answer.is_called_for and alarm.product is not None:
                     self._queue(
                         session,
                         alarm.product,
@@ -147,17 +165,22 @@ class TrainingRequests:
                         is_simulated=alarm.is_simulated,
                         alarm=alarm,
                     )
-                if alarm.evidence.get("learning") != words:
-                    alarm.evidence = {**alarm.evidence, "learning": words}
+                if _is_news(alarm, answer):
+                    told = {name: value for name, value in alarm.evidence.items() if name != HELD}
+                    held = {} if answer.held is None else {HELD: answer.held}
+                    alarm.evidence = {**told, "learning": answer.words, **held}
                     session.add(alarm)
 
-    def _answer(self, session: Session, alarm: Alarm) -> tuple[bool, str]:
-        """Whether a training is to be queued now, and what the alarm's evidence says about it."""
+    def _answer(self, session: Session, alarm: Alarm, now: datetime) -> _Answer:
         ready = self._readiness(session, alarm)
         hindrance = self._hindrance(session, alarm, ready)
-        if hindrance is None and alarm.product is not None:
-            return True, f"{ready.in_words()}; a training was queued"
-        return False, f"{ready.in_words()}; {hindrance or 'the alarm names no product'}"
+        held = None
+        if hindrance is None:
+            held = held_back(session, alarm, now, is_cause_asked=self._is_cause_asked)
+        if hindrance is None and held is None and alarm.product is not None:
+            return _Answer(is_called_for=True, words=f"{ready.in_words()}; a training was queued")
+        words = f"{ready.in_words()}; {hindrance or held or 'the alarm names no product'}"
+        return _Answer(is_called_for=False, words=words, held=None if held == LOOKED_FOR else held)
 
     def _readiness(self, session: Session, alarm: Alarm) -> Readiness:
         """New evidence counts, not the reference parts that the champion knew already."""

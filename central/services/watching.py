@@ -122,7 +122,8 @@ class WatchingService:
             ),
             remedy=(
                 "Auditing of this product is tightened. Judge the open audits; once enough defective parts are "
-                "judged, a training starts by itself. Hold the parts made since the last good audit if they matter."
+                "judged, a training starts by itself, unless the likeliest cause has another remedy. Hold the parts "
+                "made since the last good audit if they matter."
             ),
             evidence={
                 "chart": "",

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
 from central.errors import StoreError
-from central.store import drift_tables, recipe_tables, rollout_tables, shadow_tables
+from central.store import cause_tables, drift_tables, recipe_tables, rollout_tables, shadow_tables
 from central.store.database import Database
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -29,7 +29,13 @@ def full_metadata() -> MetaData:
     if find_spec(_LEARNING_TABLES) is not None:
         importlib.import_module(_LEARNING_TABLES)
     # One metadata for all; naming the modules is what registers their tables in it.
-    for row in (drift_tables.DriftState, rollout_tables.FreezeRow, shadow_tables.ShadowVerdict):
+    rows = (
+        cause_tables.CauseSuggestion,
+        drift_tables.DriftState,
+        rollout_tables.FreezeRow,
+        shadow_tables.ShadowVerdict,
+    )
+    for row in rows:
         assert row.metadata is recipe_tables.RecipeVersion.metadata  # noqa: S101 - see above
     return recipe_tables.RecipeVersion.metadata
 

@@ -13,6 +13,7 @@ from contracts.vocabulary import AlarmKind, AlarmState
 from dashboard import access, frame, marks, palette, panels, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError
+from dashboard.pages.causes import CAUSE_WORD, cause_word, likeliest, suggested
 from dashboard.shapes import Alarm
 
 MAX_CLOSED = 20
@@ -23,17 +24,6 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.DRIFT: "Drift",
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
-}
-# As central names them; the order in which they are offered.
-CAUSE_WORD: Final = {
-    "CAMERA_OR_LAMP": "camera or lamp",
-    "LENS_FOULING": "dirty lens",
-    "CAMERA_MOVED": "camera moved or out of focus",
-    "MATERIAL_BATCH": "batch of material",
-    "NEW_DEFECT_KIND": "new kind of defect",
-    "PROCESS_WORSE": "process got worse",
-    "MODEL_WRONG": "model is wrong",
-    "WANTED_CHANGE": "changed on purpose",
 }
 
 
@@ -85,12 +75,13 @@ def card(view: Viewer, item: Alarm) -> str:
     taken = f" · taken on by {item.acknowledged_by}" if item.acknowledged_by else ""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in _evidence(item.evidence))
     return (
-        f'<div class="sl-card sl-edge-{palette.tone(item.state)}"><div class="sl-station"><b>{KIND_WORD[item.kind]}</b>'
+        f'<div class="sl-card sl-edge-{palette.tone(item.state)}"><div class="sl-station">'
+        f'<b>{KIND_WORD[item.kind]}</b> <span class="sl-muted">alarm {item.id}</span>'
         f"{marks.state(item.state)}{marks.simulated(item.is_simulated)}"
         f'<span class="sl-right">{escape(words.day_time(item.raised_at, view.zone))} '
         f"({words.ago(item.raised_at, view.now)}){escape(taken)}</span></div>"
         f'<div>{escape(item.message)}</div><div class="sl-below">{escape(where(item))}</div>'
-        f'<div style="margin-top:.35rem"><b>What to do:</b> {escape(item.remedy)}</div>{_found(item)}'
+        f'<div style="margin-top:.35rem"><b>What to do:</b> {escape(item.remedy)}</div>{suggested(item)}{_found(item)}'
         f'<dl class="sl-facts">{facts}</dl></div>'
     )
 
@@ -102,11 +93,6 @@ def _found(item: Alarm) -> str:
     note = f": {item.cause_note}" if item.cause_note else ""
     said = f"{cause_word(item.cause)}, says {item.cause_by or words.NOT_KNOWN}{note}"
     return f'<div style="margin-top:.35rem"><b>Cause:</b> {escape(said)}</div>'
-
-
-def cause_word(cause: str) -> str:
-    """A cause for people; one that this dashboard does not know is shown as central names it."""
-    return CAUSE_WORD.get(cause, cause.replace("_", " ").lower())
 
 
 def _evidence(evidence: dict[str, Any]) -> list[tuple[str, str]]:
@@ -135,7 +121,10 @@ def _card(view: Viewer, item: Alarm) -> None:
 
 def _say_cause(view: Viewer, item: Alarm) -> None:
     with st.form(f"cause-{item.id}", border=False):
-        cause = st.selectbox("Cause", list(CAUSE_WORD), format_func=cause_word, key=f"cause-of-{item.id}")
+        offered = list(CAUSE_WORD)
+        first = likeliest(item)
+        index = offered.index(first) if first in offered else 0
+        cause = st.selectbox("Cause", offered, index=index, format_func=cause_word, key=f"cause-of-{item.id}")
         note = st.text_input("Note", key=f"cause-note-{item.id}", max_chars=1000)
         if not st.form_submit_button("Confirm or correct"):
             return

@@ -9,11 +9,11 @@ from html import escape
 import streamlit as st
 
 from contracts.vocabulary import TrainingState
-from dashboard import frame, marks, palette, words
+from dashboard import frame, marks, palette, panels, words
 from dashboard.access import Viewer, viewer
 from dashboard.lifecycle import Package, Rollout, Training
 from dashboard.pages import package_card, rollout_panel, stepper, ways
-from dashboard.shapes import Station
+from dashboard.shapes import Alarm, Station
 
 MAX_ROLLOUTS = 6
 MAX_TRAININGS = 6
@@ -34,11 +34,12 @@ def _draw() -> None:
     simulated = any(item.is_simulated for item in stations.or_else(()))
     simulated = simulated or any(item.is_simulated for item in packages.or_else(()))
     frame.heading("Packages & rollouts", view, is_simulated=simulated)
-    frame.banner(view, (stations, packages, rollouts, trainings))
+    alarms = view.feed.get("alarms", lambda central: central.alarms(), 2.0)
+    frame.banner(view, (stations, packages, rollouts, trainings, alarms))
     frame.told(view)
     _fleet(stations.or_else(()), packages.or_else(()))
     _rollouts(view, rollouts.or_else(()))
-    _trainings(view, trainings.or_else(()))
+    _trainings(view, trainings.or_else(()), panels.open_alarms(alarms.or_else(())))
     measured = {item.package_id: item for item in trainings.or_else(()) if item.package_id}
     _packages(view, packages.or_else(()), measured)
 
@@ -128,9 +129,13 @@ def _rollouts(view: Viewer, rollouts: tuple[Rollout, ...]) -> None:
                 st.html(stepper.rollout(item, view.zone, view.now) + stepper.history(item, view.zone))
 
 
-def _trainings(view: Viewer, trainings: tuple[Training, ...]) -> None:
+def _trainings(view: Viewer, trainings: tuple[Training, ...], alarms: tuple[Alarm, ...]) -> None:
     frame.section("Trainings")
-    if not trainings:
+    held = [item for item in alarms if item.training_held]
+    for item in held:
+        told = f"Training of {item.product} for alarm {item.id} is held back: {item.training_held}."
+        st.html(marks.banner(f"{told} An engineer may start one all the same."))
+    if not trainings and not held:
         st.html(
             marks.empty(
                 "No training yet",

@@ -97,6 +97,9 @@ class Story(LearningStory, RecipeStory):
     judged: list[tuple[int, schemas.AuditOutcome]] = field(default_factory=list)
     alarm_state: AlarmState = AlarmState.RAISED
     alarm_cause: schemas.SayCause | None = None
+    suggested: list[schemas.SuggestedCause] = field(default_factory=list)
+    same_cause_as: int | None = None
+    training_held: str = ""
     rollout_state: RolloutState = RolloutState.RUNNING
     actions: list[str] = field(default_factory=list)
     # Of every part; None: its time can be trusted.
@@ -376,10 +379,17 @@ class Story(LearningStory, RecipeStory):
                 raised_at=self.now - timedelta(minutes=17),
                 message="4 of the last 60 audited accepted parts were judged defective; tolerated is 1 in 200.",
                 remedy="Judge the waiting audits; a training starts by itself once 20 defective parts are known.",
-                evidence={"cusum": 6.21, "limit": 5.0, "tolerated_share": 0.005},
+                evidence={
+                    "cusum": 6.21,
+                    "limit": 5.0,
+                    "tolerated_share": 0.005,
+                    **({"training_held": self.training_held} if self.training_held else {}),
+                },
                 cause=self.alarm_cause.cause if self.alarm_cause else None,
                 cause_by=self.alarm_cause.by if self.alarm_cause else None,
                 cause_note=self.alarm_cause.note if self.alarm_cause else "",
+                suggested_causes=self.suggested,
+                same_cause_as=self.same_cause_as,
                 is_simulated=self.is_simulated,
             )
         ]

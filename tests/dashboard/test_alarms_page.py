@@ -3,7 +3,7 @@
 
 from central.api.schemas import SayCause
 from central.quality.cause import Cause
-from dashboard.pages import alarms
+from dashboard.pages import causes
 from tests.dashboard.conftest import Opener, texts
 from tests.dashboard.stub_central import StubCentral
 
@@ -22,11 +22,11 @@ def test_a_person_says_the_cause_and_the_card_shows_who_said_what(opened: Opener
 
 
 def test_every_cause_of_central_has_a_word_here() -> None:
-    assert list(alarms.CAUSE_WORD) == [cause.value for cause in Cause]
+    assert list(causes.CAUSE_WORD) == [cause.value for cause in Cause]
 
 
 def test_a_cause_of_a_newer_central_is_shown_as_it_is_named() -> None:
-    assert alarms.cause_word("LINE_STOPPED") == "line stopped"
+    assert causes.cause_word("LINE_STOPPED") == "line stopped"
 
 
 def test_refused_causes_are_told(opened: Opener, central: StubCentral) -> None:

@@ -4,7 +4,7 @@
 `rank_causes(observation)` is the whole of it. Pure: raises no alarm, starts no training, knows no table.
 """
 
-from central.quality.cause.course import rise_share
+from central.quality.cause.course import began_at, rise_share, rise_share_seen
 from central.quality.cause.observation import (
     CHANNELS,
     Audited,
@@ -19,9 +19,12 @@ from central.quality.cause.observation import (
     StreamSeen,
 )
 from central.quality.cause.ranking import RankedCause, rank_causes
+from central.quality.cause.words import CAUSE_WORDS, REMEDY_WORDS
 
 __all__ = [
+    "CAUSE_WORDS",
     "CHANNELS",
+    "REMEDY_WORDS",
     "Audited",
     "Cause",
     "Change",
@@ -33,6 +36,8 @@ __all__ = [
     "Remedy",
     "Shift",
     "StreamSeen",
+    "began_at",
     "rank_causes",
     "rise_share",
+    "rise_share_seen",
 ]

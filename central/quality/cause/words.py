@@ -1,12 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evidence in sentences, each with its figures. Decides nothing; called by `ranking`."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from central.quality.cause.evidence import Picture, interval_rise, rise_z
-from central.quality.cause.observation import Change, Counts
+from central.quality.cause.observation import Cause, Change, Counts, Remedy
 from central.quality.cause.scene import Scene, Watched
 from central.quality.rates import Interval
 
 _UNITS = {"score": "", "brightness": " grey levels", "contrast": " grey levels", "blur": "", "colour": " grey levels"}
+
+
+CAUSE_WORDS: Final[Mapping[Cause, str]] = {
+    Cause.CAMERA_OR_LAMP: "camera or lamp",
+    Cause.LENS_FOULING: "dirty lens",
+    Cause.CAMERA_MOVED: "camera moved or out of focus",
+    Cause.MATERIAL_BATCH: "batch of material",
+    Cause.NEW_DEFECT_KIND: "new kind of defect",
+    Cause.PROCESS_WORSE: "process got worse",
+    Cause.MODEL_WRONG: "model is wrong",
+    Cause.WANTED_CHANGE: "changed on purpose",
+}
+REMEDY_WORDS: Final[Mapping[Remedy, str]] = {
+    Remedy.RE_LIGHT: "look at lamp and exposure",
+    Remedy.CLEAN: "clean the lens",
+    Remedy.RE_AIM: "aim and focus the camera anew",
+    Remedy.HOLD_BATCH: "hold the batch and look at it",
+    Remedy.AUDIT_MORE: "judge more audits",
+    Remedy.MEND_PROCESS: "mend the process",
+    Remedy.ROLL_BACK: "roll the package back",
+    Remedy.RETRAIN: "train anew",
+    Remedy.NEW_REFERENCE: "nothing is broken; let the monitors learn anew",
+}
 
 
 def of_station(scene: Scene, station: str) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ _ORDER_SLOW: Final = 1
 # one day may differ from another: three days say little about it, so it is not estimated alone.
 _BAND_FAST: Final = 2.0
 _BAND_SLOW: Final = 0.6
-_DAY_SCATTER: Final = 0.12
+DAY_SCATTER: Final = 0.12
 # No shift smaller than this share of one part's own scatter is of interest.
 _LEAST_SHIFT: Final = 0.05
 # Between the cuts of a winsorised block of 30 Gaussian values lie 2.4 standard deviations.
@@ -134,7 +134,7 @@ def learn(middle: Floats, code: NDArray[np.intp], mean: Floats, spread: Floats, 
     slow_fit = whitening.fit(slow, slow_next, _ORDER_SLOW)
     wide = np.median(np.where(is_log, spread / np.maximum(mean, floor), spread), 0)
     least = _LEAST_SHIFT * wide / _CUT_WIDTH
-    day = _DAY_SCATTER * np.sqrt((kept**2).sum(0))
+    day = DAY_SCATTER * np.sqrt((kept**2).sum(0))
     normal = Normal(
         is_log, floor, kept,
         Whitening(fast.phi, np.maximum(fast.sd, tiny)), Whitening(slow_fit.phi, np.maximum(slow_fit.sd, tiny)),

@@ -90,6 +90,8 @@ def _save_watching(watching: Watching, arrays: Arrays) -> dict[str, Any]:
         arrays[f"now_{name}"] = getattr(watching, name)
     for at, series, _ in _SERIES:
         arrays[at], arrays[series] = getattr(watching, at), getattr(watching, series)
+    names = sorted(set(watching.recent_product))
+    arrays["recent_code"] = np.array([names.index(name) for name in watching.recent_product], np.int64)
     if watching.slow_history is not None:
         arrays["slow_history"] = watching.slow_history
     for held, name in ((watching.products, "product"), (watching.warming, "warming")):
@@ -102,6 +104,7 @@ def _save_watching(watching: Watching, arrays: Arrays) -> dict[str, Any]:
         "is_pending": watching.is_pending, "normal_blocks": normal.blocks,
         "products": {name: each.blocks for name, each in watching.products.items()},
         "warming": {name: each.blocks for name, each in watching.warming.items()},
+        "recent_names": names,
     }  # fmt: skip
 
 
@@ -158,6 +161,7 @@ def _load_watching(header: dict[str, Any], arrays: Arrays) -> Watching:
         series[name] = take(arrays, name, (len(series[at]), _C))
         if len(series[at]) > most:
             raise ValueError(f"{_KIND}: expected at most {most} rows of {name}, got {len(series[at])}")
+    series["recent_product"] = _recent_products(header, arrays, len(series["recent_at"]))
     order = len(normal.fast.phi)
     now: dict[str, Any] = {name: take(arrays, f"now_{name}", (_C,)) for name in ("summed", "shift")}
     if not 0 <= int(header["summed_count"]) < SLOW_BLOCKS:
@@ -173,6 +177,16 @@ def _load_watching(header: dict[str, Any], arrays: Arrays) -> Watching:
         fast_evidence=take(arrays, "now_fast_evidence", (_C, 2)),
         slow_evidence=take(arrays, "now_slow_evidence", (_C, 2)),
     )  # fmt: skip
+
+
+def _recent_products(header: dict[str, Any], arrays: Arrays, count: int) -> list[str]:
+    if "recent_code" not in arrays:
+        # Bytes of before it was kept: blocks of no product, which are gone after 240 more.
+        return [""] * count
+    code, names = take(arrays, "recent_code", (count,), "i"), [str(name) for name in header["recent_names"]]
+    if count and not 0 <= int(code.min()) <= int(code.max()) < len(names):
+        raise ValueError(f"{_KIND}: expected product codes of 0 to {len(names) - 1}, got {code.min()} to {code.max()}")
+    return [names[each] for each in code]
 
 
 def _products(counts: dict[str, int], arrays: Arrays) -> dict[str, Level]:

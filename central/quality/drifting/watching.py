@@ -91,6 +91,7 @@ class Watching:
     back: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(CHANNELS), np.int64))
     recent_at: Floats = field(default_factory=lambda: np.zeros(0))
     recent: Floats = field(default_factory=lambda: np.zeros((0, len(CHANNELS))))
+    recent_product: list[str] = field(default_factory=list)
     hours_at: Floats = field(default_factory=lambda: np.zeros(0))
     hours: Floats = field(default_factory=lambda: np.zeros((0, len(CHANNELS))))
     fast_evidence: Floats = field(default_factory=lambda: np.zeros((len(CHANNELS), 2)))
@@ -147,6 +148,7 @@ class Watching:
         self.last_ended = block.ended
         self.recent_at = np.append(self.recent_at, block.began)[-RECENT_FAST:]
         self.recent = np.concatenate((self.recent, deviation[None]))[-RECENT_FAST:]
+        self.recent_product = [*self.recent_product, block.product][-RECENT_FAST:]
         order = len(self.history)
         if self.filled >= order:
             residual = deviation - (self.normal.fast.phi * self.history).sum(0)

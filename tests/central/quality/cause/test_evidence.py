@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from central.quality.cause import Audited, Counts, rise_share
+from central.quality.cause import Audited, Counts, began_at, rise_share, rise_share_seen
 from central.quality.cause.evidence import escapes_beyond_rejects, has_risen, has_risen_everywhere, picture_of, rise_z
 from central.quality.cause.observation import StreamSeen
 from central.quality.rates import binomial_interval
@@ -76,3 +76,41 @@ def test_less_light_alone_is_no_loss_of_sharpness() -> None:
     unsharp = picture_of(StreamSeen("a", "b", scenes.shifts(contrast=-4, blur=-57)))
     assert unsharp.light == 0
     assert unsharp.unsharp > 0.09
+
+
+@pytest.mark.parametrize("size", [0.5, -1.0, 3.0])
+def test_beginning_of_a_step_is_found_within_a_few_values(size: float) -> None:
+    rng = np.random.default_rng(4)
+    found = [began_at(rng.normal(size=200) + np.where(np.arange(200) < 120, 0.0, size), 0.0) for _ in range(200)]
+    away = np.abs(np.array(found) - 120)
+    assert np.median(away) <= {0.5: 8, 1.0: 3, 3.0: 0}[abs(size)]
+
+
+def test_one_value_begins_with_itself() -> None:
+    assert began_at(np.array([4.0]), 1.0) == 0
+
+
+@pytest.mark.parametrize("past", [0, 10, 200])
+@pytest.mark.parametrize("after", [0, 10])
+def test_ramp_is_slow_whatever_lies_before_and_after_it(past: int, after: int) -> None:
+    rng = np.random.default_rng(6)
+    path = np.r_[np.zeros(past), np.linspace(0, 1, 40), np.ones(after)]
+    shares = [rise_share_seen([path + 0.1 * rng.normal(size=len(path))], 0.0) for _ in range(100)]
+    assert np.quantile(np.array(shares, float), 0.05) > 0.2
+
+
+@pytest.mark.parametrize("past", [4, 30, 200])
+def test_step_is_sudden_whatever_lies_before_it(past: int) -> None:
+    rng = np.random.default_rng(6)
+    path = np.r_[np.zeros(past), np.ones(20)]
+    shares = [rise_share_seen([path + 0.1 * rng.normal(size=len(path))], 0.0) for _ in range(100)]
+    assert np.quantile(np.array(shares, float), 0.95) < 0.1
+
+
+def test_change_that_began_before_the_fine_course_is_looked_for_in_the_coarse_one() -> None:
+    ramp = np.linspace(0, 1, 24)
+    late = np.full(40, 0.97)
+    assert rise_share_seen([late], 0.0) is None
+    share = rise_share_seen([late, ramp], 0.0)
+    assert share is not None
+    assert share > 0.3

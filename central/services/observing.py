@@ -85,7 +85,17 @@ def observe(session: Session, question: Question, standings: Standings) -> Obser
     )
     names = sorted({product for _, product in by_stream})
     judged = causes.judged_parts(session, names, is_simulated=question.is_simulated, judged_from=since - _AUDITS_BEFORE)
-    products = tuple(_product(session, name, question, judged, changes) for name in names)
+    products = tuple(
+        _product(
+            session,
+            name,
+            question,
+            [part for part in judged if part.product == name],
+            counts=counts,
+            changes=changes,
+        )
+        for name in names
+    )
     return Observation(since.timestamp(), until.timestamp(), streams, products, changes[:_MOST_CHANGES])
 
 
@@ -158,11 +168,18 @@ def _stations_of(counts: Sequence[StreamCount]) -> dict[str, set[int]]:
 
 
 def _product(
-    session: Session, product: str, question: Question, judged: Sequence[Judged], changes: Sequence[Change]
+    session: Session,
+    product: str,
+    question: Question,
+    mine: Sequence[Judged],
+    *,
+    counts: Sequence[StreamCount],
+    changes: Sequence[Change],
 ) -> ProductSeen:
     since = question.since
     seen = question.until - since
-    mine = [part for part in judged if part.product == product]
+    # What an older package let through is no measure of what was usual.
+    packages = {count.package_id for count in counts if count.product == product and count.before}
     pooled_from = max([
         since - _AUDITS_BEFORE,
         *([question.dealt_with[product]] if question.dealt_with and product in question.dealt_with else []),
@@ -174,7 +191,7 @@ def _product(
             and change.at < (since - _LONG_BEFORE * seen).timestamp()
         ),
     ])  # fmt: skip
-    before = [part for part in mine if pooled_from < part.captured_at < since]
+    before = [part for part in mine if pooled_from < part.captured_at < since and part.package_id in packages]
     later = [part for part in mine if part.captured_at >= since]
     # Escapes show a while after they began: what was first named shortly before counts as new too.
     known_by = since - seen / 2

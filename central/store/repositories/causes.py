@@ -46,6 +46,7 @@ class Judged:
 
     captured_at: datetime
     product: str
+    package_id: str
     verdict: Verdict
     is_defective: bool
     defect_class: str | None
@@ -147,6 +148,7 @@ def judged_parts(
         sa_select(
             part.captured_at,
             audit.product,
+            part.package_id,
             part.verdict,
             audit.judgement,
             audit.defect_class,
@@ -167,8 +169,10 @@ def judged_parts(
     )
     rows = session.connection().execute(wanted).all()
     found = [
-        Judged(at, product, Verdict(verdict), judgement == Judgement.DEFECTIVE, named, chance, is_floor)
-        for at, product, verdict, judgement, named, chance, is_floor in rows
+        Judged(
+            at, product, package_id or "", Verdict(verdict), judgement == Judgement.DEFECTIVE, named, chance, is_floor
+        )
+        for at, product, package_id, verdict, judgement, named, chance, is_floor in rows
     ]
     return sorted(found, key=lambda each: each.captured_at)
 

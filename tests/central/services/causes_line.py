@@ -149,12 +149,19 @@ class CausesLine:
             "signal": SignalState.SENT, "is_simulated": False, "clock_error_s": None, "verdict_ms": None, **channels,
         }  # fmt: skip
 
-    def audit(self, product: str, newest: int, defective_every: int, defect_class: str | None = None) -> None:
-        """People judge so many of the newest accepted parts, from the oldest on; 0: all are good."""
+    def audit(
+        self,
+        product: str,
+        newest: int,
+        defective_every: int,
+        defect_class: str | None = None,
+        verdict: Verdict = Verdict.OK,
+    ) -> None:
+        """People judge so many of the newest accepted (or rejected) parts, from the oldest on; 0: all are good."""
         with self.database.begin() as session:
             wanted = (
                 select(Inspection)
-                .where(Inspection.product == product, Inspection.verdict == Verdict.OK)
+                .where(Inspection.product == product, Inspection.verdict == verdict)
                 .order_by(col(Inspection.id).desc())
                 .limit(newest)
             )

@@ -57,14 +57,14 @@ class CauseWatch:
 
     def tick(self, now: datetime) -> None:
         """Ask about what is due, those that were never asked about first."""
+        if not self._drift.is_loaded:
+            return
         with self._database.read() as session:
             due = _due(session, now)
         for alarm in due[:_MOST_A_TICK]:
-            answer = self._ask(alarm, now)
-            if answer is not None:
-                _store(self._database, answer)
+            _store(self._database, self._ask(alarm, now))
 
-    def _ask(self, alarm: Alarm, now: datetime) -> CauseSuggestion | None:
+    def _ask(self, alarm: Alarm, now: datetime) -> CauseSuggestion:
         with self._database.read() as session:
             onset = onset_of(session, alarm, self._settings)
             question = Question(
@@ -75,14 +75,11 @@ class CauseWatch:
                 alarm.product,
                 _dealt_with(session, is_simulated=alarm.is_simulated),
             )
-            standings = self._drift.standings(question.since)
-            if standings is None:
-                return None
-            seen = observe(session, question, standings)
+            seen = observe(session, question, self._drift.standings)
             made_at = _change_in(seen, alarm, onset, question.since)
             if made_at is not None:
                 question = replace(question, since=made_at)
-                seen = observe(session, question, self._drift.standings(made_at) or {})
+                seen = observe(session, question, self._drift.standings)
         found = [each for each in rank_causes(seen) if _concerns(each, alarm, seen)][:_MOST_CAUSES]
         if found:
             first = found[0]

@@ -52,8 +52,8 @@ _REMEDY: Final = (
 _OF_THE_FIRST: Final = ("onset", "raised_at_part")
 
 Key = tuple[int, bool]
-# Of each station, by product under its package (`learnt_as`) and channel.
-Standings = Mapping[Key, Mapping[str, Mapping[str, Standing]]]
+# Of one station, by product under its package (`learnt_as`) and channel.
+Standings = Mapping[str, Mapping[str, Standing]]
 
 
 def learnt_as(product: str, package_id: str) -> str:
@@ -113,12 +113,15 @@ class DriftWatch:
         """Of each station, how far its reference is, and how many parts could not be taken in."""
         return {key: (each.monitor.reference, each.left_out) for key, each in self._watched.copy().items()}
 
-    def standings(self, since: datetime) -> Standings | None:
-        """Where every station's channels stand now; None: the monitors are not there yet, or their last tick failed."""
-        if self._upto is None:
-            return None
-        at = since.timestamp()
-        return {key: each.monitor.standing(at) for key, each in self._watched.copy().items()}
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the monitors are there: not before the first tick, nor after one that failed."""
+        return self._upto is not None
+
+    def standings(self, key: Key, since: datetime) -> Standings:
+        """Where a station's channels stand now; empty: it has no monitor, or nothing can be told yet."""
+        watched = self._watched.get(key)
+        return {} if watched is None else watched.monitor.standing(since.timestamp())
 
     def _new(self) -> DriftMonitor:
         settings = self._settings

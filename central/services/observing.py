@@ -6,7 +6,7 @@ sent and what judged their parts. Ranks nothing (`quality/cause`), stores nothin
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,10 +27,12 @@ from central.quality.cause import (
 )
 from central.quality.drift import Standing
 from central.quality.rates import Interval, escape_interval, overkill_interval
-from central.services.drift_watch import Standings, learnt_as
+from central.services.drift_watch import Key, Standings, learnt_as
 from central.store.repositories import causes
 from central.store.repositories.causes import Judged, StreamCount
 from contracts.vocabulary import Verdict
+
+StandingsOf = Callable[[Key, datetime], Standings]
 
 # Rates of before rest on some times as long as was seen since, in these bounds.
 _BEFORE_TIMES: Final = 4
@@ -58,7 +60,7 @@ class Question:
     dealt_with: Mapping[str, datetime] | None = None
 
 
-def observe(session: Session, question: Question, standings: Standings) -> Observation:
+def observe(session: Session, question: Question, standings_of: StandingsOf) -> Observation:
     """Everything around the moment in question, of the stations that matter (60 at most)."""
     since, until = question.since, question.until
     before_from = since - max(_LEAST_BEFORE, min(_BEFORE_TIMES * (until - since), _MOST_COUNTED))
@@ -79,8 +81,9 @@ def observe(session: Session, question: Question, standings: Standings) -> Obser
     by_stream: defaultdict[tuple[int, str], list[StreamCount]] = defaultdict(list)
     for count in counts:
         by_stream[count.station_id, count.product].append(count)
+    standings = {number: standings_of((number, question.is_simulated), since) for number, _ in by_stream}
     streams = tuple(
-        _stream(addresses[station_id], product, found, standings.get((station_id, question.is_simulated), {}))
+        _stream(addresses[station_id], product, found, standings[station_id])
         for (station_id, product), found in sorted(by_stream.items())
     )
     names = sorted({product for _, product in by_stream})
@@ -104,11 +107,9 @@ def shift_of(standing: Standing) -> Shift:
     return Shift(standing.size, standing.usual, standing.error, rise_share_seen(standing.courses, 0.0))
 
 
-def _stream(
-    address: str, product: str, counts: Sequence[StreamCount], standing: Mapping[str, Mapping[str, Standing]]
-) -> StreamSeen:
+def _stream(address: str, product: str, counts: Sequence[StreamCount], standings: Standings) -> StreamSeen:
     current = max(counts, key=lambda count: (count.last, count.first)).package_id
-    channels = standing.get(learnt_as(product, current), {})
+    channels = standings.get(learnt_as(product, current), {})
     return StreamSeen(
         station=address,
         product=product,

@@ -24,7 +24,7 @@ def line(sqlite_database: Database) -> CausesLine:
 def seen_since(line: CausesLine, since: datetime, dealt_with: dict[str, datetime] | None = None) -> Observation:
     with line.database.read() as session:
         question = Question(since, line.now, is_simulated=False, product="ring", dealt_with=dealt_with)
-        return observe(session, question, {})
+        return observe(session, question, lambda _, __: {})
 
 
 def ring(seen: Observation) -> ProductSeen:
@@ -122,6 +122,8 @@ def test_of_a_large_plant_stations_that_make_the_product_are_looked_at_first(lin
 def test_simulated_parts_are_in_no_observation_of_real_ones(line: CausesLine) -> None:
     line.commit(240, {})
     with line.database.read() as session:
-        seen = observe(session, Question(line.now - timedelta(minutes=5), line.now, is_simulated=True), {})
+        seen = observe(
+            session, Question(line.now - timedelta(minutes=5), line.now, is_simulated=True), lambda _, __: {}
+        )
     assert seen.streams == ()
     assert seen.products == ()

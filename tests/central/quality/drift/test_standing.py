@@ -28,11 +28,12 @@ def test_asking_changes_neither_the_state_nor_what_comes() -> None:
     assert any(signals)
 
 
-def test_quiet_station_stands_within_three_errors_of_its_reference() -> None:
-    """At most 2 of 100 looks beyond three, none beyond five: three is where a cause begins to count a shift at all."""
+@pytest.mark.parametrize("plant", [streams.Plant(), streams.Plant(day=0.1)], ids=["usual day", "strong day"])
+def test_quiet_station_stands_within_three_errors_of_its_reference(plant: streams.Plant) -> None:
+    """Of 1,000 looks 5 beyond three, none beyond five: three is where a cause begins to count a shift at all."""
     away = []
     for seed in SEEDS:
-        stream, monitor = runs.referenced(seed)
+        stream, monitor = runs.referenced(seed, plant)
         for _ in range(30):
             runs.feed(monitor, stream, 9_000)
             for back_s in (400, 3_600, 20_000):
@@ -40,7 +41,7 @@ def test_quiet_station_stands_within_three_errors_of_its_reference() -> None:
                 away += [channel.size / channel.error for channel in channels.values()]
     away_by = np.abs(away)
     assert len(away_by) == 2 * 30 * 3 * len(CHANNELS)
-    assert np.mean(away_by > 3) <= 0.02
+    assert np.mean(away_by > 3) <= 0.005
     assert away_by.max() < 5
 
 

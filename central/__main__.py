@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-central`: init, run, migrate, token, recipe, package, report, keys, msa, export-openapi.
+"""`sightline-central`: init, run, migrate, token, recipe, package, report, keys, alarms, msa, export-openapi.
 
 Parses words, decides nothing. A mistake of the operator is one clear text on stderr and exit code 2; only a fault of
 ours shows a traceback.
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from central.alarms_command import add_alarms_commands
 from central.clock import SystemClock
 from central.errors import CentralError, SettingsError
 from central.keys_command import add_keys_commands
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
 
     add_keys_commands(commands)
+    add_alarms_commands(commands)
     add_msa_commands(commands)
 
     export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")

@@ -6,6 +6,7 @@
     ├── StoreError         the operator: database or blob store cannot be used
     │   ├── DigestError     the sender: uploaded bytes are not what was promised; start again from 0
     │   └── OffsetError     the sender: continue from `expected`
+    ├── RouteError         the link or the operator: a message to people did not arrive; tried again by itself
     ├── BrokerError        the link: retried by itself, shown in /ready
     └── RequestError       the caller of the API; carries the HTTP status
         ├── NotFoundError           404
@@ -44,6 +45,10 @@ class OffsetError(StoreError):
     def __init__(self, expected: int, got: int) -> None:
         self.expected = expected
         super().__init__(f"upload: expected offset {expected}, got {got}; continue from {expected}")
+
+
+class RouteError(CentralError):
+    """A message to people did not arrive, as far as anybody knows. The text holds no secret."""
 
 
 class BrokerError(CentralError):

@@ -20,7 +20,7 @@ from central.option_values import bound_fault, converted
 from contracts.tiles import MOST_FIELD_PX, Tiles
 
 ENV_PREFIX: Final = "SIGHTLINE_CENTRAL_"
-_SECRETS: Final = frozenset({"password"})
+_SECRETS: Final = frozenset({"password", "smtp_password", "webhook_keys"})
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,32 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True)
+class AlarmSettings:
+    """How routes reach people, and the secrets they need, which stand nowhere else.
+
+    `smtp_security`: starttls, tls or none. `webhook_keys`: words NAME=SECRET to sign by; a webhook route names one.
+    `dashboard_url`: what links in messages begin with.
+    """
+
+    period_s: float = 2.0
+    dashboard_url: str = ""
+    smtp_host: str = ""
+    smtp_port: int = 587
+    smtp_security: str = "starttls"
+    smtp_username: str = ""
+    smtp_password: str = ""
+    smtp_from: str = ""
+    webhook_keys: tuple[str, ...] = ()
+    # Certificate authorities for SMTP and webhooks; empty: those of the system.
+    ca_file: str = ""
+    timeout_s: float = 10.0
+    give_up_hours: float = 24.0
+    # Undelivered events that one route may have; beyond it new ones are counted and not kept.
+    backlog_rows: int = 10_000
+    kept_days: float = 30.0
+
+
+@dataclass(frozen=True)
 class CentralSettings:
     """Everything central is told at start."""
 
@@ -174,6 +200,7 @@ class CentralSettings:
     learning: LearningSettings = field(default_factory=LearningSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
     @property
     def trust_dir(self) -> Path:
@@ -306,6 +333,7 @@ def _check(settings: CentralSettings) -> list[str]:
     if max(settings.learning.tiles.field_px(settings.learning.size_px)) > MOST_FIELD_PX:
         got = f"{settings.learning.tiles.told} of {settings.learning.size_px} px"
         faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")
+    faults += _alarm_faults(settings.alarms)
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)
         if not dataclasses.is_dataclass(inner):
@@ -314,6 +342,28 @@ def _check(settings: CentralSettings) -> list[str]:
             fault = bound_fault(option.name, getattr(inner, option.name))
             if fault:
                 faults.append(f"{section.name}.{option.name}: {fault}")
+    return faults
+
+
+def _alarm_faults(alarms: AlarmSettings) -> list[str]:
+    faults: list[str] = []
+    if alarms.smtp_security not in ("starttls", "tls", "none"):
+        faults.append(f"alarms.smtp_security: expected starttls, tls or none, got {alarms.smtp_security!r}")
+    if not 1 <= alarms.smtp_port <= 65535:
+        faults.append(f"alarms.smtp_port: expected 1 … 65535, got {alarms.smtp_port}")
+    if alarms.smtp_host and "@" not in alarms.smtp_from.strip("@"):
+        faults.append(f"alarms.smtp_from: expected NAME@HOST beside smtp_host, got {alarms.smtp_from!r}")
+    if alarms.smtp_security == "none" and alarms.smtp_password:
+        faults.append("alarms.smtp_password: expected none with smtp_security none: it would travel in the clear")
+    if alarms.dashboard_url and not alarms.dashboard_url.startswith(("http://", "https://")):
+        faults.append(f"alarms.dashboard_url: expected http://HOST or https://HOST, got {alarms.dashboard_url!r}")
+    if alarms.ca_file and not Path(alarms.ca_file).is_file():
+        faults.append(f"alarms.ca_file: expected a file of certificates, got {alarms.ca_file!r}")
+    for number, said in enumerate(alarms.webhook_keys, 1):
+        name, _, secret = said.partition("=")
+        if not name or len(secret) < 16:
+            # What came is not repeated: it is a secret.
+            faults.append(f"alarms.webhook_keys: word {number}: expected NAME=SECRET, 16 letters or more of SECRET")
     return faults
 
 

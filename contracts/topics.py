@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topic tree `sightline/v1/{site}/{line}/{station}/{channel}`; spelt here and nowhere else."""
+"""The topic tree `sightline/v1/{site}/{line}/{station}/{channel}`; spelt here and nowhere else.
+
+Beside it `sightline/v1/alarms/{route}`, on which central tells of alarms.
+"""
 
 from enum import StrEnum
 from typing import Final
@@ -28,6 +31,11 @@ class Channel(StrEnum):
 def topic(station: StationAddress, channel: Channel) -> str:
     """Topic of one channel of one station."""
     return f"{ROOT}/{station.site}/{station.line}/{station.station}/{channel.value}"
+
+
+def alarm_topic(route: str) -> str:
+    """Where central tells of alarms over one MQTT route. Four levels, so no station's topic can be mistaken for it."""
+    return f"{ROOT}/alarms/{route}"
 
 
 def every_station(channel: Channel) -> str:

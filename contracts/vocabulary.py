@@ -219,6 +219,41 @@ class AlarmState(StrEnum):
     CLOSED = "CLOSED"
 
 
+class AlarmSeverity(StrEnum):
+    """How soon somebody must look at an alarm, lowest first. Which kind has which: `central/domain/alarm_severity`."""
+
+    NOTICE = "NOTICE"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+class AlarmEvent(StrEnum):
+    """What happened to an alarm, as routes tell people."""
+
+    RAISED = "RAISED"
+    REMINDER = "REMINDER"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    CLOSED = "CLOSED"
+
+
+class RouteKind(StrEnum):
+    """By what a route reaches people."""
+
+    EMAIL = "EMAIL"
+    WEBHOOK = "WEBHOOK"
+    MQTT = "MQTT"
+
+
+class DeliveryState(StrEnum):
+    """Where an event of an alarm stands on its way over one route."""
+
+    # Until quiet hours end.
+    HELD = "HELD"
+    WAITING = "WAITING"
+    SENT = "SENT"
+    GIVEN_UP = "GIVEN_UP"
+
+
 class TrainingState(StrEnum):
     """Life of a training."""
 

@@ -9,7 +9,7 @@ from sqlmodel import col, select
 
 from central.api.schemas import ServiceCounters
 from central.foundation import Services
-from central.store.repositories import stations
+from central.store.repositories import alarm_routes, stations
 from central.store.tables import Evidence, Quarantine
 
 
@@ -57,6 +57,7 @@ def samples(services: Services) -> Iterator[tuple[str, str, dict[str, str], floa
         yield "service_failures_total", "counter", {"service": name}, ticks[name].failures
     for name in sorted(ticks):
         yield "service_tick_seconds", "gauge", {"service": name}, ticks[name].last_s
+    yield from _routes(services)
     with services.database.read() as session:
         rows = stations.list_all(session)
         counts_by_id = stations.missing_sequences(session)
@@ -64,3 +65,15 @@ def samples(services: Services) -> Iterator[tuple[str, str, dict[str, str], floa
         yield "station_inspections_stored", "gauge", {"station": row.address}, counts_by_id.get(row.id or 0, (0, 0))[0]
     for row in rows:
         yield "station_sequences_missing", "gauge", {"station": row.address}, counts_by_id.get(row.id or 0, (0, 0))[1]
+
+
+def _routes(services: Services) -> Iterator[tuple[str, str, dict[str, str], float]]:
+    """Whether alarms reach people: a route that fails cannot tell of itself."""
+    with services.database.read() as session:
+        rows, waiting = alarm_routes.routes(session), alarm_routes.undelivered(session)
+    for row in rows:
+        yield "alarm_route_failing", "gauge", {"route": row.name}, float(row.failing_since is not None)
+    for row in rows:
+        yield "alarm_route_undelivered", "gauge", {"route": row.name}, sum(waiting.get(row.name, {}).values())
+    for row in rows:
+        yield "alarm_route_unsaid", "gauge", {"route": row.name}, row.unsaid

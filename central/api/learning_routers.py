@@ -3,13 +3,25 @@
 
 from fastapi import APIRouter
 
-from central.api import alarms, drift, packages, recipes, references, rollout_policies, rollouts, trainings, tuf
+from central.api import (
+    alarm_routes,
+    alarms,
+    drift,
+    packages,
+    recipes,
+    references,
+    rollout_policies,
+    rollouts,
+    trainings,
+    tuf,
+)
 
 
 def build_routers() -> list[APIRouter]:
     """All of them; mounted under `/api/v1`."""
     return [
         alarms.router,
+        alarm_routes.router,
         drift.router,
         references.router,
         trainings.router,

@@ -121,6 +121,27 @@ class Gateway:
             log.warning("publish dropped topic=%s rc=%s dropped=%s", topic, answer.rc, self.counts.publish_dropped)
         return is_taken
 
+    def publish_confirmed(self, topic: str, payload: bytes, *, retain: bool, timeout_s: float) -> bool:
+        """Publish and wait for the broker's acknowledgement; blocks, so not for the network thread.
+
+        Returns:
+            False: the broker is away, or has not acknowledged in time. It may arrive all the same, so a message that
+            is sent again must be told as the same by what is in it.
+        """
+        # Nothing is queued for a broker that is away: the caller tries again, and it would come twice.
+        if not self._client.is_connected():
+            return False
+        answer = self._client.publish(topic, payload, qos=1, retain=retain)
+        if answer.rc != paho.MQTT_ERR_SUCCESS:
+            return False
+        try:
+            answer.wait_for_publish(timeout_s)
+        except (RuntimeError, ValueError):
+            return False
+        if answer.is_published():
+            self.counts.published += 1
+        return answer.is_published()
+
     def _make_client(self) -> paho.Client:
         # 3.1.1 is what every broker of ours speaks; nothing here needs 5.
         client = paho.Client(

@@ -12,6 +12,8 @@ from typing import Final
 from central.api.chart_views import draw_charts
 from central.api.schemas import ChartView
 from central.foundation import Services
+from central.services.alarm_delivering import AlarmDelivering
+from central.services.alarm_senders import AlarmSender
 from central.services.assigning import Assigner
 from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
@@ -47,6 +49,7 @@ class Loop:
     repository: PackageRepository
     drift: DriftWatch
     charts: Callable[[str | None, datetime], list[ChartView]]
+    alarm_sender: AlarmSender
 
 
 class MetadataRefresh:
@@ -102,7 +105,8 @@ def build_services(base: Services) -> list[Service]:
 
     promoting = PromotingService(base.database, settings.promotion)
     drift = DriftWatch(base.database, settings.watch)
-    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, drift, charts)
+    alarm_sender = AlarmSender(settings.alarms, base.gateway)
+    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, drift, charts, alarm_sender)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
@@ -115,4 +119,5 @@ def build_services(base: Services) -> list[Service]:
         RolloutWaits(base.database, settings.rollout),
         recipe_sending,
         MetadataRefresh(repository, changes),
+        AlarmDelivering(base.database, alarm_sender, base.clock),
     ]

@@ -17,7 +17,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
 from central.errors import StoreError
-from central.store import cause_tables, drift_tables, recipe_tables, rollout_tables, shadow_tables
+from central.store import (
+    alarm_route_tables,
+    cause_tables,
+    drift_tables,
+    recipe_tables,
+    rollout_tables,
+    shadow_tables,
+)
 from central.store.database import Database
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -30,6 +37,7 @@ def full_metadata() -> MetaData:
         importlib.import_module(_LEARNING_TABLES)
     # One metadata for all; naming the modules is what registers their tables in it.
     rows = (
+        alarm_route_tables.AlarmRouteRow,
         cause_tables.CauseSuggestion,
         drift_tables.DriftState,
         rollout_tables.FreezeRow,

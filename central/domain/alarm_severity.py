@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How soon somebody must look at an alarm, by its kind: one table, with the reason beside each word. Pure.
+
+CRITICAL is for what leaves the plant wrong while nobody looks; WARNING for what may come to that, while parts are still
+judged and rejects still thrown out; NOTICE for what can wait for the morning.
+"""
+
+from typing import Final
+
+from contracts.vocabulary import AlarmKind, AlarmSeverity
+
+SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
+    # Defective parts were found among the accepted: the customer gets them with every hour that passes.
+    AlarmKind.ESCAPES: AlarmSeverity.CRITICAL,
+    # Parts are still judged, and what is rejected is at worst good: it costs money, no complaint.
+    AlarmKind.REJECT_RATE: AlarmSeverity.WARNING,
+    # Says nothing of verdicts yet; a cause that is seen early costs a wiped lens.
+    AlarmKind.IMAGE_SHIFT: AlarmSeverity.WARNING,
+    AlarmKind.DRIFT: AlarmSeverity.WARNING,
+    # A station judges on without central and keeps its reports; one that stands still stops its line, where people are.
+    AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
+    # The package that was there before judges on: nothing gets worse while it waits.
+    AlarmKind.ROLLOUT_WAITS: AlarmSeverity.NOTICE,
+}
+_ORDER: Final = tuple(AlarmSeverity)
+
+
+def severity_of(kind: AlarmKind) -> AlarmSeverity:
+    """The severity of a kind. One that the table forgot wakes people rather than nobody."""
+    return SEVERITY.get(kind, AlarmSeverity.CRITICAL)
+
+
+def is_at_least(severity: AlarmSeverity, least: AlarmSeverity) -> bool:
+    """Whether a severity is this one or above it."""
+    return _ORDER.index(severity) >= _ORDER.index(least)

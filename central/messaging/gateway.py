@@ -182,15 +182,18 @@ class Gateway:
         for channel in _RECEIVED_CHANNELS:
             if channel in self._handlers and channel is not Channel.REPORT:
                 client.subscribe(every_station(channel), qos=1)
-        # Reports first come plainly; they move to the shared subscription once that is proved to deliver.
-        client.subscribe(every_station(Channel.REPORT), qos=1)
+        if Channel.REPORT in self._handlers:
+            # Reports first come plainly; they move to the shared subscription once that is proved to deliver.
+            client.subscribe(every_station(Channel.REPORT), qos=1)
         log.info("broker connected url=%s", without_login(self._settings.url))
         threading.Thread(
             target=self._after_connect, args=(self._connection,), name="gateway-connected", daemon=True
         ).start()
 
     def _after_connect(self, connection: int) -> None:
-        self._prove_shared_subscription(connection)
+        # Who reads no reports must not take a share of them away from those who do.
+        if Channel.REPORT in self._handlers:
+            self._prove_shared_subscription(connection)
         for call in self._on_connected:
             try:
                 call()

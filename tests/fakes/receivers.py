@@ -57,7 +57,6 @@ class _Server(Controller):
 
     def __init__(self, mailbox: Mailbox, security: str, tls: ssl.SSLContext | None) -> None:
         self._starttls = tls if security == "starttls" else None
-        self._is_login_wanted = tls is not None
         super().__init__(mailbox, "127.0.0.1", mailbox.port, ssl_context=tls if security == "tls" else None)
 
     def factory(self) -> SMTP:
@@ -67,7 +66,7 @@ class _Server(Controller):
             tls_context=self._starttls,
             require_starttls=self._starttls is not None,
             authenticator=mailbox.authenticate,
-            auth_required=self._is_login_wanted,
+            auth_required=self._starttls is not None,
             auth_require_tls=self._starttls is not None,
             enable_SMTPUTF8=True,
         )

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import access, frame, palette, words
 from dashboard.client import WrongTokenError
-from dashboard.pages import alarms, audit, line, overview, packages, quality, recipes, rollouts
+from dashboard.pages import alarm_routes, alarms, audit, line, overview, packages, quality, recipes, rollouts
 from dashboard.settings import SettingsError
 
 LOGO = Path(__file__).with_name("theme") / "logo.svg"
@@ -58,6 +58,9 @@ def _navigate() -> None:
             st.Page(rollouts.page, title="Rollout evidence", icon=":material/alt_route:", url_path="rollouts"),
             st.Page(recipes.page, title="Recipes", icon=":material/tune:", url_path="recipes"),
             st.Page(alarms.page, title="Alarms", icon=":material/notifications:", url_path="alarms"),
+            st.Page(
+                alarm_routes.page, title="Alarm routes", icon=":material/forward_to_inbox:", url_path="alarm-routes"
+            ),
         ]
     )
     with st.sidebar:

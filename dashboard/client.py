@@ -18,11 +18,13 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import lifecycle, quality_shapes, recipe_shapes, shapes
+from dashboard import alarm_route_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
 from dashboard.reading import ShapeError, read, read_list, text_of
 
 API: Final = "/api/v1"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+# Central waits for a mail server or a webhook, in several steps of ten seconds at most.
+TEST_ROUTE_S: Final = 60.0
 
 _T = TypeVar("_T")
 _Parameters = Mapping[str, str | int | None]
@@ -181,6 +183,27 @@ class CentralClient:
         """Confirm or correct what was behind an alarm."""
         self._send("POST", f"/alarms/{alarm_id}/cause", body={"cause": cause, "note": note, "by": by})
 
+    def alarm_routes(self) -> tuple[alarm_route_shapes.AlarmRoute, ...]:
+        """Whom alarms reach, by name. Needs an ENGINEER's token."""
+        return self._many(alarm_route_shapes.AlarmRoute, "/alarm-routes")
+
+    def set_alarm_route(self, name: str, route: Mapping[str, object], *, note: str, by: str) -> None:
+        """Make or change a route. Needs an ADMIN's token.
+
+        Raises:
+            RefusedError: status 422 when it cannot work; the text says what was expected.
+        """
+        self._send("PUT", f"/alarm-routes/{name}", body={"route": route, "note": note, "by": by})
+
+    def end_alarm_route(self, name: str) -> None:
+        """End a route; what was still on its way over it is dropped. Needs an ADMIN's token."""
+        self._send("DELETE", f"/alarm-routes/{name}")
+
+    def test_alarm_route(self, name: str, *, by: str) -> alarm_route_shapes.RouteTested:
+        """Send a test message through a route now. Needs an ADMIN's token."""
+        answer = self._send("POST", f"/alarm-routes/{name}/test", body={"by": by}, timeout_s=TEST_ROUTE_S)
+        return self._read(alarm_route_shapes.RouteTested, answer)
+
     def packages(self) -> tuple[lifecycle.Package, ...]:
         """Registered packages, newest first."""
         return self._many(lifecycle.Package, "/packages")
@@ -315,10 +338,12 @@ class CentralClient:
         *,
         body: Mapping[str, object] | None = None,
         also: tuple[int, ...] = (),
+        timeout_s: float | None = None,
     ) -> httpx.Response:
+        patience = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s)
         asked = {key: str(value) for key, value in (query or {}).items() if value is not None}
         try:
-            with self._http.stream(method, path, params=asked, json=body) as answer:
+            with self._http.stream(method, path, params=asked, json=body, timeout=patience) as answer:
                 chunks = bytearray()
                 for chunk in answer.iter_bytes():
                     chunks += chunk

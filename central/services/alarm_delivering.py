@@ -26,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 _MOST_THREADS: Final = 4
 # One thread hands over so many and lets another route have its place.
 _MOST_MESSAGES: Final = 20
+# What is left then is taken in by the next tick.
+_MOST_TRANSACTIONS: Final = 20
 _FORGET_EVERY: Final = timedelta(hours=1)
 
 
@@ -78,16 +80,19 @@ class AlarmDelivering:
 
     def take_in(self, now: datetime) -> None:
         """Put new events into the outboxes, and forget what is old."""
-        with self._database.read() as session:
-            is_news = has_news(session, now)
-        is_late = self._forgot_at is None or now - self._forgot_at >= _FORGET_EVERY
-        if not (is_news or is_late):
-            return
-        with self._database.begin() as session:
-            collect(session, self._settings.backlog_rows, now)
-            if is_late:
+        # In short transactions, so that ingest has its turn between two of them.
+        for _ in range(_MOST_TRANSACTIONS):
+            with self._database.read() as session:
+                if not has_news(session, now):
+                    break
+            with self._database.begin() as session:
+                is_more = collect(session, self._settings.backlog_rows, now)
+            if not is_more:
+                break
+        if self._forgot_at is None or now - self._forgot_at >= _FORGET_EVERY:
+            with self._database.begin() as session:
                 alarm_outbox.forget(session, self._settings.kept_days, now)
-        self._forgot_at = now if is_late else self._forgot_at
+            self._forgot_at = now
 
     def deliver(self, name: str) -> int:
         """Send what is due over a route, one message after another until one fails; how many arrived."""

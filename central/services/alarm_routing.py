@@ -25,8 +25,8 @@ from contracts.vocabulary import AlarmEvent, AlarmState, DeliveryState
 
 _LOG = logging.getLogger(__name__)
 
-# Alarms looked at in one go; the rest comes in the next.
-_MOST_ALARMS: Final = 500
+# Events put into outboxes in one transaction: it keeps ingest waiting. The rest comes in the next.
+_MOST_PUT: Final = 1_000
 # Two transactions may commit in the other order than they took their numbers.
 _LATE_NUMBERS: Final = 1_000
 
@@ -53,50 +53,49 @@ class _Open:
 def has_news(session: Session, now: datetime) -> bool:
     """Whether `collect` would find anything. Reads only, so that an idle plant writes nothing."""
     opened = [_Open(row, alarm_routes.read_route(row), 1) for row in alarm_routes.routes(session)]
-    return bool(_changed(session)) or any(_to_remind(session, each.route, now) for each in opened)
+    return bool(_changed(session, 1)) or any(_to_remind(session, each.route, now) for each in opened)
 
 
-def collect(session: Session, backlog_rows: int, now: datetime) -> int:
-    """Put every new event of every alarm into the outboxes; how many were put there."""
+def collect(session: Session, backlog_rows: int, now: datetime) -> bool:
+    """Put new events of alarms into the outboxes, as many as a short transaction takes; whether there may be more."""
     waiting = alarm_routes.undelivered(session)
     opened = []
     for row in alarm_routes.routes(session):
         route = alarm_routes.read_route(row)
         if route.is_enabled:
             opened.append(_Open(row, route, backlog_rows - sum(waiting.get(row.name, {}).values())))
-    put = 0
-    for alarm, before in _changed(session):
+    most = max(1, _MOST_PUT // max(1, len(opened)))
+    changed = _changed(session, most)
+    for alarm, before in changed:
         for happened in _events(alarm, before, now):
-            put += sum(_put(session, each, happened, now) for each in opened)
+            for each in opened:
+                _put(session, each, happened, now)
         assert alarm.id is not None  # noqa: S101 - it was read
         told = session.get(AlarmTold, alarm.id) or AlarmTold(alarm_id=alarm.id, state=alarm.state)
         told.state = alarm.state
         session.add(told)
     for each in opened:
-        put += sum(_put(session, each, happened, now) for happened in _to_remind(session, each.route, now))
+        # A reminder that finds no room is no loss: the alarm itself waits there.
+        for happened in _to_remind(session, each.route, now)[: max(0, each.room)]:
+            _put(session, each, happened, now)
     session.flush()
-    return put
+    return len(changed) == most
 
 
-def _changed(session: Session) -> list[tuple[Alarm, AlarmState | None]]:
+def _changed(session: Session, most: int) -> list[tuple[Alarm, AlarmState | None]]:
     """Alarms that moved on since routes were told of them, with the state that was told; None: nothing was."""
     newest = session.exec(select(func.max(AlarmTold.alarm_id))).one() or 0
     is_told = select(AlarmTold.alarm_id).where(AlarmTold.alarm_id == Alarm.id).exists()
-    new = (
-        select(Alarm)
-        .where(col(Alarm.id) > newest - _LATE_NUMBERS, ~is_told)
-        .order_by(col(Alarm.id))
-        .limit(_MOST_ALARMS)
-    )
+    new = select(Alarm).where(col(Alarm.id) > newest - _LATE_NUMBERS, ~is_told).order_by(col(Alarm.id)).limit(most)
     moved = (
         select(Alarm, AlarmTold.state)
         .join(AlarmTold, col(AlarmTold.alarm_id) == col(Alarm.id))
         .where(AlarmTold.state != AlarmState.CLOSED, AlarmTold.state != Alarm.state)
         .order_by(col(Alarm.id))
-        .limit(_MOST_ALARMS)
+        .limit(most)
     )
     told: list[tuple[Alarm, AlarmState | None]] = [(row[0], AlarmState(row[1])) for row in session.exec(moved).all()]
-    return told + [(alarm, None) for alarm in session.exec(new).all()]
+    return (told + [(alarm, None) for alarm in session.exec(new).all()])[:most]
 
 
 def _events(alarm: Alarm, before: AlarmState | None, now: datetime) -> list[_Happened]:
@@ -112,18 +111,16 @@ def _events(alarm: Alarm, before: AlarmState | None, now: datetime) -> list[_Hap
     return events
 
 
-def _put(session: Session, to: _Open, happened: _Happened, now: datetime) -> int:
+def _put(session: Session, to: _Open, happened: _Happened, now: datetime) -> None:
     alarm, event = happened.alarm, happened.event
     severity = severity_of(alarm.kind)
-    if event not in to.route.events or not to.route.filter.passes(
-        alarm.kind, severity, alarm.station, alarm.product, is_simulated=alarm.is_simulated
-    ):
-        return 0
+    if event not in to.route.events or not _passes(to.route, alarm):
+        return
     if to.room <= 0:
         to.row.unsaid += 1
         session.add(to.row)
         _LOG.error("alarm event not taken, too many wait route=%s alarm_id=%s event=%s", to.row.name, alarm.id, event)
-        return 0
+        return
     to.room -= 1
     held_until = to.route.held_until(event, severity, now)
     assert alarm.id is not None  # noqa: S101 - it was read
@@ -141,7 +138,12 @@ def _put(session: Session, to: _Open, happened: _Happened, now: datetime) -> int
             due_at=held_until or now,
         )
     )
-    return 1
+
+
+def _passes(route: AlarmRoute, alarm: Alarm) -> bool:
+    return route.filter.passes(
+        alarm.kind, severity_of(alarm.kind), alarm.station, alarm.product, is_simulated=alarm.is_simulated
+    )
 
 
 def _to_remind(session: Session, route: AlarmRoute, now: datetime) -> list[_Happened]:
@@ -166,11 +168,12 @@ def _to_remind(session: Session, route: AlarmRoute, now: datetime) -> list[_Happ
             func.max(AlarmDelivery.number) < route.reminders.most,
             func.max(AlarmDelivery.done_at) <= now - timedelta(minutes=route.reminders.after_minutes),
         )
-        .limit(_MOST_ALARMS)
+        .limit(_MOST_PUT)
     )
     due = []
     for alarm_id, number, _ in session.exec(sums).all():
         alarm = session.get(Alarm, alarm_id)
-        if alarm is not None:
+        # The route may have been changed since it told of the alarm.
+        if alarm is not None and _passes(route, alarm):
             due.append(_Happened(alarm, AlarmEvent.REMINDER, now, number + 1))
     return due

@@ -22,12 +22,12 @@ from pydantic import BaseModel, ValidationError
 
 from central.api import recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
-from tests.dashboard import quality_story
+from tests.dashboard import quality_story, route_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
 VIEWER = "viewer-secret"
-TOKENS = {VIEWER: "VIEWER", "engineer-secret": "ENGINEER"}
+TOKENS = {VIEWER: "VIEWER", "engineer-secret": "ENGINEER", "admin-secret": "ADMIN"}
 _ROLLOUT_STATE = {
     "pause": RolloutState.PAUSED,
     "resume": RolloutState.RUNNING,
@@ -52,6 +52,8 @@ class StubCentral:
         query = {key: values[0] for key, values in parse_qs(split.query).items()}
         path = split.path.removeprefix("/api/v1")
         self.asked.append(f"{method} {path}")
+        if path.startswith("/alarm-routes"):
+            return route_story.answer(self.story, method, path, role, body)
         if method == "GET":
             return self._get(path, query)
         if path.endswith("/pin"):

@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from central.domain.alarm_routes import AlarmRoute, Target
+from central.errors import RouteError
 from central.services.alarm_delivering import AlarmDelivering
 from central.services.alarm_messages import Outgoing
-from central.services.alarm_senders import AlarmSender, RouteError, Sent
+from central.services.alarm_senders import AlarmSender, Sent
 from central.services.alarms import Signal, acknowledge, close, find_alarm, raise_alarm
 from central.settings import AlarmSettings
 from central.store.alarm_route_tables import AlarmDelivery, AlarmRouteRow

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happens to alarms reaches the routes that want it, once; what folds, repeats or is simulated reaches nobody."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlmodel import col, delete
+from sqlmodel import Session, col, delete, select
 
 from central.domain.alarm_routes import AlarmFilter, Reminders
+from central.services import alarm_routing
+from central.services.alarm_messages import told_of
 from central.services.alarms import Signal, raise_alarm
 from central.settings import AlarmSettings
-from central.store.alarm_route_tables import AlarmTold
+from central.store.alarm_route_tables import AlarmDelivery, AlarmTold
 from central.store.database import Database
+from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmEvent, AlarmKind, AlarmSeverity, DeliveryState
 from tests.central.conftest import StillClock
 from tests.central.services.routes import RememberingSender, RouteBench, course, mqtt
@@ -174,16 +178,48 @@ def test_a_full_backlog_counts_what_it_leaves_out_and_the_next_message_says_so(
 def test_nothing_is_taken_in_where_storing_it_fails(bench: RouteBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.set(mqtt())
     bench.signal()
+    bench.signal(AlarmKind.DRIFT)
+    real = told_of
 
-    def broken(*_words: object) -> None:
-        raise OSError("disk full")
+    def broken(alarm: Alarm, event: AlarmEvent, at: datetime) -> dict[str, Any]:
+        if alarm.kind is AlarmKind.DRIFT:
+            raise OSError("disk full")
+        return real(alarm, event, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr("central.services.alarm_outbox.forget", broken)
+        patch.setattr(alarm_routing, "told_of", broken)
         with pytest.raises(OSError, match="disk full"):
             bench.service.take_in(bench.clock.now())
     assert bench.rows() == []
-    assert bench.round() == 1
+    assert bench.round() == 2
+
+
+def test_a_storm_is_taken_in_by_short_transactions(bench: RouteBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.set(mqtt("a"), mqtt("b"))
+    monkeypatch.setattr(alarm_routing, "_MOST_PUT", 20)
+    for number in range(45):
+        bench.signal(station=f"plant/line-1/st-{number}")
+    sizes = []
+    real = alarm_routing.collect
+
+    def counted(session: Session, backlog_rows: int, now: datetime) -> bool:
+        is_more = real(session, backlog_rows, now)
+        sizes.append(len(session.exec(select(AlarmDelivery)).all()))
+        return is_more
+
+    monkeypatch.setattr("central.services.alarm_delivering.collect", counted)
+    bench.service.take_in(bench.clock.now())
+    assert sizes == [20, 40, 60, 80, 90]
+
+
+def test_no_reminder_over_a_route_that_no_longer_wants_the_alarm(bench: RouteBench) -> None:
+    bench.set(mqtt(reminders=Reminders(after_minutes=1, most=5)))
+    bench.signal()
+    bench.round()
+    bench.set(mqtt(reminders=Reminders(after_minutes=1, most=5), filter=AlarmFilter(kinds=(AlarmKind.ESCAPES,))))
+    bench.clock.advance(3600)
+    bench.round()
+    assert [row.event for row in bench.rows()] == [AlarmEvent.RAISED]
 
 
 def test_the_message_says_what_where_since_when_with_figures_remedy_and_link(

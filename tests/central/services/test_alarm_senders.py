@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from central.domain.alarm_routes import AlarmRoute, Target
 from central.errors import RouteError
-from central.messaging.gateway import Gateway
+from central.messaging.gateway import Delivery, Gateway
 from central.services.alarm_messages import Outgoing
 from central.services.alarm_route_testing import send_test
 from central.services.alarm_senders import AlarmSender, signed
@@ -252,7 +252,12 @@ def test_a_gateway_that_reads_no_reports_takes_none_away_from_those_who_do(broke
     reader, writer = Gateway(settings), Gateway(settings)
     got: list[bytes] = []
     settled = threading.Event()
-    reader.on(Channel.REPORT, lambda delivery: (got.append(delivery.payload), delivery.acknowledge())[0])
+
+    def read(delivery: Delivery) -> None:
+        got.append(delivery.payload)
+        delivery.acknowledge()
+
+    reader.on(Channel.REPORT, read)
     reader.on_connected(settled.set)
     reader.start()
     assert settled.wait(60)

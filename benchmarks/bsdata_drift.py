@@ -237,7 +237,8 @@ def _distance(embedding: Floats, is_reference: NDArray[np.bool_]) -> Floats:
     centre, covariance = known.mean(0), np.cov(known.T)
     variance, axes = np.linalg.eigh(covariance)
     white = (embedding - centre) @ (axes / np.sqrt(np.maximum(variance, 1e-6 * variance.max())))
-    return np.maximum(np.sqrt((white**2).sum(1)), 1e-6)
+    distance: Floats = np.maximum(np.sqrt((white**2).sum(1)), 1e-6)
+    return distance
 
 
 def _said(at: float) -> str:

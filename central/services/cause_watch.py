@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 ASKED_KINDS: Final = (AlarmKind.DRIFT, AlarmKind.REJECT_RATE, AlarmKind.IMAGE_SHIFT, AlarmKind.ESCAPES)
 _PERIOD_S: Final = 3.0
 # A tick stays short; the others are asked about by the next ones.
-_MOST_A_TICK: Final = 4
+_MOST_A_TICK: Final = 2
 _MOST_CAUSES: Final = 5
 _OFTENEST: Final = timedelta(minutes=3)
 _SELDOMEST: Final = timedelta(hours=6)

@@ -78,6 +78,7 @@ class CausesLine:
         self.database = database
         self.number = _REFERENCE
         self.package = PACKAGE
+        self.reject_share = dict.fromkeys(PRODUCTS, 0.02)
         self.rng = np.random.default_rng(7)
         with database.begin() as session:
             self.ids = stations.ensure(session, STATIONS, _BEGAN)
@@ -141,7 +142,7 @@ class CausesLine:
 
     def _row(self, station_id: int, part: int, product: str, channels: Mapping[str, float]) -> dict[str, Any]:
         at = _BEGAN + timedelta(seconds=part * TAKT_S)
-        is_rejected = bool(self.rng.random() < 0.02)
+        is_rejected = bool(self.rng.random() < self.reject_share[product])
         return {
             "station_id": station_id, "epoch": 1, "sequence": part, "product": product, "captured_at": at,
             "committed_at": at + timedelta(seconds=1), "verdict": Verdict.NG if is_rejected else Verdict.OK,

@@ -40,6 +40,14 @@ def line(sqlite_database: Database, monitor: bytes) -> CausesLine:
     return line
 
 
+@pytest.fixture
+def any_line(database: Database, monitor: bytes) -> CausesLine:
+    """On SQLite and on PostgreSQL."""
+    line = CausesLine(database, monitor)
+    line.feed(1_200)
+    return line
+
+
 def test_lamp_of_one_station_is_named_with_its_place_and_evidence(line: CausesLine) -> None:
     line.feed(1_200, at_station(SECOND, **LAMP))
     (alarm,) = {alarm.station: alarm for alarm in line.alarms()}.values()
@@ -79,7 +87,8 @@ def test_escapes_with_unchanged_pictures_are_the_models(line: CausesLine) -> Non
     assert line.likeliest(alarm) == ("MODEL_WRONG", None, "ring", "RETRAIN")
 
 
-def test_class_that_nobody_named_before_is_a_new_kind(line: CausesLine) -> None:
+def test_class_that_nobody_named_before_is_a_new_kind(any_line: CausesLine) -> None:
+    line = any_line
     line.audit("ring", 300, 0)
     line.feed(600)
     line.audit("ring", 100, 10, "chatter")
@@ -99,7 +108,8 @@ def test_recipe_that_moved_what_it_touches_is_no_fault(line: CausesLine) -> None
     assert line.likeliest(alarm) == ("WANTED_CHANGE", SECOND, "ring", "NEW_REFERENCE")
 
 
-def test_recipe_for_all_stations_is_one_change(line: CausesLine) -> None:
+def test_recipe_for_all_stations_is_one_change(any_line: CausesLine) -> None:
+    line = any_line
     line.send_recipe(STATIONS, "ring", 2)
     line.feed(2_400, of_product("ring", brightness=times(1.1)))
     assert len(line.alarms()) == 3
@@ -120,6 +130,21 @@ def test_package_that_lets_defects_through_is_to_be_rolled_back(line: CausesLine
     line.feed(240)
     (alarm,) = line.alarms()
     assert line.likeliest(alarm) == ("MODEL_WRONG", None, "ring", "ROLL_BACK")
+
+
+def test_rejects_that_rise_at_all_stations_are_the_process_since_they_rose(any_line: CausesLine) -> None:
+    line = any_line
+    line.feed(1_800)
+    since = line.now
+    line.reject_share["ring"] = 0.15
+    line.feed(1_200)
+    alarms = line.alarms()
+    assert {(alarm.kind, alarm.product) for alarm in alarms} == {(AlarmKind.REJECT_RATE, "ring")}
+    for alarm in alarms:
+        assert line.likeliest(alarm) == ("PROCESS_WORSE", None, "ring", "MEND_PROCESS")
+        found = line.suggestion(alarm)
+        assert found is not None
+        assert abs(found.since - since) < timedelta(minutes=8), "to two blocks of 50 parts"
 
 
 def test_nothing_is_said_with_too_few_parts(sqlite_database: Database) -> None:
@@ -198,8 +223,8 @@ def test_one_tick_asks_about_few_alarms_the_others_come_next(line: CausesLine) -
             )
             raise_alarm(session, signal, line.now)
     counts = []
-    for _ in range(2):
+    for _ in range(3):
         line.causes.tick(line.now)
         with line.database.read() as session:
             counts.append(len(session.exec(select(CauseSuggestion)).all()))
-    assert counts == [4, 6]
+    assert counts == [2, 4, 6]

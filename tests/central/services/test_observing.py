@@ -72,6 +72,20 @@ def test_audits_of_an_older_package_are_not_pooled_however_long_ago_it_went(line
     assert ring(seen_since(line, since)).before.escapes.estimate == 0
 
 
+def test_class_that_was_first_named_shortly_before_the_onset_is_new(line: CausesLine) -> None:
+    """Audits find an onset late: the first of a new kind is often taken for the state of before."""
+    line.commit(600, {})
+    line.audit("ring", 10, 10, "chatter")
+    since = line.now
+    line.commit(240, {})
+    line.audit("ring", 50, 5, "chatter")
+    seen = ring(seen_since(line, since))
+    assert seen.new_classes == {"chatter": 11}
+    assert seen.defective_labels == 11
+    long_after = ring(seen_since(line, since + timedelta(minutes=7)))
+    assert long_after.new_classes == {}
+
+
 def test_package_put_in_force_is_told_for_each_stream_to_the_second(line: CausesLine) -> None:
     line.commit(600, {})
     changed = line.now

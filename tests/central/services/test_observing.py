@@ -3,9 +3,12 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 
 from central.quality.cause import ChangeKind, Observation, ProductSeen
+from central.quality.drift import Standing
+from central.services.drift_watch import learnt_as
 from central.services.observing import Question, observe
 from central.store.database import Database
 from central.store.repositories import causes, stations
@@ -87,7 +90,8 @@ def test_class_that_was_first_named_shortly_before_the_onset_is_new(line: Causes
 
 
 def test_package_put_in_force_is_told_for_each_stream_to_the_second(line: CausesLine) -> None:
-    line.commit(600, {})
+    line.commit(617, {})
+    assert line.now.second > 10, "a whole minute would not tell"
     changed = line.now
     line.package = OLD
     line.commit(240, {})
@@ -95,6 +99,25 @@ def test_package_put_in_force_is_told_for_each_stream_to_the_second(line: Causes
     assert {(each.kind, each.name) for each in changes} == {(ChangeKind.PACKAGE, OLD[:12])}
     assert {(each.station, each.product) for each in changes} == {(s, p) for s in STATIONS for p in ("ring", "board")}
     assert min(each.at for each in changes) == pytest.approx(changed.timestamp(), abs=2)
+
+
+def test_shifts_are_those_of_the_package_that_judges_now(line: CausesLine) -> None:
+    line.commit(600, {})
+    since = line.now
+    line.package = OLD
+    line.commit(240, {})
+    course = np.zeros(20)
+
+    def standing(size: float) -> dict[str, Standing]:
+        return {"brightness": Standing(size, 120.0, 0.1, (course, course))}
+
+    standings = {learnt_as("ring", "a" * 64): standing(9.0), learnt_as("ring", OLD): standing(1.0)}
+    with line.database.read() as session:
+        question = Question(since, line.now, is_simulated=False)
+        seen = observe(session, question, lambda _, __: standings)
+    shifts = {stream.product: stream.shifts for stream in seen.streams}
+    assert shifts["ring"]["brightness"].size == 1.0
+    assert shifts["board"] == {}, "of a product that no monitor tells of nothing is known"
 
 
 def test_recipe_for_some_stations_is_a_change_at_each_of_them(line: CausesLine) -> None:

@@ -74,6 +74,7 @@ class CauseWatch:
                 alarm.station,
                 alarm.product,
                 _dealt_with(session, is_simulated=alarm.is_simulated),
+                _moved_since(session, alarm),
             )
             seen = observe(session, question, self._drift.standings)
             made_at = _change_in(seen, alarm, onset, question.since)
@@ -128,6 +129,17 @@ def _dealt_with(session: Session, *, is_simulated: bool) -> dict[str, datetime]:
         .group_by(col(Alarm.product))
     )
     return {product: at for product, at in session.exec(closed).all() if product and at}
+
+
+def _moved_since(session: Session, alarm: Alarm) -> datetime | None:
+    """The oldest onset of an open alarm on drift. An alarm on drift has an onset of its own."""
+    if alarm.kind is AlarmKind.DRIFT:
+        return None
+    wanted = select(Alarm.evidence).where(
+        Alarm.kind == AlarmKind.DRIFT, Alarm.is_simulated == alarm.is_simulated, Alarm.state != AlarmState.CLOSED
+    )
+    onsets = [told["onset"] for told in session.exec(wanted).all() if "onset" in told]
+    return min(map(datetime.fromisoformat, onsets), default=None)
 
 
 def _change_in(seen: Observation, alarm: Alarm, onset: Onset, since: datetime) -> datetime | None:

@@ -58,6 +58,8 @@ class Question:
     station: str | None = None
     product: str | None = None
     dealt_with: Mapping[str, datetime] | None = None
+    # When pictures are known to have moved, if that was earlier: what they show now needs not be seen anew.
+    moved_since: datetime | None = None
 
 
 def observe(session: Session, question: Question, standings_of: StandingsOf) -> Observation:
@@ -81,7 +83,8 @@ def observe(session: Session, question: Question, standings_of: StandingsOf) -> 
     by_stream: defaultdict[tuple[int, str], list[StreamCount]] = defaultdict(list)
     for count in counts:
         by_stream[count.station_id, count.product].append(count)
-    standings = {number: standings_of((number, question.is_simulated), since) for number, _ in by_stream}
+    moved_since = min(since, question.moved_since or since)
+    standings = {number: standings_of((number, question.is_simulated), moved_since) for number, _ in by_stream}
     streams = tuple(
         _stream(addresses[station_id], product, found, standings[station_id])
         for (station_id, product), found in sorted(by_stream.items())

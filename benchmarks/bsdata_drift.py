@@ -237,8 +237,7 @@ def _distance(embedding: Floats, is_reference: NDArray[np.bool_]) -> Floats:
     centre, covariance = known.mean(0), np.cov(known.T)
     variance, axes = np.linalg.eigh(covariance)
     white = (embedding - centre) @ (axes / np.sqrt(np.maximum(variance, 1e-6 * variance.max())))
-    distance: Floats = np.maximum(np.sqrt((white**2).sum(1)), 1e-6)
-    return distance
+    return np.asarray(np.maximum(np.sqrt((white**2).sum(1)), 1e-6), np.float64)
 
 
 def _said(at: float) -> str:

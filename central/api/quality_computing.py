@@ -56,28 +56,47 @@ class ChartPlan:
     rules: str = "none"
 
 
-@dataclass(frozen=True)
-class Told:
-    """Counts and judgements of one period, not yet grouped."""
+def by_sample(found: Iterable[Cell], since: datetime, length: timedelta) -> list[Cell]:
+    """Minutes added up to samples of `length` from `since` on: the same figures, charts and marks out of fewer cells.
 
-    cells: Sequence[Cell]
-    words: Sequence[PersonsWord]
+    A cell ends with its sample and where another package takes over, so that a change keeps its minute.
+    """
+    judging: dict[tuple[str, str, bool], str] = {}
+    opened: dict[tuple[str, str, bool, str], tuple[int, dict[Verdict, int]]] = {}
+    added: list[Cell] = []
+    for cell in found:
+        place = cell.place
+        stream = (place.station, place.product, place.is_simulated)
+        number = (place.at - since) // length
+        held = opened.get((*stream, place.package_id))
+        has_changed = bool(place.package_id) and judging.get(stream) != place.package_id
+        if place.package_id:
+            judging[stream] = place.package_id
+        if held is None or held[0] != number or has_changed:
+            verdicts = dict(cell.verdicts)
+            opened[*stream, place.package_id] = number, verdicts
+            added.append(Cell(place, verdicts))
+            continue
+        for verdict, count in cell.verdicts.items():
+            held[1][verdict] += count
+    return added
 
 
-def tell(found: Iterable[Cell], said: Iterable[PersonsWord]) -> Told:
-    """Keep them, to be grouped in several ways."""
-    return Told(tuple(found), tuple(said))
-
-
-def figures_of(told: Told, key: Key, cost_of_part: float | None = None, currency: str = "") -> list[GroupFigures]:
+def figures_of(
+    found: Iterable[Cell],
+    words: Iterable[PersonsWord],
+    key: Key,
+    cost_of_part: float | None = None,
+    currency: str = "",
+) -> list[GroupFigures]:
     """Figures of each group, by name, real parts before simulated ones."""
     counted: dict[Group, dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
-    for cell in told.cells:
+    for cell in found:
         total = counted[_group(key, cell.place)]
         for verdict, count in cell.verdicts.items():
             total[verdict] += count
     said: dict[Group, list[PersonsWord]] = defaultdict(list)
-    for word in told.words:
+    for word in words:
         said[_group(key, word.place)].append(word)
     return [
         _figures(group, counted[group], said.get(group, []), cost_of_part, currency)
@@ -86,11 +105,11 @@ def figures_of(told: Told, key: Key, cost_of_part: float | None = None, currency
 
 
 def charts_of(
-    told: Told, key: Key, alarms: Sequence[Alarm], since: datetime, plan: ChartPlan
+    found: Iterable[Cell], key: Key, alarms: Sequence[Alarm], since: datetime, plan: ChartPlan
 ) -> list[AttributeChartView]:
     """A chart for each group with enough samples; the first begins at `since`."""
     collected: dict[Group, list[Cell]] = defaultdict(list)
-    for cell in told.cells:
+    for cell in found:
         collected[_group(key, cell.place)].append(cell)
     views = []
     for group in sorted(collected, key=lambda group: (group[1], group[0])):

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
 from central.api.quality import StationQuery, quality_scope
-from central.api.quality_computing import ChartPlan, charts_of, figures_of, key_of, tell
+from central.api.quality_computing import ChartPlan, by_sample, charts_of, figures_of, key_of
 from central.api.quality_group_schemas import (
     AttributeChartView,
     FiguresView,
@@ -58,8 +58,7 @@ def figures(
     key = key_of(by, shifts, time_zone)
     scope = quality_scope(services.clock.now(), minutes, station, product, until)
     with services.database.read() as session:
-        told = tell(cells(session, scope), persons_words(session, scope))
-    groups = figures_of(told, key, cost_of_part, currency)
+        groups = figures_of(cells(session, scope), persons_words(session, scope), key, cost_of_part, currency)
     return FiguresView(since=scope.since, until=scope.until, by=by, groups=groups)
 
 
@@ -91,10 +90,11 @@ def attribute_charts(
         )
     key = key_of(by, shifts, time_zone)
     scope = quality_scope(services.clock.now(), minutes, station, product, until)
-    with services.database.read() as session:
-        told, alarms = tell(cells(session, scope), ()), alarms_of(session, scope)
     plan = ChartPlan(kind, timedelta(minutes=sample_minutes), reference, limits, rules)
-    return charts_of(told, key, alarms, scope.since, plan)
+    with services.database.read() as session:
+        found = by_sample(cells(session, scope), scope.since, plan.sample)
+        alarms = alarms_of(session, scope)
+    return charts_of(found, key, alarms, scope.since, plan)
 
 
 def alarms_of(session: Session, scope: Scope) -> list[Alarm]:

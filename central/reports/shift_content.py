@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlmodel import Session
 
-from central.api.quality_computing import ChartPlan, charts_of, figures_of, key_of, marks_of, tell
+from central.api.quality_computing import ChartPlan, by_sample, charts_of, figures_of, key_of, marks_of
 from central.api.quality_group_schemas import AttributeChartView, GroupedBy, GroupFigures
 from central.reports.shift_period import Asked, Period, period_of, scope_of
 from central.store.learning_tables import Alarm
@@ -99,9 +99,12 @@ def gather(session: Session, asked: Asked, now: datetime, *, by: str, version: s
     """
     period = period_of(asked, now)
     scope = scope_of(session, asked, period)
-    told = tell(cells(session, scope), persons_words(session, scope))
+    minutes = max(1, math.ceil((period.until - period.since) / timedelta(minutes=_SAMPLES)))
+    # Samples and not minutes: a week of a large plant has more of these than fit.
+    found = by_sample(cells(session, scope), scope.since, timedelta(minutes=minutes))
+    words = persons_words(session, scope)
     figures = {
-        grouping: figures_of(told, key_of(grouping, asked.shifts, asked.time_zone), cost.of_part, cost.currency)
+        grouping: figures_of(found, words, key_of(grouping, asked.shifts, asked.time_zone), cost.of_part, cost.currency)
         for grouping in GROUPINGS
     }
     causes: dict[bool, dict[VerdictCause, int]] = {}
@@ -111,7 +114,6 @@ def gather(session: Session, asked: Asked, now: datetime, *, by: str, version: s
             total[cause] += count
     alarms = shift_counts.alarms_in(session, scope)
     raised = [alarm for alarm in alarms if alarm.raised_at >= scope.since]
-    minutes = max(1, math.ceil((period.until - period.since) / timedelta(minutes=_SAMPLES)))
     by_station = key_of(GroupedBy.STATION, asked.shifts, asked.time_zone)
     plan = ChartPlan("p", timedelta(minutes=minutes), _REFERENCE)
     audits = shift_counts.audit_counts(session, scope)
@@ -126,10 +128,10 @@ def gather(session: Session, asked: Asked, now: datetime, *, by: str, version: s
         causes=causes,
         handled=shift_counts.handled(session, scope),
         audits=audits,
-        charts=charts_of(told, by_station, raised, scope.since, plan),
+        charts=charts_of(found, by_station, raised, scope.since, plan),
         sample_minutes=minutes,
         alarms=[_alarm(alarm, scope) for alarm in alarms],
-        changes=sorted([*_recipe_changes(session, scope), *_package_changes(told.cells)], key=lambda each: each.at),
+        changes=sorted([*_recipe_changes(session, scope), *_package_changes(found)], key=lambda each: each.at),
         notes=_notes(period, figures[GroupedBy.SITE], audits, len(alarms)),
     )
 

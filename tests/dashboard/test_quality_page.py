@@ -58,6 +58,8 @@ def test_the_report_of_the_chosen_shift_is_made_and_offered(opened: Opener, cent
 
 def test_a_refused_report_says_why_and_offers_no_file(opened: Opener) -> None:
     app = opened("quality")
+    app.button(key="report_make").click().run()
+    assert app.get("download_button")
     app.selectbox(key="report_shift").set_value("14:00")
     app.button(key="report_make").click().run()
     assert "expected a period that has begun" in app.error[0].value

@@ -124,12 +124,23 @@ def test_the_csv_says_what_the_api_says(api: Api) -> None:
         )
         bars = [row["name"] for row in rows if row["section"] == "pareto" and row["group_by"] == by]
         assert bars == [bar["defect_class"] for bar in group["pareto"]]
-    drawn = api.as_(Role.VIEWER).get(
-        "/api/v1/quality/attribute-charts", params={"minutes": 480, "sample_minutes": 10, "until": ENDED.isoformat()}
-    )
-    (chart,) = drawn.json()
-    points = [(float(row["estimate_share"]), float(row["high_share"])) for row in rows if row["section"] == "p_chart"]
-    assert points == [(point["value"], point["high"]) for point in chart["points"]]
+
+
+def test_the_chart_is_that_of_the_api(api: Api) -> None:
+    made = []
+    for sample in range(48):
+        at = BEGAN + timedelta(minutes=10 * sample)
+        verdicts = [Verdict.NG if n < sample // 8 else Verdict.OK for n in range(10)]
+        made += [make_report(10 * sample + n + 1, each, captured_at=at) for n, each in enumerate(verdicts)]
+    api.store(*made)
+    query = {"minutes": 480, "sample_minutes": 10, "until": ENDED.isoformat()}
+    (chart,) = api.as_(Role.VIEWER).get("/api/v1/quality/attribute-charts", params=query).json()
+    rows = [row for row in _rows(api) if row["section"] == "p_chart"]
+    assert [(float(row["estimate_share"]), float(row["high_share"]), row["text"]) for row in rows] == [
+        (point["value"], point["high"], "; ".join(point["rules"])) for point in chart["points"]
+    ]
+    assert any(row["text"] for row in rows)
+    assert f"centre line {100 * chart['centre_line']:.2f} %" in _text(api)[0]
 
 
 def test_alarms_causes_and_changes_of_the_shift_are_listed(api: Api) -> None:

@@ -133,7 +133,7 @@ def test_the_chart_is_that_of_the_api(api: Api) -> None:
         verdicts = [Verdict.NG if n < sample // 8 else Verdict.OK for n in range(10)]
         made += [make_report(10 * sample + n + 1, each, captured_at=at) for n, each in enumerate(verdicts)]
     api.store(*made)
-    query = {"minutes": 480, "sample_minutes": 10, "until": ENDED.isoformat()}
+    query: dict[str, Any] = {"minutes": 480, "sample_minutes": 10, "until": ENDED.isoformat()}
     (chart,) = api.as_(Role.VIEWER).get("/api/v1/quality/attribute-charts", params=query).json()
     rows = [row for row in _rows(api) if row["section"] == "p_chart"]
     assert [(float(row["estimate_share"]), float(row["high_share"]), row["text"]) for row in rows] == [

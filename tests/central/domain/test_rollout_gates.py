@@ -74,7 +74,7 @@ def test_no_data_is_never_success() -> None:
     assert nothing.outcome is WaveOutcome.NOT_ENOUGH_EVIDENCE
     assert nothing.reasons == (
         "accuracy: no gate",
-        "latency: no part was timed under both packages",
+        "latency: too few parts were timed under both packages as yet",
         "rejects: no limits from the stations' past",
     )
     fresh = judge_wave(

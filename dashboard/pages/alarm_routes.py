@@ -20,6 +20,7 @@ from dashboard.client import CentralError
 
 KIND_WORD: Final = {RouteKind.EMAIL: "E-mail", RouteKind.WEBHOOK: "Webhook", RouteKind.MQTT: "MQTT"}
 _NEVER: Final = "nothing"
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def page() -> None:
@@ -43,17 +44,27 @@ def card(view: Viewer, item: AlarmRoute) -> str:
     """A route as a card: where to, which alarms, when, and how it goes."""
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in _facts(view, item))
     kind = KIND_WORD.get(item.route.get("kind", ""), str(item.route.get("kind", "")))
-    state = marks.badge("failing", "bad") if item.is_failing else marks.badge("works", "good")
-    if not item.route.get("is_enabled", True):
-        state = marks.badge("switched off", "idle")
     trouble = f"<div><b>Last error:</b> {escape(item.last_error)}</div>" if item.last_error else ""
     return (
         f'<div class="sl-card sl-edge-{"bad" if item.is_failing else "idle"}"><div class="sl-station">'
-        f"<b>{escape(item.name)}</b>{escape(kind)} {state}"
+        f"<b>{escape(item.name)}</b>{escape(kind)} {_state(item)}"
         f'<span class="sl-right">set by {escape(item.changed_by)}, {escape(words.day_time(item.changed_at, view.zone))}'
         f": {escape(item.note)}</span></div>"
         f'<div>{escape(_target(item.route))}</div>{trouble}<dl class="sl-facts">{facts}</dl></div>'
     )
+
+
+def _state(item: AlarmRoute) -> str:
+    if not item.route.get("is_enabled", True):
+        return marks.badge("switched off", "idle")
+    if item.is_failing:
+        return marks.badge("failing", "bad")
+    # Nothing has gone over it: nobody knows whether it works.
+    return marks.badge("works", "good") if item.last_sent_at else marks.badge("not used yet", "idle")
+
+
+def _days(each: dict[str, Any]) -> str:
+    return "every day" if set(each["days"]) == set(DAYS) else ", ".join(each["days"])
 
 
 def _target(route: dict[str, Any]) -> str:
@@ -69,20 +80,19 @@ def _facts(view: Viewer, item: AlarmRoute) -> list[tuple[str, str]]:
     route, passing = item.route, item.route.get("filter", {})
     listed = [*passing.get("kinds", ()), *passing.get("stations", ()), *passing.get("products", ())]
     parts = [name for name, key in (("real", "is_real"), ("simulated", "is_simulated")) if passing.get(key)]
-    quiet = "; ".join(
-        f"{', '.join(each['days'])} {each['begins']} to {each['ends']}" for each in route.get("quiet", ())
-    )
+    quiet = "; ".join(f"{_days(each)} {each['begins']} to {each['ends']}" for each in route.get("quiet", ()))
     sent = words.NOT_KNOWN if item.last_sent_at is None else words.day_time(item.last_sent_at, view.zone)
     facts = [
         ("alarms", ", ".join(map(str, listed)) or "all"),
         ("parts", " and ".join(parts)),
         ("from", str(passing.get("least_severity", ""))),
         ("quiet", f"{quiet} ({route.get('time_zone')})" if quiet else "never"),
-        ("breaks through", str(route.get("break_through") or _NEVER) if quiet else words.NOT_KNOWN),
         ("last sent", sent),
         ("held until quiet ends", str(item.held)),
         ("waiting", str(item.waiting)),
     ]
+    if quiet:
+        facts.insert(4, ("breaks through", f"from {through}" if (through := route.get("break_through")) else _NEVER))
     if item.failing_since is not None:
         facts.append(("failing since", words.day_time(item.failing_since, view.zone)))
     if item.unsaid:

@@ -101,3 +101,27 @@ def test_missing_or_broken_file_is_one_clear_fault(tmp_path: Path) -> None:
     broken.write_text("port = = 3")
     with pytest.raises(SettingsError, match="not readable as TOML"):
         load_settings(broken, {})
+
+
+def test_what_alarms_need_is_checked_at_start_and_their_secrets_are_never_shown(tmp_path: Path) -> None:
+    alarms = {
+        "smtp_host": "mail.plant",
+        "smtp_from": "plant",
+        "smtp_security": "none",
+        "smtp_password": "hunter2hunter2",
+        "dashboard_url": "plant.example",
+        "ca_file": "nowhere.pem",
+        "webhook_keys": ["erp=tooshort"],
+        "smtp_port": 0,
+    }
+    with pytest.raises(SettingsError) as refused:
+        settings_from({"data_dir": ".", "alarms": alarms}, {}, tmp_path)
+    said = str(refused.value)
+    for option in ("smtp_from", "smtp_password", "dashboard_url", "ca_file", "webhook_keys", "smtp_port"):
+        assert f"alarms.{option}: " in said
+    assert "hunter2" not in said
+    assert "tooshort" not in said
+    good = {"smtp_password": "hunter2hunter2", "webhook_keys": ["erp=long enough, surely"]}
+    shown = str(effective_values(settings_from({"data_dir": ".", "alarms": good}, {}, tmp_path)))
+    assert "hunter2" not in shown
+    assert "surely" not in shown

@@ -48,6 +48,9 @@ def routes(story: Story) -> list[alarm_route_schemas.AlarmRouteView]:
     return [
         _view(story, "desk", hook),
         _view(story, "night", mail, since),
+        _view(
+            story, "tower", alarm_route_schemas.RouteBody(kind=RouteKind.MQTT, target=alarm_route_schemas.TargetBody())
+        ),
     ]
 
 
@@ -65,7 +68,7 @@ def _view(
         failures=7 if failing_since else 0,
         next_attempt_at=failing_since,
         last_error="mail server mail.example:587: <refused>" if failing_since else None,
-        last_sent_at=story.now,
+        last_sent_at=None if name == "tower" else story.now,
         held=1,
         waiting=3 if failing_since else 0,
         unsaid=0,

@@ -138,6 +138,15 @@ def test_no_reminder_of_what_has_not_gone_out_yet(bench: RouteBench) -> None:
         bench.round()
         bench.clock.advance(600)
     assert [row.event for row in bench.rows()] == [AlarmEvent.RAISED]
+    bench.sender.fault = ""
+    bench.clock.advance(3600)
+    bench.round()
+    # A reminder that is on its way is not followed by another, either.
+    bench.sender.fault = "away"
+    for _ in range(5):
+        bench.clock.advance(600)
+        bench.round()
+    assert [(row.event, row.number) for row in bench.rows()] == [(AlarmEvent.RAISED, 0), (AlarmEvent.REMINDER, 1)]
 
 
 def test_what_happened_while_central_was_away_is_told_and_old_alarms_are_not(bench: RouteBench) -> None:

@@ -11,7 +11,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlmodel import Session, col, func, select
 
@@ -26,7 +26,7 @@ from contracts.vocabulary import AlarmEvent, AlarmState, DeliveryState
 _LOG = logging.getLogger(__name__)
 
 # Events put into outboxes in one transaction: it keeps ingest waiting. The rest comes in the next.
-_MOST_PUT: Final = 1_000
+_MOST_PUT: Final = 250
 # Two transactions may commit in the other order than they took their numbers.
 _LATE_NUMBERS: Final = 1_000
 
@@ -68,16 +68,15 @@ def collect(session: Session, backlog_rows: int, now: datetime) -> bool:
     changed = _changed(session, most)
     for alarm, before in changed:
         for happened in _events(alarm, before, now):
+            told = told_of(alarm, happened.event, happened.at)
             for each in opened:
-                _put(session, each, happened, now)
-        assert alarm.id is not None  # noqa: S101 - it was read
-        told = session.get(AlarmTold, alarm.id) or AlarmTold(alarm_id=alarm.id, state=alarm.state)
-        told.state = alarm.state
-        session.add(told)
+                _put(session, each, happened, told, now)
+        _tell(session, alarm, before)
     for each in opened:
         # A reminder that finds no room is no loss: the alarm itself waits there.
         for happened in _to_remind(session, each.route, now)[: max(0, each.room)]:
-            _put(session, each, happened, now)
+            told = told_of(happened.alarm, happened.event, now)
+            _put(session, each, happened, told, now)
     session.flush()
     return len(changed) == most
 
@@ -111,7 +110,7 @@ def _events(alarm: Alarm, before: AlarmState | None, now: datetime) -> list[_Hap
     return events
 
 
-def _put(session: Session, to: _Open, happened: _Happened, now: datetime) -> None:
+def _put(session: Session, to: _Open, happened: _Happened, told: dict[str, Any], now: datetime) -> None:
     alarm, event = happened.alarm, happened.event
     severity = severity_of(alarm.kind)
     if event not in to.route.events or not _passes(to.route, alarm):
@@ -132,12 +131,23 @@ def _put(session: Session, to: _Open, happened: _Happened, now: datetime) -> Non
             number=happened.number,
             at=happened.at,
             severity=severity,
-            told=told_of(alarm, event, happened.at),
+            told=told,
             message_id=uuid.uuid4().hex,
             state=DeliveryState.WAITING if held_until is None else DeliveryState.HELD,
             due_at=held_until or now,
         )
     )
+
+
+def _tell(session: Session, alarm: Alarm, before: AlarmState | None) -> None:
+    """Note that routes have got what happened to it."""
+    assert alarm.id is not None  # noqa: S101 - it was read
+    # A new one is not asked for: the question would write all that was put so far, alarm by alarm.
+    told = None if before is None else session.get(AlarmTold, alarm.id)
+    if told is None:
+        told = AlarmTold(alarm_id=alarm.id, state=alarm.state)
+    told.state = alarm.state
+    session.add(told)
 
 
 def _passes(route: AlarmRoute, alarm: Alarm) -> bool:

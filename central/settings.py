@@ -75,8 +75,13 @@ class EvidenceSettings:
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How accepted parts are drawn for blind judgement. Shares are of the accepted parts of one period.
+    """How parts are drawn for blind judgement. Shares are of the parts of one period.
 
+    `accepted_share`, `tightened_share`: of accepted parts. `rejected_share`: of rejected ones (NG and REVIEW), at most
+    `rejected_most` of each station, product and verdict in one draw.
+
+    `confirms`: an escape needs two inspectors, a reject two of three (False: one answer counts). `repeat_share` of the
+    new audits are judged parts shown again, `repeat_after_s` after they were settled, to see how far inspectors agree.
     `discordant_*`: parts on which a challenger in shadow and its champion disagree: so many may wait for people for
     each challenger, and so many are drawn in all.
     """
@@ -84,8 +89,13 @@ class AuditSettings:
     period_s: float = 30.0
     accepted_share: float = 0.05
     tightened_share: float = 0.25
+    rejected_share: float = 0.05
+    rejected_most: int = 20
     lost_after_s: float = 120.0
     claim_s: float = 120.0
+    confirms: bool = True
+    repeat_share: float = 0.05
+    repeat_after_s: float = 3_600.0
     discordant_open: int = 20
     discordant_most: int = 500
 

@@ -129,6 +129,10 @@ class CentralClient:
         """Yield, escapes, overkill and defect classes by group."""
         return self._one(quality_shapes.Figures, "/quality/figures", {"by": by, "minutes": minutes})
 
+    def agreement(self) -> tuple[quality_shapes.Agreement, ...]:
+        """How often inspectors differ, by blind repeats of a month."""
+        return self._many(quality_shapes.Agreement, "/quality/agreement")
+
     def attribute_charts(self, by: str, minutes: int, sample: int) -> tuple[quality_shapes.AttributeChart, ...]:
         """P charts of rejects by group, in samples of so many minutes."""
         query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}

@@ -32,8 +32,10 @@ def rate_tiles(row: LineRates) -> tuple[str, ...]:
     """The rates of one row as tiles."""
     nothing = "No parts in this period."
     audits = "No accepted part has been judged by a person yet. Judge audits to find out."
-    rejected = "No rejected part has been judged by a person yet."
+    rejected = "No rejected part that chance drew has been judged yet."
+    reviewed = "No part in review that chance drew has been judged yet."
     escape_share = row.escape_share_of_accepted
+    of_review = () if row.good_share_of_review is None else (row.good_share_of_review,)
     return (
         marks.rate_figure("Reject rate (NG)", row.reject_rate, "parts", unknown=nothing, colour=palette.BAD),
         marks.rate_figure("Review rate", row.review_rate, "parts", unknown=nothing, colour=palette.WARN),
@@ -47,6 +49,10 @@ def rate_tiles(row: LineRates) -> tuple[str, ...]:
             "judged parts",
             unknown=rejected,
             colour=palette.SIMULATED,
+        ),
+        *(
+            marks.rate_figure("Good among reviewed", rate, "audited parts", unknown=reviewed, colour=palette.WARN)
+            for rate in of_review
         ),
     )
 

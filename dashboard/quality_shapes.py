@@ -9,12 +9,15 @@ from dashboard.shapes import Rate
 
 @dataclass(frozen=True)
 class Amount:
-    """A figure that is no share. `estimate` None: not known."""
+    """A figure that is no share, by `count` of `of` audits. `estimate` None: not known."""
 
     low: float
     estimate: float | None
     high: float
     unit: str
+    count: int | None = None
+    of: int | None = None
+    unsettled: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class GroupFigures:
     overkill: Rate
     pareto: tuple[ParetoEntry, ...] = ()
     overkill_cost: Amount | None = None
+    # PERIOD, PACKAGE or ALARM: from when on audits are in escapes and overkill; None: all of the group.
+    audits_since_cut: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,3 +90,25 @@ class AttributeChart:
     reference: int
     points: tuple[AttributePoint, ...]
     marks: tuple[ChartMark, ...] = ()
+
+
+@dataclass(frozen=True)
+class InspectorPair:
+    """Blind repeats that `second` judged of parts that `first` had judged."""
+
+    first: str
+    second: str
+    differ: Rate
+    unsure: int = 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often inspectors differ, of real parts or of simulated ones."""
+
+    since: datetime
+    is_simulated: bool
+    pairs: tuple[InspectorPair, ...]
+    repeats: Rate
+    error_rate: Rate
+    refuted: Rate

@@ -44,6 +44,7 @@ class Rate:
     high: float
     count: int
     of: int
+    unsettled: int = 0
     method: str = ""
     confidence: float = 0.95
 
@@ -248,7 +249,8 @@ class LineRates:
     escape_share_of_accepted: Rate
     overkill_share_of_rejected: Rate
     is_simulated: bool
-    # No audit of an earlier part is in the two shares; PERIOD, PACKAGE or ALARM says why.
+    good_share_of_review: Rate | None = None
+    # No audit of an earlier part is in these shares; PERIOD, PACKAGE or ALARM says why.
     audits_since: datetime | None = None
     audits_since_cut: str | None = None
 
@@ -315,9 +317,9 @@ class AuditTask:
     audit_id: int
     product: str | None
     station: str
-    captured_at: datetime
     state: AuditState
     is_simulated: bool
+    captured_at: datetime | None = None
     crop_sha256: str | None = None
     trigger_number: int | None = None
     part_id: str | None = None
@@ -346,6 +348,7 @@ class AuditSummary:
     lost: int
     by_judgement: dict[Judgement, int]
     known_defect_classes: tuple[str, ...]
+    unsettled: int = 0
 
 
 @dataclass(frozen=True)

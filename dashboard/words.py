@@ -37,8 +37,13 @@ def interval(rate: Rate) -> str:
 
 
 def rests_on(rate: Rate, what: str) -> str:
-    """Numerator and denominator: "12 of 640 parts"."""
-    return f"{count(rate.count)} of {count(rate.of)} {what}"
+    """Numerator and denominator: "12 of 640 parts", and what waits for another inspector."""
+    return f"{count(rate.count)} of {count(rate.of)} {what}{unsettled(rate.unsettled)}"
+
+
+def unsettled(number: int) -> str:
+    """What is in no estimate yet; empty where nothing waits."""
+    return f", {count(number)} more {'waits' if number == 1 else 'wait'} for another inspector" if number else ""
 
 
 def count(number: int) -> str:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import AuditOutcome, AuditRecorded, AuditSummary, AuditTask
-from central.api.views import audit_task
+from central.api.views import audit_task, blind_task
 from central.errors import ConflictError
 from central.store.repositories import audits
 from contracts.ids import Name
@@ -28,7 +28,10 @@ def list_audits(
     before_id: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[AuditTask]:
-    """For lists and for inspectors that work through many at once."""
+    """For programs that work through many at once and look parts up by trigger number.
+
+    It says which part is which, so who reads it can tell a part that was asked before. People take `/audits/next`.
+    """
     with services.database.read() as session:
         return [audit_task(entry) for entry in audits.listed(session, state, before_id, limit)]
 
@@ -41,13 +44,16 @@ def list_audits(
     responses={204: {"description": "Nothing to judge", "model": None}},
 )
 def next_audit(services: ServicesOf, inspector: Name) -> AuditTask | Response:
-    """By chance among the open ones; it is this inspector's for `audit.claim_s` seconds."""
+    """By chance among the open ones that this inspector has not judged; theirs for `audit.claim_s` seconds.
+
+    Says neither which part it is nor when it was made: a part may be shown again, and is not to be told apart.
+    """
     with services.database.begin() as session:
         claimed = audits.claim_next(
             session, inspector, services.clock.now(), services.settings.audit.claim_s, services.rng
         )
         waiting = audits.count_by_state(session)[AuditState.OPEN]
-    return Response(status_code=204) if claimed is None else audit_task(claimed, waiting)
+    return Response(status_code=204) if claimed is None else blind_task(claimed, waiting)
 
 
 @router.get("/summary", summary="How the queue stands")
@@ -60,6 +66,7 @@ def summary(services: ServicesOf) -> AuditSummary:
             open=states[AuditState.OPEN],
             judged=states[AuditState.JUDGED],
             lost=states[AuditState.LOST],
+            unsettled=audits.count_unsettled(session),
             by_judgement=dict.fromkeys(Judgement, 0) | audits.count_by_judgement(session),
             known_defect_classes=list(audits.known_defect_classes(session)),
         )
@@ -72,7 +79,11 @@ def summary(services: ServicesOf) -> AuditSummary:
     responses={409: {"description": "Judged already, or nothing to judge it by"}},
 )
 def outcome(services: ServicesOf, audit_id: Annotated[int, Path(ge=1, le=2**62)], said: AuditOutcome) -> AuditRecorded:
-    """Once; the answer then shows what the machine had said."""
+    """Once; the answer then shows what the machine had said.
+
+    One answer may not settle the part: then another inspector is asked, who sees nothing of this one. `is_escape` says
+    what this answer alone would make of the part. Nobody judges a part twice, but by a blind repeat.
+    """
     now = services.clock.now()
     with services.database.begin() as session:
         held = audits.entry(session, audit_id).audit
@@ -86,6 +97,7 @@ def outcome(services: ServicesOf, audit_id: Annotated[int, Path(ge=1, le=2**62)]
             inspector=said.inspector,
             note=said.note,
             now=now,
+            confirms=services.settings.audit.confirms,
         )
         waiting = audits.count_by_state(session)[AuditState.OPEN]
     verdict = judged.inspection.verdict

@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Depends, Query
 
+from central.api.answers import errors_of_one_answer
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import Bucket, ChartView, LineRates, Rate, RatesView
 from central.api.views import CONFIDENCE, bucket_view, plain_rate, rate_view
 from central.domain.audit import Pool
 from central.errors import InvalidError
-from central.quality.rates import escape_interval, overkill_interval
+from central.quality.agreement import allow_for_errors
+from central.quality.rates import Interval, WeightedShare, escape_interval, overkill_interval, with_unsettled
 from central.store.repositories import quality
 from central.store.repositories.quality import JudgedAudit, LineCounts, PoolKey, Scope
+from central.store.repositories.quality_cells import PersonsWord
 from central.store.rollups import minute_of
 from contracts.base import UtcTime
 from contracts.ids import Name
@@ -25,6 +28,7 @@ from contracts.vocabulary import Role, Verdict, VerdictCause
 router = APIRouter(prefix="/quality", tags=["quality"], dependencies=[Depends(allow(Role.VIEWER))])
 
 ALL_STATIONS = "*"
+Judged = JudgedAudit | PersonsWord
 StationQuery = Annotated[str | None, Query(description="site/line/station")]
 
 
@@ -45,8 +49,13 @@ def rates(
         counts = quality.line_counts(session, scope)
         audits = quality.judged_audits(session, scope)
         pools = quality.pools(session, scope)
+        errors = errors_of_one_answer(session, scope.until) if services.settings.audit.confirms else {}
     lines: list[LineCounts] = [*(_over_all(counts) if station is None else ()), *counts]
-    return RatesView(since=scope.since, until=scope.until, lines=[_line(line, audits, pools) for line in lines])
+    return RatesView(
+        since=scope.since,
+        until=scope.until,
+        lines=[_line(line, audits, pools, errors.get(line.is_simulated)) for line in lines],
+    )
 
 
 @router.get("/timeline", summary="Minutes per station, product and package")
@@ -105,7 +114,9 @@ def _over_all(counts: Iterable[LineCounts]) -> list[LineCounts]:
     return list(total.values())
 
 
-def _line(line: LineCounts, audits: Sequence[JudgedAudit], pools: Mapping[PoolKey, Pool]) -> LineRates:
+def _line(
+    line: LineCounts, audits: Sequence[JudgedAudit], pools: Mapping[PoolKey, Pool], error: Interval | None
+) -> LineRates:
     own = {
         key: pool
         for key, pool in pools.items()
@@ -113,6 +124,9 @@ def _line(line: LineCounts, audits: Sequence[JudgedAudit], pools: Mapping[PoolKe
     }
     judged = [audit for audit in audits if _is_pooled(audit, own)]
     oldest = min(own.values(), key=lambda pool: pool.since, default=None)
+    escapes = _escapes(
+        [audit for audit in judged if audit.verdict is Verdict.OK], sum(pool.accepted for pool in own.values())
+    )
     return LineRates(
         station=line.station,
         product=line.product,
@@ -122,11 +136,13 @@ def _line(line: LineCounts, audits: Sequence[JudgedAudit], pools: Mapping[PoolKe
         reject_rate=plain_rate(line.verdicts[Verdict.NG], line.parts),
         review_rate=plain_rate(line.verdicts[Verdict.REVIEW], line.parts),
         no_decision_rate=plain_rate(line.verdicts[Verdict.NO_DECISION], line.parts),
-        escape_share_of_accepted=_escapes(
-            [audit for audit in judged if audit.verdict is Verdict.OK], sum(pool.accepted for pool in own.values())
-        ),
+        escape_share_of_accepted=escapes,
+        escape_share_allowing_for_errors=None if error is None else _allowing(escapes, error),
         overkill_share_of_rejected=_overkills(
             [audit for audit in judged if audit.verdict is Verdict.NG], sum(pool.rejected for pool in own.values())
+        ),
+        good_share_of_review=_overkills(
+            [audit for audit in judged if audit.verdict is Verdict.REVIEW], sum(pool.reviewed for pool in own.values())
         ),
         audits_since=None if oldest is None else oldest.since,
         audits_since_cut=None if oldest is None else oldest.cut,
@@ -139,18 +155,29 @@ def _is_pooled(audit: JudgedAudit, pools: Mapping[PoolKey, Pool]) -> bool:
     return pool is not None and audit.package_id == pool.package_id and audit.captured_at >= pool.since
 
 
+def audited_share(share: WeightedShare, judged: Sequence[Judged], population: int, *, wanted: bool) -> Rate:
+    """Share of defective (`wanted`), or of good, parts by audits, some of which may wait for another inspector."""
+    settled = [audit for audit in judged if audit.is_defective is not None]
+    waiting = [audit for audit in judged if audit.is_defective is None]
+    found = np.array([audit.is_defective is wanted for audit in settled], dtype=np.bool_)
+    # Audits belong to exact capture times, parts to whole minutes: never fewer parts than judged.
+    parts = max(population, len(judged))
+    interval = with_unsettled(share, found, _chance(settled), _chance(waiting), parts, confidence=CONFIDENCE)
+    return rate_view(interval, int(found.sum()), len(settled), len(waiting))
+
+
+def _allowing(escapes: Rate, error: Interval) -> Rate:
+    observed = Interval(escapes.low, escapes.estimate, escapes.high, escapes.method)
+    return rate_view(allow_for_errors(observed, error), escapes.count, escapes.of, escapes.unsettled)
+
+
 def _escapes(judged: Sequence[JudgedAudit], accepted: int) -> Rate:
-    defective = np.array([audit.is_defective for audit in judged], dtype=np.bool_)
-    # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
-    interval = escape_interval(defective, _chance(judged), max(accepted, len(judged)), CONFIDENCE)
-    return rate_view(interval, int(defective.sum()), len(judged))
+    return audited_share(escape_interval, judged, accepted, wanted=True)
 
 
 def _overkills(judged: Sequence[JudgedAudit], rejected: int) -> Rate:
-    good = np.array([not audit.is_defective for audit in judged], dtype=np.bool_)
-    interval = overkill_interval(good, _chance(judged), max(rejected, len(judged)), CONFIDENCE)
-    return rate_view(interval, int(good.sum()), len(judged))
+    return audited_share(overkill_interval, judged, rejected, wanted=False)
 
 
-def _chance(judged: Sequence[JudgedAudit]) -> npt.NDArray[np.float64]:
+def _chance(judged: Sequence[Judged]) -> npt.NDArray[np.float64]:
     return np.array([audit.inclusion_probability for audit in judged], dtype=np.float64)

@@ -5,13 +5,14 @@ Pure: reads no database. Called by `api/quality_groups.py` and `central/reports`
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import numpy as np
 
+from central.api.quality import audited_share
 from central.api.quality_group_schemas import (
     Amount,
     AttributeChartView,
@@ -21,7 +22,9 @@ from central.api.quality_group_schemas import (
     GroupFigures,
     ParetoEntry,
 )
-from central.api.views import CONFIDENCE, plain_rate, rate_view
+from central.api.schemas import Rate
+from central.api.views import plain_rate, rate_view
+from central.domain.audit import Pool
 from central.domain.shifts import ShiftPlan
 from central.errors import InvalidError
 from central.quality.charts import (
@@ -34,8 +37,9 @@ from central.quality.charts import (
     pareto,
     run_rules,
 )
-from central.quality.rates import Interval, escape_interval
+from central.quality.rates import Interval, escape_interval, overkill_interval
 from central.store.learning_tables import Alarm
+from central.store.repositories.quality import PoolKey
 from central.store.repositories.quality_cells import Cell, PersonsWord, Place
 from contracts.ids import StationAddress
 from contracts.vocabulary import Verdict
@@ -86,10 +90,15 @@ def figures_of(
     found: Iterable[Cell],
     words: Iterable[PersonsWord],
     key: Key,
-    cost_of_part: float | None = None,
-    currency: str = "",
+    cost: tuple[float | None, str] = (None, ""),
+    *,
+    pools: Mapping[PoolKey, Pool] | None = None,
 ) -> list[GroupFigures]:
-    """Figures of each group, by name, real parts before simulated ones."""
+    """Figures of each group, by name, real parts before simulated ones.
+
+    cost: of a good part that is thrown away, and its currency. pools: which audits of a station and product may be put
+    together; None: all of them, as of a piece of the past.
+    """
     counted: dict[Group, dict[Verdict, int]] = defaultdict(lambda: dict.fromkeys(Verdict, 0))
     for cell in found:
         total = counted[_group(key, cell.place)]
@@ -98,8 +107,11 @@ def figures_of(
     said: dict[Group, list[PersonsWord]] = defaultdict(list)
     for word in words:
         said[_group(key, word.place)].append(word)
+    pooled: dict[Group, dict[PoolKey, Pool]] = defaultdict(dict)
+    for of, pool in (pools or {}).items():
+        pooled[_group(key, Place(pool.since, of[0], of[1] or "", pool.package_id, of[2]))][of] = pool
     return [
-        _figures(group, counted[group], said.get(group, []), cost_of_part, currency)
+        _figures(group, counted[group], said.get(group, []), None if pools is None else pooled[group], cost)
         for group in sorted(counted, key=lambda group: (group[1], group[0]))
     ]
 
@@ -177,23 +189,30 @@ def _figures(
     group: Group,
     verdicts: dict[Verdict, int],
     said: Sequence[PersonsWord],
-    cost_of_part: float | None,
-    currency: str,
+    pools: Mapping[PoolKey, Pool] | None,
+    cost: tuple[float | None, str],
 ) -> GroupFigures:
     parts = sum(verdicts.values())
-    accepted = [word for word in said if word.verdict is Verdict.OK]
-    rejected = [word for word in said if word.verdict is Verdict.NG]
-    good = sum(not word.is_defective for word in rejected)
-    overkill = plain_rate(good, len(rejected))
+    pooled, of_accepted, of_rejected = said, verdicts[Verdict.OK], verdicts[Verdict.NG]
+    if pools is not None:
+        pooled = [word for word in said if _is_pooled(word, pools)]
+        of_accepted = sum(pool.accepted for pool in pools.values())
+        of_rejected = sum(pool.rejected for pool in pools.values())
+    oldest = min((pools or {}).values(), key=lambda pool: pool.since, default=None)
+    accepted = [word for word in pooled if word.verdict is Verdict.OK]
+    rejected = [word for word in pooled if word.verdict is Verdict.NG]
+    overkill = audited_share(overkill_interval, rejected, of_rejected, wanted=False)
+    escaped = audited_share(escape_interval, accepted, of_accepted, wanted=True)
     named: dict[str, int] = defaultdict(int)
     for word in said:
         if word.is_defective:
             named[word.defect_class or "not named"] += 1
     total = sum(named.values())
-    cost = None
+    cost_of_part, currency = cost
+    amount = None
     if cost_of_part is not None:
         share = Interval(overkill.low, overkill.estimate, overkill.high, overkill.method)
-        cost = _amount(overkill_cost(verdicts[Verdict.NG], share, cost_of_part), currency or "cost units")
+        amount = _amount(overkill_cost(verdicts[Verdict.NG], share, cost_of_part), currency or "cost units", overkill)
     return GroupFigures(
         group=group[0],
         is_simulated=group[1],
@@ -201,11 +220,17 @@ def _figures(
         verdicts=verdicts,
         first_pass_yield=rate_view(first_pass_yield(verdicts[Verdict.OK], parts), verdicts[Verdict.OK], parts),
         reject_rate=plain_rate(verdicts[Verdict.NG], parts),
-        escapes=_amount(escape_ppm(_escapes(accepted, verdicts[Verdict.OK])), "ppm of accepted parts"),
-        escapes_found=sum(word.is_defective for word in accepted),
-        escapes_audited=len(accepted),
+        escapes=_amount(
+            escape_ppm(Interval(escaped.low, escaped.estimate, escaped.high, escaped.method)),
+            "ppm of accepted parts",
+            escaped,
+        ),
+        escapes_found=escaped.count,
+        escapes_audited=escaped.of,
         overkill=overkill,
-        overkill_cost=cost,
+        overkill_cost=amount,
+        audits_since=None if oldest is None else oldest.since,
+        audits_since_cut=None if oldest is None else oldest.cut,
         pareto=[
             ParetoEntry(
                 defect_class=bar.defect_class,
@@ -218,15 +243,23 @@ def _figures(
     )
 
 
-def _escapes(accepted: Sequence[PersonsWord], parts: int) -> Interval:
-    defective = np.array([word.is_defective for word in accepted], dtype=np.bool_)
-    probability = np.array([word.inclusion_probability for word in accepted], dtype=np.float64)
-    # Audits belong to exact capture times, accepted parts to whole minutes: never fewer accepted than judged.
-    return escape_interval(defective, probability, max(parts, len(accepted)), CONFIDENCE)
+def _is_pooled(word: PersonsWord, pools: Mapping[PoolKey, Pool]) -> bool:
+    place = word.place
+    pool = pools.get((place.station, place.product or None, place.is_simulated))
+    return pool is not None and place.package_id == pool.package_id and place.at >= pool.since
 
 
-def _amount(interval: Interval, unit: str) -> Amount:
-    return Amount(low=interval.low, estimate=interval.estimate, high=interval.high, unit=unit, method=interval.method)
+def _amount(interval: Interval, unit: str, rests_on: Rate) -> Amount:
+    return Amount(
+        low=interval.low,
+        estimate=interval.estimate,
+        high=interval.high,
+        unit=unit,
+        method=interval.method,
+        count=rests_on.count,
+        of=rests_on.of,
+        unsettled=rests_on.unsettled,
+    )
 
 
 def _samples(collected: Sequence[Cell], since: datetime, length: timedelta) -> dict[datetime, tuple[int, int]]:

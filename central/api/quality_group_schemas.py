@@ -4,6 +4,7 @@
 from enum import StrEnum
 
 from central.api.schemas import Rate
+from central.domain.audit import PoolCut
 from contracts.base import Shape, UtcTime
 from contracts.vocabulary import Verdict
 
@@ -20,13 +21,20 @@ class GroupedBy(StrEnum):
 
 
 class Amount(Shape):
-    """A figure that is no share, with its interval. `estimate` None: not known."""
+    """A figure that is no share, with its interval. `estimate` None: not known.
+
+    count, of: the audits it rests on, how many of how many were found; none where it rests on no audits.
+    unsettled: audits that wait for another inspector; the interval holds whatever they turn out to be.
+    """
 
     low: float
     estimate: float | None
     high: float
     unit: str
     method: str
+    count: int | None = None
+    of: int | None = None
+    unsettled: int = 0
 
 
 class ParetoEntry(Shape):
@@ -43,7 +51,13 @@ class GroupFigures(Shape):
 
     first_pass_yield: OK of all parts. reject_rate: NG of all parts. escapes: of a million accepted parts, by audits:
     `escapes_found` defective ones among the `escapes_audited` accepted parts that people judged.
-    overkill: good ones among audited rejects. overkill_cost: with the cost of a part, if one was given.
+    overkill: good ones among NG parts, by audits that chance drew of them, weighted. overkill_cost: with the cost of
+    a part, if one was given. pareto: of all audits in the asked period.
+
+    Escapes, overkill and its cost rest on audits since `audits_since` alone, for the reason `audits_since_cut`, as in
+    `GET /quality/rates`: of each station and product only what the package judging now judged, and since the last alarm
+    on escapes was raised or closed; the earliest of the group is told. A shift or a package is a piece of the past: all
+    its audits are put together, whatever changed within it, and both are None.
     """
 
     group: str
@@ -57,6 +71,8 @@ class GroupFigures(Shape):
     escapes_audited: int = 0
     overkill: Rate
     overkill_cost: Amount | None = None
+    audits_since: UtcTime | None = None
+    audits_since_cut: PoolCut | None = None
     pareto: list[ParetoEntry]
 
 

@@ -20,6 +20,7 @@ from central.api.quality_group_schemas import (
 )
 from central.errors import InvalidError
 from central.store.learning_tables import Alarm
+from central.store.repositories import quality
 from central.store.repositories.quality import Scope
 from central.store.repositories.quality_cells import cells, persons_words
 from contracts.base import UtcTime
@@ -35,6 +36,7 @@ _LEAST_REFERENCE = 10
 Minutes = Annotated[int, Query(ge=1, le=_MOST_MINUTES)]
 Shifts = Annotated[str, Query(max_length=100, description="when shifts begin, by the clock of time_zone")]
 Zone = Annotated[str, Query(max_length=64, description="name of the IANA database")]
+_OF_THE_PAST = (GroupedBy.SHIFT, GroupedBy.PACKAGE)
 
 
 @router.get("/figures", summary="Yield, Pareto, escapes and cost by group")
@@ -58,7 +60,10 @@ def figures(
     key = key_of(by, shifts, time_zone)
     scope = quality_scope(services.clock.now(), minutes, station, product, until)
     with services.database.read() as session:
-        groups = figures_of(cells(session, scope), persons_words(session, scope), key, cost_of_part, currency)
+        # A shift or a package is a piece of the past; what is true now would say nothing of it.
+        pools = None if by in _OF_THE_PAST else quality.pools(session, scope)
+        found, words = cells(session, scope), persons_words(session, scope)
+        groups = figures_of(found, words, key, (cost_of_part, currency), pools=pools)
     return FiguresView(since=scope.since, until=scope.until, by=by, groups=groups)
 
 

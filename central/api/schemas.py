@@ -56,6 +56,8 @@ class Rate(Shape):
     high: Fraction
     count: int
     of: int
+    # Audits that wait for another inspector; the interval holds whatever they turn out to be.
+    unsettled: int = 0
     confidence: float = 0.95
     method: str
 
@@ -193,9 +195,13 @@ class LineRates(Shape):
     no_decision_rate: Rate
     # From audits of accepted parts, weighted by inclusion probability; estimate None without audits.
     escape_share_of_accepted: Rate
-    # From audits of NG parts, when people judged any. Reviews, which the machine asked for, are in neither.
+    # The same, with the wrong answers taken in that confirmation leaves, as blind repeats of a month tell them. None:
+    # no repeat was judged, or one answer counts.
+    escape_share_allowing_for_errors: Rate | None = None
+    # From audits of NG parts, and of REVIEW parts, that chance drew. Reviews, which the machine asked for, are in none.
     overkill_share_of_rejected: Rate
-    # No audit of a part captured before is in these two: the asked period began (PERIOD), the package was changed
+    good_share_of_review: Rate
+    # No audit of a part captured before is in these three: the asked period began (PERIOD), the package was changed
     # (PACKAGE), or an alarm on escapes was raised or closed (ALARM). Of `*`: the earliest of its stations.
     audits_since: UtcTime | None = None
     audits_since_cut: PoolCut | None = None
@@ -262,9 +268,10 @@ class AuditTask(Shape):
     audit_id: int
     product: str | None
     station: str
-    captured_at: UtcTime
-    epoch: int
-    sequence: int
+    # Which part it is: in the list alone.
+    captured_at: UtcTime | None = None
+    epoch: int | None = None
+    sequence: int | None = None
     trigger_number: int | None = None
     part_id: str | None = None
     crop_sha256: Sha256 | None
@@ -300,6 +307,8 @@ class AuditSummary(Shape):
     open: int
     judged: int
     lost: int
+    # Judged by one inspector, waiting for another: in no figure yet.
+    unsettled: int = 0
     by_judgement: dict[Judgement, int]
     known_defect_classes: list[str]
 

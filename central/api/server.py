@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from central.api import (
     admin,
+    agreement,
     audits,
     evidence,
     health,
@@ -57,6 +58,7 @@ def _ground_floor() -> list[APIRouter]:
         quality.router,
         quality_groups.router,
         reports.router,
+        agreement.router,
         evidence.router,
         audits.router,
         shadow.router,

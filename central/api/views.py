@@ -154,12 +154,18 @@ def audit_task(entry: AuditEntry, waiting: int = 0) -> AuditTask:
     )
 
 
+def blind_task(entry: AuditEntry, waiting: int) -> AuditTask:
+    """An audit as the queue gives it to a person: also without anything that names the part."""
+    hidden = {"captured_at": None, "epoch": None, "sequence": None, "trigger_number": None, "part_id": None}
+    return audit_task(entry, waiting).model_copy(update=hidden)
+
+
 def plain_rate(count: int, of: int) -> Rate:
     """A share of parts with its exact interval."""
     return rate_view(binomial_interval(count, of, CONFIDENCE), count, of)
 
 
-def rate_view(interval: Interval, count: int, of: int) -> Rate:
+def rate_view(interval: Interval, count: int, of: int, unsettled: int = 0) -> Rate:
     """An interval with what it rests on."""
     return Rate(
         estimate=interval.estimate,
@@ -167,6 +173,7 @@ def rate_view(interval: Interval, count: int, of: int) -> Rate:
         high=interval.high,
         count=count,
         of=of,
+        unsettled=unsettled,
         confidence=CONFIDENCE,
         method=interval.method,
     )

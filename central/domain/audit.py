@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from contracts.vocabulary import Judgement, Verdict
 
@@ -21,6 +22,38 @@ def is_escape(verdict: Verdict, judgement: Judgement) -> bool:
 def is_firm(judgement: Judgement | None) -> bool:
     """Whether a judgement may count in rates and train. UNSURE may not: it is an answer, but not one about the part."""
     return judgement in (Judgement.GOOD, Judgement.DEFECTIVE)
+
+
+# Askings about one part, after which nobody is asked any more: what so many cannot tell is not known.
+MOST_ASKINGS: Final = 5
+
+
+def settle(verdict: Verdict, answers: Sequence[Judgement], *, is_single: bool = False) -> Judgement | None:
+    """What the answers of different inspectors on one part come to; None: one more is to be asked.
+
+    An accepted part is good by the first firm answer GOOD, and defective when a second inspector says so too; where the
+    second disagrees it counts as good, without a third (`quality/agreement.confirmed` says why). Of any other part the
+    two firm answers that first agree count, which is the majority of three (`agreement.by_majority`). UNSURE is no
+    answer, and goes on to the next inspector.
+
+    Args:
+        verdict: what the machine said.
+        answers: in the order in which they were given, blind repeats left out.
+        is_single: one answer is enough, UNSURE too: one inspector is all there are, or it is no audit for a rate.
+    """
+    if is_single:
+        return answers[0] if answers else None
+    firm = [answer for answer in answers if is_firm(answer)]
+    if verdict is Verdict.OK:
+        if firm and firm[0] is Judgement.GOOD:
+            return Judgement.GOOD
+        if len(firm) > 1:
+            return firm[1]
+    else:
+        for wanted in (Judgement.GOOD, Judgement.DEFECTIVE):
+            if firm.count(wanted) > 1:
+                return wanted
+    return Judgement.UNSURE if len(answers) >= MOST_ASKINGS else None
 
 
 @dataclass(frozen=True)
@@ -58,14 +91,15 @@ class PackageSpan:
     last: datetime
     accepted: int
     rejected: int
+    reviewed: int = 0
 
 
 @dataclass(frozen=True)
 class Pool:
     """Which audits of a station × product may be put into one estimate: of this package, captured at `since` or later.
 
-    `accepted`, `rejected`: parts of that package in the asked period; they may be of a little before `since`, which
-    makes the interval no narrower than it should be.
+    `accepted`, `rejected`, `reviewed` (OK, NG, REVIEW): parts of that package in the asked period; they may be of a
+    little before `since`, which makes the interval no narrower than it should be.
     """
 
     package_id: str
@@ -73,6 +107,7 @@ class Pool:
     cut: PoolCut
     accepted: int
     rejected: int
+    reviewed: int = 0
 
 
 def pool_of(spans: Sequence[PackageSpan], period_since: datetime, alarm_at: datetime | None) -> Pool | None:
@@ -96,4 +131,4 @@ def pool_of(spans: Sequence[PackageSpan], period_since: datetime, alarm_at: date
         since, cut = max(current.first, *others), PoolCut.PACKAGE
     if alarm_at is not None and alarm_at > since:
         since, cut = alarm_at, PoolCut.ALARM
-    return Pool(current.package_id, since, cut, current.accepted, current.rejected)
+    return Pool(current.package_id, since, cut, current.accepted, current.rejected, current.reviewed)

@@ -11,7 +11,7 @@ VDI/VDE/VDMA 2632 Part 4.2 (2024) is about; only its public abstract was read, t
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -198,3 +198,55 @@ def _require_confidence(confidence: float) -> None:
     if not 0.0 < confidence < 1.0 or math.isnan(confidence):
         msg = f"interval: expected a confidence between 0 and 1, got {confidence}"
         raise ValueError(msg)
+
+
+class WeightedShare(Protocol):
+    """`escape_interval` or `overkill_interval`."""
+
+    def __call__(
+        self,
+        found: npt.NDArray[np.bool_],
+        inclusion_probability: npt.NDArray[np.float64],
+        population: int,
+        confidence: float,
+        /,
+    ) -> Interval:
+        """Interval of a share from judged audits."""
+
+
+def with_unsettled(
+    share: WeightedShare,
+    found: npt.NDArray[np.bool_],
+    inclusion_probability: npt.NDArray[np.float64],
+    unsettled_probability: npt.NDArray[np.float64],
+    population: int,
+    *,
+    confidence: float = 0.95,
+) -> Interval:
+    """The share while some audits wait for another inspector: whatever these turn out to be, the interval holds.
+
+    Who waits was called defective by somebody, so to leave them out until they are settled would show an escape share
+    too low just while escapes come in. Low takes all of them for not found, high for found; the estimate is that of the
+    settled ones.
+
+    Args:
+        share: which of the two.
+        found: bool [n], of the settled ones, and
+        inclusion_probability: float [n], in (0, 1].
+        unsettled_probability: float [m], in (0, 1], of those that wait.
+        population: how many parts the draw stood for, at least n + m.
+        confidence: of the two-sided interval.
+
+    Raises:
+        ValueError: as `escape_interval`.
+    """
+    settled = share(found, inclusion_probability, population, confidence)
+    waiting = len(unsettled_probability)
+    if waiting == 0:
+        return settled
+    chance = np.concatenate([inclusion_probability, unsettled_probability])
+    ends = [
+        share(np.concatenate([found, np.full(waiting, is_found)]), chance, population, confidence)
+        for is_found in (False, True)
+    ]
+    return Interval(min(settled.low, ends[0].low), settled.estimate, max(settled.high, ends[1].high), ends[1].method)

@@ -132,6 +132,37 @@ def draw_audit(
     return index, chance[index]
 
 
+def draw_share(n: int, share: float, at_most: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], float]:
+    """Draw a share of n parts with equal chances, spread over their order.
+
+    The number is rounded up or down by chance, so that each part's chance is the share itself, be there many parts or
+    one: draws of few parts can then be put together as one draw of equal chance.
+
+    Args:
+        n: number of parts.
+        share: chance of each of them, in 0 … 1.
+        at_most: how many are drawn at most; where the share would give more, the chance is at_most / n.
+        rng: the generator that decides.
+
+    Returns:
+        index int [k] in rising order, and the inclusion probability of all n; 0 where none could be drawn.
+
+    Raises:
+        ValueError: negative numbers or a share outside 0 … 1.
+    """
+    if n < 0 or at_most < 0 or not 0.0 <= share <= 1.0:
+        msg = f"audit draw: expected numbers of 0 or more and a share in 0 … 1, got {n}, {at_most} and {share}"
+        raise ValueError(msg)
+    if n == 0 or at_most == 0 or share == 0.0:
+        return np.empty(0, dtype=np.intp), 0.0
+    chance = min(share, at_most / n)
+    # Whole numbers stay whole: a product like .29 * 100 may come out a hair below.
+    drawn = min(math.floor(chance * n + 1e-9 + rng.random()), at_most, n)
+    if drawn == 0:
+        return np.empty(0, dtype=np.intp), chance
+    return spread_draw(np.full(n, drawn / n), rng), chance
+
+
 def spread_draw(chance: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.intp]:
     """Fixed-size draw with exactly these chances, spread over the order of the parts.
 

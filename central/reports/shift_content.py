@@ -103,8 +103,9 @@ def gather(session: Session, asked: Asked, now: datetime, *, by: str, version: s
     # Samples and not minutes: a week of a large plant has more of these than fit.
     found = by_sample(cells(session, scope), scope.since, timedelta(minutes=minutes))
     words = persons_words(session, scope)
+    costs = (cost.of_part, cost.currency)
     figures = {
-        grouping: figures_of(found, words, key_of(grouping, asked.shifts, asked.time_zone), cost.of_part, cost.currency)
+        grouping: figures_of(found, words, key_of(grouping, asked.shifts, asked.time_zone), costs)
         for grouping in GROUPINGS
     }
     causes: dict[bool, dict[VerdictCause, int]] = {}

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws accepted parts for audit, with their chance written down, and asks the stations for the pictures.
+"""Draws parts for audit, with their chance written down, and asks the stations for the pictures.
 
-One draw a period, from all parts accepted since the last draw, per station and product; after it, those on which a
-challenger disagrees (`services/discordant_audits.py`). Does not receive pictures
-(`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges nothing. Ticked by the worker.
+One draw a period, from all parts accepted since the last draw, per station and product; with it a few rejected ones
+(`services/rejected_audits.py`); after it, those on which a challenger disagrees (`services/discordant_audits.py`).
+Does not receive pictures (`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges
+nothing. Ticked by the worker.
 
 Restart-safe: the draw and the mark up to which parts were drawn from are one transaction, and requests are repeated
 from the rows until the picture came or the audit is lost.
@@ -27,6 +28,8 @@ from central.quality.confidence_sequence import equal_chance
 from central.quality.sampling import audit_budget, draw_audit, inclusion_probabilities
 from central.services.alarms import open_alarms
 from central.services.discordant_audits import draw_discordant
+from central.services.rejected_audits import draw_rejected, rejected_between
+from central.services.repeated_audits import plant
 from central.settings import AuditSettings
 from central.store.database import Database
 from central.store.repositories import evidence
@@ -40,7 +43,7 @@ from contracts.vocabulary import AlarmKind, AuditState, Verdict, VerdictCause
 _LOG = logging.getLogger(__name__)
 
 DRAWN_THROUGH: Final = "audit-drawn-through"
-# Accepted parts looked at in one draw. After days without a tick the rest waits for the next draws.
+# Accepted parts, and rejected ones, looked at in one draw. After days without a tick the rest waits for the next draws.
 MOST_PARTS_A_DRAW: Final = 50_000
 # Audits of one station and product in one draw: people's time is the scarce thing.
 MOST_AUDITS_A_STRATUM: Final = 100
@@ -85,15 +88,19 @@ class AuditingService:
         self._settle_waiting(now)
 
     def draw(self, now: datetime) -> int:
-        """Draw from everything accepted since the last draw. Returns the number of new audits."""
+        """Draw from everything accepted or rejected since the last draw. Returns the number of new audits."""
         with self._database.begin() as session:
             mark = session.get(CounterRow, DRAWN_THROUGH) or CounterRow(name=DRAWN_THROUGH, value=0)
             newest = session.exec(select(func.max(Inspection.id))).one() or 0
             # Bounded by the mark to be: a part that is committed between the two questions waits for the next draw.
             accepted = self._accepted_between(session, mark.value, newest)
-            is_all = len(accepted) < MOST_PARTS_A_DRAW
-            mark.value = newest if is_all else accepted[-1].id
+            rejected = rejected_between(session, mark.value, newest, MOST_PARTS_A_DRAW)
+            # One mark for both: where either was cut short, the other goes no further in this draw.
+            cut = [parts[-1].id for parts in (accepted, rejected) if len(parts) >= MOST_PARTS_A_DRAW]
+            mark.value = min([newest, *cut])
             session.add(mark)
+            accepted = [part for part in accepted if part.id <= mark.value]
+            rejected = [part for part in rejected if part.id <= mark.value]
             tightened = {(alarm.product, alarm.is_simulated) for alarm in open_alarms(session, AlarmKind.ESCAPES)}
             strata: dict[tuple[int, str | None, bool], list[_Accepted]] = defaultdict(list)
             for part in accepted:
@@ -104,9 +111,18 @@ class AuditingService:
                 is_tightened = (product, is_simulated) in tightened
                 share = settings.tightened_share if is_tightened else settings.accepted_share
                 drawn += self._draw_stratum(session, parts, share, now)
-        if drawn:
-            _LOG.info("audits drawn audits=%d accepted=%d strata=%d", drawn, len(accepted), len(strata))
-        return drawn
+            of_rejected = draw_rejected(session, rejected, self._settings, self._rng, now)
+            repeated = plant(session, self._settings, self._rng, drawn + of_rejected, now)
+        if drawn or of_rejected:
+            _LOG.info(
+                "audits drawn accepted=%d of=%d rejected=%d of=%d repeated=%d",
+                drawn,
+                len(accepted),
+                of_rejected,
+                len(rejected),
+                repeated,
+            )
+        return drawn + of_rejected
 
     def draw_discordant(self, now: datetime) -> int:
         """Parts that a challenger disagrees on, among those that `draw` has passed by. Returns the new audits."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, func, select
 
 from central.domain.learning import JudgedPicture, SeenField, bound_pictures, field_like, split_holdout
@@ -21,10 +22,10 @@ from central.services.trainer_run import OUTPUT_FOLDER
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
 from central.store.learning_tables import Package, SplitGroup, Training
-from central.store.tables import LabelledPicture
+from central.store.tables import Inspection, LabelledPicture
 from contracts.jobs import TrainingImage, TrainingJob
 from contracts.manifest import PackageManifest
-from contracts.vocabulary import Judgement, LabelSource, PartUse
+from contracts.vocabulary import Judgement, LabelSource, PartUse, Verdict
 
 IMAGES_FOLDER: Final = "images"
 _SUFFIX: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
@@ -49,8 +50,24 @@ def firm_total(counts: dict[LabelSource, dict[Judgement, int]], judgement: Judge
 
 
 def judged_since(session: Session, product: str, since: datetime | None, *, is_simulated: bool) -> int:
-    """Defective parts that people found in production (audit or review) after `since`: what the champion never saw."""
-    wanted = select(func.count()).where(
+    """Defective parts that people found in production (audit or review) after `since`: what the champion never saw.
+
+    Audits of rejected parts are drawn to know the overkill. Their defective ones were found by the champion, so they
+    train but call for no training.
+    """
+    wanted = (
+        select(func.count())
+        .select_from(LabelledPicture)
+        .outerjoin(Inspection, col(Inspection.id) == col(LabelledPicture.inspection_id))
+        .where(
+            or_(
+                col(LabelledPicture.source) != LabelSource.AUDIT,
+                col(Inspection.verdict).is_(None),
+                col(Inspection.verdict) == Verdict.OK,
+            )
+        )
+    )
+    wanted = wanted.where(
         LabelledPicture.product == product,
         LabelledPicture.is_simulated == is_simulated,
         LabelledPicture.judgement == Judgement.DEFECTIVE,

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Final
 
 import numpy as np
+from sqlalchemy import or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, select
 
@@ -45,6 +46,8 @@ class EscapeEvidence:
     """Audit outcomes of a product's champion, in the order in which the parts were made."""
 
     parts: tuple[AuditedPart, ...]
+    # Said to be defective by one inspector so far: they are in nothing yet.
+    unsettled: int = 0
 
     @property
     def defective(self) -> int:
@@ -134,6 +137,7 @@ class WatchingService:
                 "audits_between_false_alarms": round(self._plan.false_alarm_every),
                 "signal_at_inspection_id": evidence.floor[signal_at].inspection_id,
                 "audits": of,
+                "audits_unsettled": evidence.unsettled,
                 "defective": evidence.defective,
                 "escape_share_low": share.low,
                 "escape_share": share.estimate,
@@ -156,18 +160,19 @@ def _write(session: Session, signals: list[Signal], heard_again: list[int | None
 
 
 def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
-    """Firm audit outcomes of parts that the champion accepted, since the last closed ESCAPES alarm of the product."""
+    """Settled audits of parts that the champion accepted, since the last closed ESCAPES alarm of the product."""
     since = last_closed_at(session, AlarmKind.ESCAPES, product=champion.product, is_simulated=champion.is_simulated)
     audit, inspection = columns_of(Audit).c, columns_of(Inspection).c
     wanted = (
-        sa_select(inspection.id, inspection.captured_at, audit.judgement, audit.inclusion_probability, audit.is_floor)
+        sa_select(inspection.id, inspection.captured_at, audit.outcome, audit.inclusion_probability, audit.is_floor)
         .join(columns_of(Inspection), audit.inspection_id == inspection.id)
         .where(
             audit.product == champion.product,
             audit.state == AuditState.JUDGED,
             # Chosen by a disagreement, not by chance: pooled, every challenger would raise an alarm.
             audit.is_discordant.is_(False),
-            audit.judgement != Judgement.UNSURE,
+            audit.ask == 1,
+            or_(audit.outcome.is_(None), audit.outcome != Judgement.UNSURE),
             audit.is_simulated == champion.is_simulated,
             inspection.package_id == champion.package_id,
             inspection.verdict == Verdict.OK,
@@ -178,8 +183,9 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     if since is not None:
         wanted = wanted.where(inspection.captured_at > since)
     rows = session.connection().execute(wanted).all()
-    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3], row[4]) for row in reversed(rows)]
-    return EscapeEvidence(tuple(parts))
+    settled = [row for row in reversed(rows) if row[2] is not None]
+    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3], row[4]) for row in settled]
+    return EscapeEvidence(tuple(parts), len(rows) - len(settled))
 
 
 def share_of(evidence: EscapeEvidence) -> Interval:

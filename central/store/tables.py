@@ -199,7 +199,12 @@ class Evidence(Row, table=True):
 
 
 class Audit(Row, table=True):
-    """One drawn inspection and what a person said of it.
+    """One drawn inspection, or one more asking about it, and what a person said.
+
+    The row with `ask` 1 is the audit: estimates count it by its `outcome`, which is what the answers of all askings
+    came to (`domain/audit.settle`; None: not settled). The others were put into the queue when one answer was not
+    enough, or, `is_repeat`, to see how far inspectors agree; they have no outcome. `judgement` is the answer to this
+    asking alone.
 
     `stratum` names the population it was drawn from, `stratum_size` its size, `inclusion_probability` the
     chance this inspection had. `is_floor`: it is one of those that equal chance drew, which charts may count without
@@ -210,7 +215,7 @@ class Audit(Row, table=True):
 
     __tablename__ = "audit"
     __table_args__ = (
-        UniqueConstraint("inspection_id"),
+        UniqueConstraint("inspection_id", "ask"),
         Index("ix_audit_state", "state"),
         Index("ix_audit_product_judged_at", "product", "judged_at"),
     )
@@ -237,6 +242,10 @@ class Audit(Row, table=True):
     is_floor: bool = True
     is_discordant: bool = False
     is_simulated: bool
+    ask: int = 1
+    is_repeat: bool = False
+    outcome: Judgement | None = Field(default=None, sa_type=Word(Judgement))
+    settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class LabelledPicture(Row, table=True):

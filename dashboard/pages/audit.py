@@ -44,7 +44,7 @@ def page() -> None:
         st.html(marks.banner(trouble))
     desk, side = st.columns([2.2, 1], gap="medium")
     with side:
-        _side(view, person, task, summary.value)
+        _side(person, task, summary.value)
     with desk:
         if task is None:
             _nothing_waiting(summary.value)
@@ -135,7 +135,7 @@ def _store(view: Viewer, person: str, answer: Answer) -> None:
     st.rerun()
 
 
-def _side(view: Viewer, person: str, task: AuditTask | None, summary: AuditSummary | None) -> None:
+def _side(person: str, task: AuditTask | None, summary: AuditSummary | None) -> None:
     done = int(st.session_state.get(_COUNT, 0))
     waiting = words.NOT_KNOWN if summary is None else words.count(summary.open)
     judged = words.NOT_KNOWN if summary is None else words.count(summary.judged)
@@ -148,7 +148,7 @@ def _side(view: Viewer, person: str, task: AuditTask | None, summary: AuditSumma
         )
     )
     if task is not None:
-        st.html(f'<div class="sl-card">{_about(view, task)}</div>')
+        st.html(f'<div class="sl-card">{_about(task)}</div>')
     _last_answer()
     if summary is not None and summary.judged:
         st.html(f'<div class="sl-card">{_judged_so_far(summary)}</div>')
@@ -161,18 +161,16 @@ def _side(view: Viewer, person: str, task: AuditTask | None, summary: AuditSumma
             st.rerun()
 
 
-def _about(view: Viewer, task: AuditTask) -> str:
+def _about(task: AuditTask) -> str:
     rows = [
         ("Product", escape(task.product or "not known")),
         ("Station", escape(task.station)),
-        ("Captured", escape(words.day_time(task.captured_at, view.zone))),
-        ("Part", escape(task.part_id or f"trigger {task.trigger_number}")),
     ]
     facts = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return (
         f'<b>Is this part good?</b> {marks.simulated(task.is_simulated)}<dl class="sl-facts">{facts}</dl>'
-        '<div class="sl-below" style="margin-top:.5rem">You do not see what the machine said: '
-        "an independent answer is worth more.</div>"
+        '<div class="sl-below" style="margin-top:.5rem">You do not see what the machine said, nor whether somebody '
+        "judged this part before: an independent answer is worth more.</div>"
     )
 
 
@@ -186,7 +184,7 @@ def _last_answer() -> None:
     if st.session_state.get("audit_reveal"):
         lines.append(f"The machine said {marks.verdict(recorded.verdict)}")
         if recorded.is_escape:
-            lines.append(marks.badge("escape found", "bad"))
+            lines.append(marks.badge("an escape, if another inspector agrees", "bad"))
     st.html(f'<div class="sl-card sl-edge-good">{" · ".join(lines)}</div>')
     st.toggle(
         "Show the machine's verdict after I judged",
@@ -205,7 +203,9 @@ def _judged_so_far(summary: AuditSummary) -> str:
     )
     text = " · ".join(f"{word.value.lower()} {words.count(summary.by_judgement.get(word, 0))}" for word in Judgement)
     lost = f" · {words.plural(summary.lost, 'picture')} lost" if summary.lost else ""
-    return f'<b>All judgements</b><div class="sl-shares">{parts}</div><div class="sl-below">{escape(text + lost)}</div>'
+    waiting = f" · {words.plural(summary.unsettled, 'part')} in no figure before another inspector has judged"
+    text += lost + (waiting if summary.unsettled else "")
+    return f'<b>All judgements</b><div class="sl-shares">{parts}</div><div class="sl-below">{escape(text)}</div>'
 
 
 def _add_class() -> None:

@@ -12,7 +12,8 @@ import streamlit as st
 from dashboard import frame, marks, quality_charts, words
 from dashboard.access import Viewer, viewer
 from dashboard.pages import report_panel
-from dashboard.quality_shapes import Amount, AttributeChart, Figures, GroupFigures
+from dashboard.quality_shapes import Agreement, Amount, AttributeChart, Figures, GroupFigures
+from dashboard.shapes import Rate
 
 GROUPS: Final = {
     "station": "Station",
@@ -25,6 +26,10 @@ GROUPS: Final = {
 # Minutes, and minutes of a sample of the charts.
 PERIODS: Final = {"8 h": (480, 10), "24 h": (1440, 30), "7 d": (10_080, 180), "30 d": (43_200, 720)}
 MAX_CHARTS: Final = 6
+_CUTS: Final = {
+    "PACKAGE": "by audits since the last package change",
+    "ALARM": "by audits since the last alarm on escapes",
+}
 _EVERY_S: Final = 15.0
 
 
@@ -61,6 +66,7 @@ def _draw() -> None:
     _table(view, known)
     _charts(view, drawn.or_else(()), sample)
     _pareto(groups)
+    _inspectors(view.feed.get("agreement", lambda central: central.agreement(), 30.0).or_else(()))
 
 
 def _controls() -> None:
@@ -92,7 +98,7 @@ def row(group: GroupFigures) -> tuple[str, ...]:
         words.count(group.parts),
         f"{words.estimate(group.first_pass_yield)} {_between(words.interval(group.first_pass_yield))}",
         f"{words.estimate(group.reject_rate)} {_between(words.rests_on(group.reject_rate, 'parts'))}",
-        amount(group.escapes),
+        f"{amount(group.escapes)} {_between(_CUTS.get(group.audits_since_cut or '', ''))}".strip(),
         f"{words.estimate(group.overkill)} {_between(words.rests_on(group.overkill, 'judged'))}",
     )
 
@@ -102,6 +108,8 @@ def amount(value: Amount) -> str:
     if value.estimate is None:
         return words.NOT_KNOWN
     ends = f"{words.count(round(value.low))} to {words.count(round(value.high))}"
+    if value.count is not None and value.of is not None:
+        ends += f", {words.count(value.count)} of {words.plural(value.of, 'audit')}{words.unsettled(value.unsettled)}"
     return f"{words.count(round(value.estimate))} {escape(value.unit)} {_between(ends)}"
 
 
@@ -125,6 +133,23 @@ def _charts(view: Viewer, drawn: tuple[AttributeChart, ...], sample: int) -> Non
         st.plotly_chart(figure, key=f"attribute-{index}", config={"displayModeBar": False})
     if len(drawn) > MAX_CHARTS:
         st.caption(f"{MAX_CHARTS} of {len(drawn)} charts shown. Group by something with fewer members.")
+
+
+def _inspectors(agreement: tuple[Agreement, ...]) -> None:
+    frame.section("Inspectors", note="by blind repeats of 30 days; 95 % intervals in brackets")
+    if not agreement:
+        st.html(marks.empty("No repeat was judged", "Some judged parts are shown again, nobody can tell which."))
+    for each in agreement:
+        head = ("First", "Again", "Differ")
+        rows = ((escape(pair.first), escape(pair.second), _share(pair.differ, "repeats")) for pair in each.pairs)
+        st.html(f"{marks.simulated(each.is_simulated)}{marks.table(head, rows)}")
+        wrong, refuted = _share(each.error_rate, "differ"), _share(each.refuted, "asked for")
+        st.html(f"<div>One answer is wrong in {wrong}. Second answers that said otherwise: {refuted}.</div>")
+
+
+def _share(rate: Rate, what: str) -> str:
+    ends = words.interval(rate)
+    return f"{words.estimate(rate)} {_between(f'{ends}; {words.rests_on(rate, what)}' if ends else '')}".strip()
 
 
 def _pareto(groups: tuple[GroupFigures, ...]) -> None:

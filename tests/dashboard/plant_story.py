@@ -259,6 +259,7 @@ class Story(LearningStory, RecipeStory):
             no_decision_rate=wilson(none, parts),
             escape_share_of_accepted=escape if self.has_audits_judged else unknown,
             overkill_share_of_rejected=unknown,
+            good_share_of_review=unknown,
             audits_since=self.now - timedelta(minutes=7),
             audits_since_cut=self.audits_since_cut,
             is_simulated=self.is_simulated,

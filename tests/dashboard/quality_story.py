@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from central.api import quality_group_schemas as shapes
+from central.api.agreement import AgreementView, InspectorPair
 from central.api.views import plain_rate
 from contracts.vocabulary import Verdict
 from tests.dashboard.learning_story import STATIONS
@@ -15,6 +16,26 @@ def figures(story: Any, by: str) -> shapes.FiguresView:
     now: datetime = story.now
     groups = [_group(story, name, is_judged=name == STATIONS[0]) for name in STATIONS] if story.has_stations else []
     return shapes.FiguresView(since=now - timedelta(hours=24), until=now, by=shapes.GroupedBy(by), groups=groups)
+
+
+def agreement(story: Any) -> list[AgreementView]:
+    """Two inspectors, of whom one judged his own parts again."""
+    if not story.has_stations:
+        return []
+    return [
+        AgreementView(
+            since=story.now - timedelta(days=30),
+            until=story.now,
+            is_simulated=story.is_simulated,
+            pairs=[
+                InspectorPair(first="anna", second="anna", differ=plain_rate(1, 40), unsure=0),
+                InspectorPair(first="anna", second="bert", differ=plain_rate(3, 60), unsure=2),
+            ],
+            repeats=plain_rate(4, 100),
+            error_rate=plain_rate(2, 100),
+            refuted=plain_rate(5, 9),
+        )
+    ]
 
 
 def _group(story: Any, name: str, *, is_judged: bool) -> shapes.GroupFigures:

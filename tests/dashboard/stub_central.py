@@ -86,6 +86,7 @@ class StubCentral:
             "/quality/timeline": lambda: story.timeline(minutes, station),
             "/quality/charts": lambda: story.charts(station),
             "/quality/figures": lambda: self._grouped(query),
+            "/quality/agreement": lambda: quality_story.agreement(story),
             "/quality/attribute-charts": lambda: quality_story.attribute_charts(story),
             "/audits": story.open_audits,
             "/audits/summary": story.audit_summary,

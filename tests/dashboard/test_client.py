@@ -50,6 +50,7 @@ CALLS: dict[str, Callable[[CentralClient], object]] = {
     "audits": lambda c: c.audits(AuditState.OPEN),
     "summary": lambda c: c.audit_summary(),
     "next": lambda c: c.next_audit("anna"),
+    "agreement": lambda c: c.agreement(),
     "alarms": lambda c: c.alarms(),
     "packages": lambda c: c.packages(),
     "trainings": lambda c: c.trainings(),

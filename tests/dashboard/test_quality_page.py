@@ -32,6 +32,13 @@ def test_figures_stand_with_intervals_and_denominators(opened: Opener) -> None:
     assert "120 of 2\u202f000 parts" in shown
 
 
+def test_how_often_inspectors_differ_stands_with_its_denominator(opened: Opener) -> None:
+    shown = texts(opened("quality"))
+    assert "3 of 60 repeats" in shown
+    assert "bert" in shown
+    assert "5 of 9 asked for" in shown
+
+
 def test_what_nobody_judged_is_not_known(central: StubCentral) -> None:
     judged, unjudged = _figures(central).groups
     assert words.NOT_KNOWN not in quality.row(judged)[4]

@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit queue: the next one to judge, its outcome, what is waiting. Called by the API.
 
-Draws nothing and estimates nothing. An audit is judged once; its picture then becomes material for training.
+Draws nothing and estimates nothing. An asking is judged once. Where one answer does not settle the part, the next
+asking is put into the same queue in the same transaction, a row like any other; once it is settled, its picture becomes
+material for training.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, or_, update
+from sqlalchemy import exists, func, or_, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from central.domain.audit import settle
 from central.errors import ConflictError, NotFoundError
 from central.store.tables import Audit, Inspection, LabelledPicture, Station, columns_of
 from central.store.upserts import insert_into
-from contracts.vocabulary import AuditState, Judgement, LabelSource
+from contracts.vocabulary import AuditState, Judgement, LabelSource, Verdict
+
+_MOST_RACES: Final = 5
+_AGAIN_FIRST: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,29 +50,56 @@ def claim_next(
 ) -> AuditEntry | None:
     """An open audit for this inspector, by chance among those that nobody else holds; None: nothing to judge.
 
-    Parts that a challenger disagrees on go first: a rollout waits for them. By chance among equals, so that the order
-    of the queue says nothing about the part. Asking again gives the same one.
+    Parts that a challenger disagrees on go first: a rollout waits for them. Every second time one that was asked before
+    goes first, so that it does not wait long. By chance among equals, so that the order of the queue says nothing about
+    the part. Nobody gets a part that they judged before, but as a blind repeat. Asking again gives the same one.
     """
     mine = select(Audit.id).where(
         Audit.state == AuditState.OPEN, Audit.claimed_by == inspector, col(Audit.claimed_until) > now
     )
     audit_id = session.exec(mine).first()
-    if audit_id is None:
-        free = session.exec(
-            select(Audit.id, Audit.is_discordant).where(
-                Audit.state == AuditState.OPEN,
-                or_(col(Audit.claimed_until).is_(None), col(Audit.claimed_until) <= now),
-            )
-        ).all()
-        if not free:
+    is_free = or_(col(Audit.claimed_until).is_(None), col(Audit.claimed_until) <= now)
+    if audit_id is not None:
+        is_free = or_(is_free, col(Audit.claimed_by) == inspector)
+    # Who loses a race for one takes another.
+    for _ in range(_MOST_RACES):
+        if audit_id is None:
+            audit_id = _choose(session, inspector, is_free, rng)
+        if audit_id is None:
             return None
-        audit_id = rng.choice([number for number, is_first in free if is_first] or [number for number, _ in free])
-    session.connection().execute(
-        update(columns_of(Audit))
-        .where(col(Audit.id) == audit_id)
-        .values(claimed_by=inspector, claimed_until=now + timedelta(seconds=claim_s))
+        taken = session.connection().execute(
+            update(columns_of(Audit))
+            .where(col(Audit.id) == audit_id, col(Audit.state) == AuditState.OPEN, is_free)
+            .values(claimed_by=inspector, claimed_until=now + timedelta(seconds=claim_s))
+        )
+        if taken.rowcount:
+            return entry(session, audit_id)
+        audit_id = None
+    return None
+
+
+def _choose(session: Session, inspector: str, is_free: Any, rng: random.Random) -> int | None:
+    free = session.exec(
+        select(Audit.id, Audit.is_discordant, Audit.ask, Audit.is_repeat).where(
+            Audit.state == AuditState.OPEN, is_free, or_(col(Audit.is_repeat), ~_has_judged(inspector))
+        )
+    ).all()
+    disputed = [number for number, is_first, _, _ in free if is_first]
+    again = [number for number, _, ask, is_repeat in free if ask > 1 and not is_repeat]
+    every = [number for number, _, _, _ in free]
+    if again and not disputed and rng.random() < _AGAIN_FIRST:
+        return rng.choice(again)
+    return rng.choice(disputed or every) if every else None
+
+
+def _has_judged(inspector: str) -> Any:
+    """Whether an audit is of a part that this inspector has judged."""
+    before = aliased(Audit)
+    return exists().where(
+        col(before.inspection_id) == col(Audit.inspection_id),
+        col(before.inspector) == inspector,
+        col(before.state) == AuditState.JUDGED,
     )
-    return entry(session, audit_id)
 
 
 def entry(session: Session, audit_id: int | None) -> AuditEntry:
@@ -89,14 +123,25 @@ def judge(
     inspector: str,
     note: str,
     now: datetime,
+    confirms: bool = True,
 ) -> AuditEntry:
-    """Write the outcome and the labelled picture.
+    """Write one answer; settle the part with it, or ask one more inspector.
 
     Raises:
         NotFoundError: no such audit.
-        ConflictError: judged already, or there is no picture to judge.
+        ConflictError: judged already, there is no picture to judge, or this inspector has judged this part before.
     """
     found = entry(session, audit_id)
+    # One answer at a time about a part: two of them must not both ask the next.
+    first = session.exec(
+        select(Audit)
+        .where(Audit.inspection_id == found.audit.inspection_id, Audit.ask == 1)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    is_twice = not found.audit.is_repeat and found.audit.state is AuditState.OPEN
+    if is_twice and session.exec(select(Audit.id).where(Audit.id == audit_id, _has_judged(inspector))).first():
+        raise ConflictError(f"audit {audit_id}: {inspector} has judged this part before; take the next one")
     kept_class = defect_class if judgement is Judgement.DEFECTIVE else None
     answer = session.connection().execute(
         update(columns_of(Audit))
@@ -113,24 +158,66 @@ def judge(
     if answer.rowcount == 0:
         by = f" by {found.audit.inspector}" if found.audit.inspector else ""
         raise ConflictError(f"audit {audit_id} is {found.audit.state.value}{by}; only an OPEN one can be judged")
-    if found.audit.product and found.audit.crop_sha256:
+    if not found.audit.is_repeat and first.outcome is None:
+        session.refresh(first)
+        _settle(session, first, found, now, is_single=first.is_discordant or not confirms)
+    return found
+
+
+def _settle(session: Session, first: Audit, found: AuditEntry, now: datetime, *, is_single: bool) -> None:
+    asked = session.exec(
+        select(Audit)
+        .where(Audit.inspection_id == first.inspection_id, col(Audit.is_repeat).is_(False))
+        .order_by(col(Audit.ask))
+        .execution_options(populate_existing=True)
+    ).all()
+    answers = [row.judgement for row in asked if row.judgement is not None]
+    outcome = settle(found.inspection.verdict, answers, is_single=is_single)
+    if outcome is None:
+        session.add(ask_again(first, len(asked) + 1, now))
+        return
+    first.outcome, first.settled_at = outcome, now
+    if outcome is Judgement.DEFECTIVE:
+        first.defect_class = next((row.defect_class for row in asked if row.defect_class), None)
+    session.add(first)
+    is_disputed = outcome is Judgement.GOOD and found.inspection.verdict is Verdict.OK and len(set(answers)) > 1
+    # What two people saw differently teaches nothing, whatever it counts as.
+    if first.product and first.crop_sha256 and not (is_disputed and Judgement.DEFECTIVE in answers):
         keep_label(
             session,
             LabelledPicture(
-                product=found.audit.product,
-                sha256=found.audit.crop_sha256,
-                judgement=judgement,
-                defect_class=kept_class,
+                product=first.product,
+                sha256=first.crop_sha256,
+                judgement=outcome,
+                defect_class=first.defect_class if outcome is Judgement.DEFECTIVE else None,
                 part_id=part_of(found.inspection, found.station),
                 # Not chance asked but a disagreement of machines.
-                source=LabelSource.REVIEW if found.audit.is_discordant else LabelSource.AUDIT,
+                source=LabelSource.REVIEW if first.is_discordant else LabelSource.AUDIT,
                 inspection_id=found.inspection.id,
-                audit_id=audit_id,
+                audit_id=first.id,
                 added_at=now,
-                is_simulated=found.audit.is_simulated,
+                is_simulated=first.is_simulated,
             ),
         )
-    return found
+
+
+def ask_again(first: Audit, ask: int, now: datetime, *, is_repeat: bool = False) -> Audit:
+    """One more asking about an audited part. It is in no estimate itself, so its chance is 0."""
+    return Audit(
+        inspection_id=first.inspection_id,
+        product=first.product,
+        drawn_at=now,
+        stratum=first.stratum,
+        inclusion_probability=0.0,
+        state=AuditState.OPEN,
+        crop_sha256=first.crop_sha256,
+        opened_at=now,
+        is_floor=False,
+        is_discordant=first.is_discordant,
+        is_simulated=first.is_simulated,
+        ask=ask,
+        is_repeat=is_repeat,
+    )
 
 
 def keep_label(session: Session, label: LabelledPicture) -> bool:
@@ -163,6 +250,14 @@ def count_by_judgement(session: Session) -> dict[Judgement, int]:
     )
     counts = session.exec(statement.group_by(col(Audit.judgement))).all()
     return {Judgement(judgement): count for judgement, count in counts if judgement is not None}
+
+
+def count_unsettled(session: Session) -> int:
+    """Audits that people judged and that wait for another inspector."""
+    statement = select(func.count()).where(
+        Audit.state == AuditState.JUDGED, Audit.ask == 1, col(Audit.outcome).is_(None)
+    )
+    return session.exec(statement).one()
 
 
 def known_defect_classes(session: Session) -> Sequence[str]:

@@ -150,7 +150,7 @@ def judged_parts(
             audit.product,
             part.package_id,
             part.verdict,
-            audit.judgement,
+            audit.outcome,
             audit.defect_class,
             audit.inclusion_probability,
             audit.is_floor,
@@ -160,7 +160,9 @@ def judged_parts(
             audit.product.in_(products),
             audit.judged_at >= judged_from,
             audit.state == AuditState.JUDGED,
-            audit.judgement.in_((Judgement.GOOD, Judgement.DEFECTIVE)),
+            # Settled ones: what one inspector said of an escape may yet be refuted.
+            audit.ask == 1,
+            audit.outcome.in_((Judgement.GOOD, Judgement.DEFECTIVE)),
             audit.is_discordant.is_(False),
             audit.is_simulated == is_simulated,
         )
@@ -169,10 +171,8 @@ def judged_parts(
     )
     rows = session.connection().execute(wanted).all()
     found = [
-        Judged(
-            at, product, package_id or "", Verdict(verdict), judgement == Judgement.DEFECTIVE, named, chance, is_floor
-        )
-        for at, product, package_id, verdict, judgement, named, chance, is_floor in rows
+        Judged(at, product, package_id or "", Verdict(verdict), outcome == Judgement.DEFECTIVE, named, chance, is_floor)
+        for at, product, package_id, verdict, outcome, named, chance, is_floor in rows
     ]
     return sorted(found, key=lambda each: each.captured_at)
 

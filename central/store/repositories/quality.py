@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, col, select
 
@@ -72,13 +72,16 @@ class LineCounts:
 
 @dataclass(frozen=True)
 class JudgedAudit:
-    """A judged audit of a part in scope; UNSURE is left out."""
+    """An audit of a part in scope that people judged. `is_defective` None: it waits for another inspector.
+
+    What nobody could tell (UNSURE) is left out.
+    """
 
     station: str
     product: str | None
     is_simulated: bool
     verdict: Verdict
-    is_defective: bool
+    is_defective: bool | None
     inclusion_probability: float
     package_id: str | None
     captured_at: datetime
@@ -122,8 +125,9 @@ def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
         .join(Station, col(Station.id) == col(Inspection.station_id))
         .where(
             Audit.state == AuditState.JUDGED,
+            Audit.ask == 1,
             col(Audit.is_discordant).is_(False),
-            col(Audit.judgement).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
+            or_(col(Audit.outcome).is_(None), col(Audit.outcome) != Judgement.UNSURE),
             Inspection.captured_at >= scope.since,
             Inspection.captured_at < scope.until,
         )
@@ -137,7 +141,7 @@ def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
             product=audit.product,
             is_simulated=audit.is_simulated,
             verdict=Verdict(verdict),
-            is_defective=audit.judgement is Judgement.DEFECTIVE,
+            is_defective=None if audit.outcome is None else audit.outcome is Judgement.DEFECTIVE,
             inclusion_probability=audit.inclusion_probability,
             package_id=package_id,
             captured_at=captured_at,
@@ -150,13 +154,13 @@ def pools(session: Session, scope: Scope) -> dict[PoolKey, Pool]:
     """Which audits of each station × product may be pooled (`domain/audit.py`)."""
     keys: Any = [Station.address, RollupMinute.product, RollupMinute.is_simulated, RollupMinute.package_id]
     minute, row = col(RollupMinute.minute), RollupMinute
-    figures: Any = [func.min(minute), func.max(minute), func.sum(row.ok), func.sum(row.ng)]
+    figures: Any = [func.min(minute), func.max(minute), func.sum(row.ok), func.sum(row.ng), func.sum(row.review)]
     rows = session.connection().execute(_in_scope(select(*keys, *figures), scope).group_by(*keys))
     spans: defaultdict[PoolKey, list[PackageSpan]] = defaultdict(list)
-    for station, product, is_simulated, package_id, first, last, accepted, rejected in rows:
+    for station, product, is_simulated, package_id, first, last, accepted, rejected, reviewed in rows:
         # Parts that no package judged (no decision) say nothing of when one was changed.
         if package_id:
-            span = PackageSpan(package_id, first, last, int(accepted), int(rejected))
+            span = PackageSpan(package_id, first, last, int(accepted), int(rejected), int(reviewed))
             spans[station, product or None, is_simulated].append(span)
     alarm = columns_of(Alarm).c
     newest: dict[tuple[str | None, bool], datetime] = {}

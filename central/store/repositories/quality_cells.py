@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col
 
@@ -36,11 +37,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class PersonsWord:
-    """A judged audit that chance drew; UNSURE is left out."""
+    """A judged audit that chance drew; UNSURE is left out. `is_defective` None: it waits for another inspector."""
 
     place: Place
     verdict: Verdict
-    is_defective: bool
+    is_defective: bool | None
     defect_class: str | None
     inclusion_probability: float
 
@@ -72,7 +73,7 @@ def persons_words(session: Session, scope: Scope) -> list[PersonsWord]:
         Inspection.package_id,
         Audit.is_simulated,
         Inspection.verdict,
-        Audit.judgement,
+        Audit.outcome,
         Audit.defect_class,
         Audit.inclusion_probability,
     ]
@@ -83,8 +84,9 @@ def persons_words(session: Session, scope: Scope) -> list[PersonsWord]:
         .join(Station, col(Station.id) == col(Inspection.station_id))
         .where(
             col(Audit.state) == AuditState.JUDGED,
+            col(Audit.ask) == 1,
             col(Audit.is_discordant).is_(False),
-            col(Audit.judgement).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
+            or_(col(Audit.outcome).is_(None), col(Audit.outcome) != Judgement.UNSURE),
             col(Inspection.captured_at) >= scope.since,
             col(Inspection.captured_at) < scope.until,
             *_of(scope, Inspection.product),
@@ -95,11 +97,11 @@ def persons_words(session: Session, scope: Scope) -> list[PersonsWord]:
         PersonsWord(
             Place(at, station, product or "", package_id or "", is_simulated),
             Verdict(verdict),
-            judgement == Judgement.DEFECTIVE,
+            None if outcome is None else outcome == Judgement.DEFECTIVE,
             defect_class,
             probability,
         )
-        for at, station, product, package_id, is_simulated, verdict, judgement, defect_class, probability in (
+        for at, station, product, package_id, is_simulated, verdict, outcome, defect_class, probability in (
             session.connection().execute(wanted)
         )
     ]

@@ -116,9 +116,9 @@ def judged_discordant(
 ) -> list[ShadowPair]:
     """Discordant parts with a firm judgement, in the order in which people gave it."""
     audit = columns_of(Audit).c
-    statement = _pairs(wanted).where(_discordant(), _firm()).order_by(audit.judged_at, audit.id).limit(limit)
+    statement = _pairs(wanted).where(_discordant(), _firm()).order_by(audit.settled_at, audit.id).limit(limit)
     if judged_after is not None:
-        statement = statement.where(audit.judged_at > judged_after)
+        statement = statement.where(audit.settled_at > judged_after)
     return [_pair(row) for row in session.connection().execute(statement)]
 
 
@@ -130,7 +130,7 @@ def counts(session: Session, challenger: str | None = None, since: datetime | No
     is_error = shadow.verdict == Verdict.NO_DECISION
     # A discordant pair has exactly one OK, so the challenger is right when its OK goes with GOOD.
     is_its_ok = shadow.verdict == Verdict.OK
-    is_good = audit.judgement == Judgement.GOOD
+    is_good = audit.outcome == Judgement.GOOD
     right = and_(_discordant(), _firm(), is_its_ok == is_good)
     wrong = and_(_discordant(), _firm(), is_its_ok != is_good)
     statement = (
@@ -220,8 +220,8 @@ def _pairs(wanted: Pairing) -> Any:
         shadow.verdict,
         shadow.champion_infer_ms,
         shadow.infer_ms,
-        audit.judgement,
-        audit.judged_at,
+        audit.outcome,
+        audit.settled_at,
     ).where(shadow.package_id == wanted.challenger)
     for column, value in (
         (inspection.package_id, wanted.champion),
@@ -247,7 +247,8 @@ def _joined(*columns: Any) -> Any:
             ),
         )
         .join(station, station.c.id == shadow.c.station_id)
-        .outerjoin(audit, audit.c.inspection_id == inspection.c.id)
+        # What one part was asked again for counts once, by its outcome.
+        .outerjoin(audit, and_(audit.c.inspection_id == inspection.c.id, audit.c.ask == 1))
         # A part that the champion did not judge has nothing to be compared with.
         .where(inspection.c.verdict != Verdict.NO_DECISION, inspection.c.package_id.is_not(None))
     )
@@ -262,7 +263,7 @@ def _discordant() -> Any:
 
 
 def _firm() -> Any:
-    return columns_of(Audit).c.judgement.in_((Judgement.GOOD, Judgement.DEFECTIVE))
+    return columns_of(Audit).c.outcome.in_((Judgement.GOOD, Judgement.DEFECTIVE))
 
 
 def _number(condition: Any) -> Any:

@@ -63,7 +63,7 @@ def handled(session: Session, scope: Scope) -> dict[bool, Handled]:
         .where(
             col(Inspection.disposition) == Disposition.HELD,
             col(Audit.state) == AuditState.JUDGED,
-            col(Audit.judgement).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
+            col(Audit.outcome).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
         )
         .group_by(col(Inspection.is_simulated))
     )
@@ -74,22 +74,24 @@ def handled(session: Session, scope: Scope) -> dict[bool, Handled]:
 
 def audit_counts(session: Session, scope: Scope) -> dict[bool, AuditCounts]:
     """By simulated or not, of parts captured in scope."""
-    keys: Any = [Audit.is_simulated, Audit.state, Audit.judgement, Audit.is_discordant]
+    keys: Any = [Audit.is_simulated, Audit.state, Audit.outcome, Audit.is_discordant]
     counted = (
         sa_select(*keys, func.count())
         .select_from(Audit)
         .join(Inspection, col(Inspection.id) == col(Audit.inspection_id))
+        # One for each part; that others were asked about it as well is no further audit.
+        .where(col(Audit.ask) == 1)
         .group_by(*keys)
     )
     found: dict[bool, AuditCounts] = {}
-    for is_simulated, state, judgement, is_discordant, count in session.connection().execute(_of_parts(counted, scope)):
+    for is_simulated, state, outcome, is_discordant, count in session.connection().execute(_of_parts(counted, scope)):
         held = found.setdefault(is_simulated, AuditCounts())
         if is_discordant:
             held.discordant += count
             continue
         held.states[AuditState(state)] += count
-        if judgement is not None:
-            held.judgements[Judgement(judgement)] += count
+        if outcome is not None:
+            held.judgements[Judgement(outcome)] += count
     return found
 
 

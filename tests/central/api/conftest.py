@@ -65,6 +65,9 @@ class Api:
             )
             for name, value in changes.items():
                 setattr(audit, name, value)
+            if "judgement" in changes and "outcome" not in changes:
+                # One answer that settled it, as in audits from before anything was confirmed.
+                audit.outcome, audit.settled_at = audit.judgement, audit.judged_at
             session.add(audit)
             session.flush()
             assert audit.id is not None

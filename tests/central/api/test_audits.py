@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from central.store.tables import LabelledPicture
+from central.store.tables import Audit, LabelledPicture
 from contracts.vocabulary import AuditState, Judgement, LabelSource, Role, Verdict
 from tests.central.api.conftest import Api
 from tests.central.conftest import make_report
@@ -27,6 +27,14 @@ def _outcome(api: Api, audit_id: int, judgement: str, inspector: str = "ann", **
 
 def _next(api: Api, inspector: str) -> Any:
     return api.as_(Role.INSPECTOR).get("/api/v1/audits/next", params={"inspector": inspector})
+
+
+def _confirm(api: Api, audit_id: int, judgement: str) -> None:
+    """One more inspector says the same of the part."""
+    with api.services.database.read() as session:
+        part = api.audit(audit_id).inspection_id
+        asked = session.exec(select(Audit).where(Audit.inspection_id == part).order_by("ask")).all()
+    _outcome(api, asked[-1].id or 0, judgement, inspector=f"n{len(asked)}").raise_for_status()
 
 
 def _labels(api: Api) -> list[LabelledPicture]:
@@ -116,7 +124,8 @@ def test_outcome_reveals_the_verdict_and_is_written_once(api: Api, audits: list[
         "score": 0.25,
         "judgement": "DEFECTIVE",
         "is_escape": True,
-        "waiting": 3,
+        # Three, and one more inspector about this one.
+        "waiting": 4,
     }
     again = _outcome(api, audits[0], "GOOD", inspector="bob")
     assert (again.status_code, "JUDGED by ann" in again.json()["detail"]) == (409, True)
@@ -131,6 +140,7 @@ def test_defective_part_that_was_rejected_is_no_escape(api: Api) -> None:
 
 def test_outcome_becomes_a_labelled_picture_of_its_part(api: Api, audits: list[int]) -> None:
     _outcome(api, audits[0], "DEFECTIVE", defect_class="scratch")
+    _confirm(api, audits[0], "DEFECTIVE")
     _outcome(api, audits[1], "GOOD", defect_class="ignored")
     first, second = _labels(api)
     assert (first.sha256, first.judgement, first.defect_class) == ("1" * 64, Judgement.DEFECTIVE, "scratch")
@@ -146,6 +156,8 @@ def test_first_firm_judgement_of_a_picture_stands(api: Api) -> None:
     kept = []
     for audit_id, judgement in zip(ids, said, strict=True):
         _outcome(api, audit_id, judgement).raise_for_status()
+        while api.audit(audit_id).outcome is None:
+            _confirm(api, audit_id, judgement)
         kept.append([label.judgement.value for label in _labels(api)])
     assert kept == [["UNSURE"], ["DEFECTIVE"], ["DEFECTIVE"]]
 
@@ -174,15 +186,18 @@ def test_unknown_audit_and_impossible_outcome_are_named(api: Api, audits: list[i
 
 def test_summary_counts_states_judgements_and_classes(api: Api, audits: list[int]) -> None:
     _outcome(api, audits[0], "DEFECTIVE", defect_class="scratch")
-    _outcome(api, audits[1], "GOOD")
+    _confirm(api, audits[0], "DEFECTIVE")
+    _outcome(api, audits[1], "DEFECTIVE")
+    _outcome(api, audits[2], "GOOD")
     api.store(make_report(8))
     api.draw_audit(8)
     assert api.as_(Role.VIEWER).get("/api/v1/audits/summary").json() == {
         "awaiting_evidence": 1,
         "open": 2,
-        "judged": 2,
+        "judged": 4,
         "lost": 0,
-        "by_judgement": {"GOOD": 1, "DEFECTIVE": 1, "UNSURE": 0},
+        "unsettled": 1,
+        "by_judgement": {"GOOD": 1, "DEFECTIVE": 3, "UNSURE": 0},
         "known_defect_classes": ["scratch"],
     }
 

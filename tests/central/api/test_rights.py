@@ -32,6 +32,7 @@ RIGHTS = {
     ("GET", "/api/v1/quality/attribute-charts"): "VIEWER",
     ("GET", "/api/v1/reports/shift.pdf"): "VIEWER",
     ("GET", "/api/v1/reports/shift.csv"): "VIEWER",
+    ("GET", "/api/v1/quality/agreement"): "VIEWER",
     ("POST", "/api/v1/evidence"): STATION_ONLY,
     ("POST", "/api/v1/evidence/unavailable"): STATION_ONLY,
     ("PUT", "/api/v1/evidence/{sha256}"): STATION_ONLY,

@@ -9,6 +9,7 @@ from central.quality.sampling import (
     allocate_budget,
     audit_budget,
     draw_audit,
+    draw_share,
     inclusion_probabilities,
     spread_draw,
 )
@@ -134,3 +135,26 @@ def test_budget_is_spent_whole_and_no_stratum_is_forgotten(sizes: list[int], bud
 
 def test_budget_follows_the_number_of_parts() -> None:
     assert allocate_budget([1_000, 3_000, 0, 10], 41) == [11, 29, 0, 1]
+
+
+@pytest.mark.parametrize(("n", "share", "at_most", "chance"), [(3, 0.1, 20, 0.1), (7, 0.5, 2, 2 / 7), (5, 1.0, 9, 1.0)])
+def test_a_share_is_drawn_with_its_chance_however_few_parts_there_are(
+    n: int, share: float, at_most: int, chance: float
+) -> None:
+    rng, runs = np.random.default_rng(3), 4_000
+    count = np.zeros(n)
+    for _ in range(runs):
+        index, said = draw_share(n, share, at_most, rng)
+        assert said == pytest.approx(chance)
+        assert len(index) <= at_most
+        count[index] += 1
+    # Four and a half standard deviations of a share of 4,000.
+    assert np.all(np.abs(count / runs - chance) <= 4.5 * np.sqrt(chance * (1 - chance) / runs) + 1e-12)
+
+
+def test_a_whole_number_is_drawn_whole() -> None:
+    rng = np.random.default_rng(4)
+    assert {len(draw_share(100, 0.29, 99, rng)[0]) for _ in range(2_000)} == {29}
+    assert len(draw_share(0, 0.5, 9, rng)[0]) == len(draw_share(9, 0.0, 9, rng)[0]) == 0
+    with pytest.raises(ValueError, match="a share in 0 … 1"):
+        draw_share(9, 1.2, 9, rng)

@@ -285,6 +285,8 @@ class Bench:
                         state=AuditState.JUDGED,
                         judgement=judgement,
                         judged_at=self.clock.now(),
+                        outcome=judgement,
+                        settled_at=self.clock.now(),
                         is_simulated=inspection.is_simulated,
                     )
                 )

@@ -173,6 +173,8 @@ class CausesLine:
                         inspection_id=part.id or 0, product=product, drawn_at=self.now, inclusion_probability=0.2,
                         state=AuditState.JUDGED, judged_at=self.now, is_simulated=False,
                         judgement=Judgement.DEFECTIVE if is_bad else Judgement.GOOD,
+                        outcome=Judgement.DEFECTIVE if is_bad else Judgement.GOOD,
+                        settled_at=self.now,
                         defect_class=defect_class if is_bad else None,
                     )
                 )  # fmt: skip

@@ -22,6 +22,7 @@ def a_station(bench: Bench, name: str = "st-1") -> None:
 def test_only_accepted_parts_are_drawn_with_their_chance_written_down(bench: Bench) -> None:
     a_station(bench)
     (station,) = bench.stations.values()
+    bench.build(audit=AuditSettings(rejected_share=0.0))
     accepted = set(bench.report(station, [OK] * 40))
     bench.report(station, [NG] * 40 + [Verdict.REVIEW] * 10 + [Verdict.NO_DECISION] * 10)
     assert bench.auditing.draw(bench.clock.now()) == 2

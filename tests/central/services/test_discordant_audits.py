@@ -122,7 +122,8 @@ def test_judged_discordant_parts_are_in_no_rate_and_raise_no_alarm(bench: Bench)
         for audit in session.exec(select(Audit)).all():
             audit.state = AuditState.JUDGED
             audit.judgement = Judgement.DEFECTIVE if audit.is_discordant else Judgement.GOOD
-            audit.judged_at = bench.clock.now()
+            audit.outcome = audit.judgement
+            audit.judged_at = audit.settled_at = bench.clock.now()
             session.add(audit)
     by_chance = [audit for audit in bench.audit_rows() if not audit.is_discordant]
     assert len(discordant(bench)) >= 18

@@ -57,6 +57,20 @@ def test_audits_drawn_for_their_risk_raise_no_alarm(bench: Bench) -> None:
     assert bench.alarms() == []
 
 
+def test_what_one_inspector_alone_called_defective_raises_no_alarm_until_it_is_settled(bench: Bench) -> None:
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 20), Judgement.GOOD)
+    doubtful = bench.report(station, [OK] * 6)
+    bench.audit(doubtful, Judgement.DEFECTIVE)
+    for outcome, raised in ((None, []), (Judgement.DEFECTIVE, [AlarmKind.ESCAPES])):
+        with bench.database.begin() as session:
+            for audit in session.exec(select(Audit).where(col(Audit.inspection_id).in_(doubtful))).all():
+                audit.outcome = outcome
+                session.add(audit)
+        bench.tick(2)
+        assert [alarm.kind for alarm in bench.alarms()] == raised
+
+
 def test_what_an_alarm_says_of_the_share_holds_at_every_look(bench: Bench) -> None:
     station = champion_station(bench)
     bench.audit(bench.report(station, [OK] * 30), Judgement.GOOD)

@@ -60,6 +60,8 @@ def judge(database: Database, inspection_id: int, judgement: Judgement, seconds:
             state=AuditState.JUDGED,
             judgement=judgement,
             judged_at=START + timedelta(seconds=seconds),
+            outcome=judgement,
+            settled_at=START + timedelta(seconds=seconds),
             is_discordant=True,
             is_simulated=True,
         )

@@ -114,6 +114,9 @@ class WatchSettings:
     ewma_weight: float = 0.2
     limit_sigmas: float = 3.0
     silent_after_s: float = 30.0
+    # An audited part that one inspector called defective, and that nobody confirmed or refuted for so long, counts for
+    # the alarm on escapes (in no rate): a plant whose second inspector is away must not overlook what the first saw.
+    unconfirmed_after_s: float = 4 * 3600.0
     # The drift monitors: how long they learn what is normal, and how often all channels of a station may cry falsely.
     drift_reference_days: float = 3.0
     drift_false_alarms_per_30_days: float = 1.0

@@ -4,7 +4,7 @@
 Draws nothing itself and raises no alarm. Called through `Services.loop.charts` by `GET /quality/charts`.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from sqlmodel import Session, select
@@ -30,7 +30,11 @@ def draw_charts(session: Session, settings: WatchSettings, station: str | None, 
         views.append(_reject_chart(stream, blocks, settings))
         views += [view for measure in MEASURES if (view := _measure_chart(stream, blocks, measure, settings))]
     if station is None:
-        views += [_escape_chart(session, champion, settings) for champion in session.exec(select(Champion)).all()]
+        believed_before = now - timedelta(seconds=settings.unconfirmed_after_s)
+        views += [
+            _escape_chart(session, champion, settings, believed_before)
+            for champion in session.exec(select(Champion)).all()
+        ]
     return views
 
 
@@ -98,13 +102,15 @@ def _measure_chart(
     )
 
 
-def _escape_chart(session: Session, champion: Champion, settings: WatchSettings) -> ChartView:
+def _escape_chart(
+    session: Session, champion: Champion, settings: WatchSettings, believed_before: datetime
+) -> ChartView:
     plan = plan_cusum(
         settings.escape_tolerated_share,
         settings.escape_rejected_share,
         int(settings.escape_parts_between_false_alarms),
     )
-    parts = escape_evidence(session, champion).floor
+    parts = escape_evidence(session, champion, believed_before).floor
     path = follow_cusum([part.is_defective for part in parts], plan)
     points = [
         ChartPoint(at=part.captured_at, value=float(value), rule="Bernoulli CUSUM" if value >= plan.limit else None)

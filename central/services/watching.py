@@ -13,7 +13,7 @@ so what an alarm says of the share is a confidence sequence, which may be.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,8 @@ class EscapeEvidence:
     parts: tuple[AuditedPart, ...]
     # Said to be defective by one inspector so far: they are in nothing yet.
     unsettled: int = 0
+    # Of `parts`, as defective: the same, but nobody has confirmed or refuted them for long.
+    unconfirmed: int = 0
 
     @property
     def defective(self) -> int:
@@ -85,7 +87,7 @@ class WatchingService:
         """Look at everything once."""
         with self._database.read() as session:
             silent, heard_again = self._silence.look(session, now)
-            signals = [*self._escape_signals(session), *silent]
+            signals = [*self._escape_signals(session, now), *silent]
             fresh = [
                 (stream, new_blocks(session, stream, self._settings.block_parts))
                 for stream in live_streams(session, now)
@@ -102,10 +104,11 @@ class WatchingService:
                 signals += block_signals(session, stream, self._settings, newest=len(blocks))
             _write(session, signals, [alarm.id for alarm in heard_again], now)
 
-    def _escape_signals(self, session: Session) -> list[Signal]:
+    def _escape_signals(self, session: Session, now: datetime) -> list[Signal]:
         signals = []
+        believed_before = now - timedelta(seconds=self._settings.unconfirmed_after_s)
         for champion in session.exec(select(Champion)).all():
-            evidence = escape_evidence(session, champion)
+            evidence = escape_evidence(session, champion, believed_before)
             path = follow_cusum([part.is_defective for part in evidence.floor], self._plan)
             if path.signal_at is not None:
                 signals.append(self._escape_signal(champion, evidence, path.signal_at, int(path.value[-1])))
@@ -122,6 +125,7 @@ class WatchingService:
                 f"Defective parts of {champion.product} are being accepted: {evidence.defective} of {of} audited "
                 f"accepted parts were defective ({watched.low:.1%} to {watched.high:.1%} of all accepted, 95% interval "
                 f"that holds at every look, by the {len(evidence.floor)} audits that equal chance drew)."
+                + _unconfirmed_words(evidence.unconfirmed)
             ),
             remedy=(
                 "Auditing of this product is tightened. Judge the open audits; once enough defective parts are "
@@ -138,6 +142,7 @@ class WatchingService:
                 "signal_at_inspection_id": evidence.floor[signal_at].inspection_id,
                 "audits": of,
                 "audits_unsettled": evidence.unsettled,
+                "audits_unconfirmed": evidence.unconfirmed,
                 "defective": evidence.defective,
                 "escape_share_low": share.low,
                 "escape_share": share.estimate,
@@ -150,6 +155,12 @@ class WatchingService:
         )
 
 
+def _unconfirmed_words(parts: int) -> str:
+    if not parts:
+        return ""
+    return f" {parts} of them were called defective by one inspector and wait for a second one for long."
+
+
 def _write(session: Session, signals: list[Signal], heard_again: list[int | None], now: datetime) -> None:
     for signal in signals:
         raise_alarm(session, signal, now)
@@ -159,12 +170,26 @@ def _write(session: Session, signals: list[Signal], heard_again: list[int | None
             session.add(alarm)
 
 
-def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
-    """Settled audits of parts that the champion accepted, since the last closed ESCAPES alarm of the product."""
+def escape_evidence(session: Session, champion: Champion, believed_before: datetime | None = None) -> EscapeEvidence:
+    """Settled audits of parts that the champion accepted, since the last closed ESCAPES alarm of the product.
+
+    Args:
+        session: to read with.
+        champion: whose parts.
+        believed_before: what one inspector called defective before it counts as such; None: only once it is settled.
+    """
     since = last_closed_at(session, AlarmKind.ESCAPES, product=champion.product, is_simulated=champion.is_simulated)
     audit, inspection = columns_of(Audit).c, columns_of(Inspection).c
     wanted = (
-        sa_select(inspection.id, inspection.captured_at, audit.outcome, audit.inclusion_probability, audit.is_floor)
+        sa_select(
+            inspection.id,
+            inspection.captured_at,
+            audit.outcome,
+            audit.inclusion_probability,
+            audit.is_floor,
+            audit.judgement,
+            audit.judged_at,
+        )
         .join(columns_of(Inspection), audit.inspection_id == inspection.id)
         .where(
             audit.product == champion.product,
@@ -183,9 +208,15 @@ def escape_evidence(session: Session, champion: Champion) -> EscapeEvidence:
     if since is not None:
         wanted = wanted.where(inspection.captured_at > since)
     rows = session.connection().execute(wanted).all()
-    settled = [row for row in reversed(rows) if row[2] is not None]
-    parts = [AuditedPart(row[0], row[1], is_escape(Verdict.OK, row[2]), row[3], row[4]) for row in settled]
-    return EscapeEvidence(tuple(parts), len(rows) - len(settled))
+    parts, unconfirmed = [], 0
+    for inspection_id, captured_at, outcome, chance, is_floor, first_answer, judged_at in reversed(rows):
+        counted = outcome
+        if outcome is None and believed_before is not None and judged_at is not None and judged_at < believed_before:
+            counted = first_answer
+        if counted in (Judgement.GOOD, Judgement.DEFECTIVE):
+            unconfirmed += outcome is None
+            parts.append(AuditedPart(inspection_id, captured_at, is_escape(Verdict.OK, counted), chance, is_floor))
+    return EscapeEvidence(tuple(parts), len(rows) - len(parts), unconfirmed)
 
 
 def share_of(evidence: EscapeEvidence) -> Interval:

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from datetime import timedelta
+
 import numpy as np
 import pytest
 from sqlmodel import col, select
@@ -69,6 +71,25 @@ def test_what_one_inspector_alone_called_defective_raises_no_alarm_until_it_is_s
                 session.add(audit)
         bench.tick(2)
         assert [alarm.kind for alarm in bench.alarms()] == raised
+
+
+def test_escapes_that_nobody_confirms_for_hours_raise_the_alarm_all_the_same(bench: Bench) -> None:
+    """A plant with one inspector, or whose second one is away, must not overlook what the first saw."""
+    station = champion_station(bench)
+    bench.audit(bench.report(station, [OK] * 20), Judgement.GOOD)
+    doubtful = bench.report(station, [OK] * 6)
+    bench.audit(doubtful, Judgement.DEFECTIVE)
+    for hours, raised in ((3.9, 0), (4.1, 1)):
+        with bench.database.begin() as session:
+            for audit in session.exec(select(Audit).where(col(Audit.inspection_id).in_(doubtful))).all():
+                audit.outcome, audit.settled_at = None, None
+                audit.judged_at = bench.clock.now() - timedelta(hours=hours)
+                session.add(audit)
+        bench.tick(2)
+        assert [each.kind for each in bench.alarms()] == [AlarmKind.ESCAPES] * raised
+    (alarm,) = bench.alarms()
+    assert (alarm.evidence["audits_unconfirmed"], alarm.evidence["audits_unsettled"]) == (6, 0)
+    assert "6 of them were called defective by one inspector" in alarm.message
 
 
 def test_what_an_alarm_says_of_the_share_holds_at_every_look(bench: Bench) -> None:

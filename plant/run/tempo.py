@@ -33,7 +33,7 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
         "learning": {
             "period_s": 1.0,
             # A folder holds few defective pictures, and those that the first detector finds need no audit.
-            "min_defective_labels": 20 if is_replay else 24,
+            "min_defective_labels": 20 if is_replay else 36,
             "min_good_labels": 40,
             # Few parts, photographed several times: a larger share makes the same number of held-out parts.
             "holdout_share": 0.4 if is_replay else 0.3,

@@ -27,12 +27,12 @@ from central.messaging.gateway import Publisher
 from central.quality.confidence_sequence import equal_chance
 from central.quality.sampling import audit_budget, draw_audit, inclusion_probabilities
 from central.services.alarms import open_alarms
+from central.services.audit_rows import Draw, add_audit
 from central.services.discordant_audits import draw_discordant
 from central.services.rejected_audits import draw_rejected, rejected_between
 from central.services.repeated_audits import plant
 from central.settings import AuditSettings
 from central.store.database import Database
-from central.store.repositories import evidence
 from central.store.tables import Audit, CounterRow, Inspection, Station, columns_of
 from contracts import codec
 from contracts.commands import InspectionKey, RequestEvidence, StationCommand
@@ -149,24 +149,8 @@ class AuditingService:
         is_floor = equal_chance(chance, self._rng, float(inclusion_probabilities(score, budget).min()))
         stratum = f"{parts[0].station_id}:{parts[0].product or ''}:{parts[0].id}-{parts[-1].id}"
         for position, inclusion_probability, is_of_floor in zip(index, chance, is_floor, strict=True):
-            part = parts[int(position)]
-            # A picture that is here already: somebody asked for it earlier.
-            crop = evidence.stored_crop(session, part.station_id, part.epoch, part.sequence)
-            session.add(
-                Audit(
-                    inspection_id=part.id,
-                    product=part.product,
-                    drawn_at=now,
-                    stratum=stratum,
-                    stratum_size=len(parts),
-                    inclusion_probability=float(inclusion_probability),
-                    state=AuditState.AWAITING_EVIDENCE if crop is None else AuditState.OPEN,
-                    crop_sha256=crop,
-                    opened_at=None if crop is None else now,
-                    is_floor=bool(is_of_floor),
-                    is_simulated=part.is_simulated,
-                )
-            )
+            draw = Draw(stratum, len(parts), now)
+            add_audit(session, parts[int(position)], draw, float(inclusion_probability), is_floor=bool(is_of_floor))
         return len(index)
 
     def _settle_waiting(self, now: datetime) -> None:

@@ -19,10 +19,10 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session
 
 from central.quality.sampling import draw_share
+from central.services.audit_rows import Draw, add_audit
 from central.settings import AuditSettings
-from central.store.repositories import evidence
-from central.store.tables import Audit, Inspection, columns_of
-from contracts.vocabulary import AuditState, Verdict
+from central.store.tables import Inspection, columns_of
+from contracts.vocabulary import Verdict
 
 REJECTED: Final = (Verdict.NG, Verdict.REVIEW)
 
@@ -76,21 +76,6 @@ def draw_rejected(
         index, chance = draw_share(len(members), settings.rejected_share, settings.rejected_most, rng)
         stratum = f"{station_id}:{product or ''}:{verdict.value}:{members[0].id}-{members[-1].id}"
         for position in index:
-            part = members[int(position)]
-            crop = evidence.stored_crop(session, part.station_id, part.epoch, part.sequence)
-            session.add(
-                Audit(
-                    inspection_id=part.id,
-                    product=part.product,
-                    drawn_at=now,
-                    stratum=stratum,
-                    stratum_size=len(members),
-                    inclusion_probability=chance,
-                    state=AuditState.AWAITING_EVIDENCE if crop is None else AuditState.OPEN,
-                    crop_sha256=crop,
-                    opened_at=None if crop is None else now,
-                    is_simulated=part.is_simulated,
-                )
-            )
+            add_audit(session, members[int(position)], Draw(stratum, len(members), now), chance)
         drawn += len(index)
     return drawn

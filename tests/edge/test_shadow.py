@@ -313,8 +313,8 @@ def test_chance_says_who_is_timed_first() -> None:
 
 def test_later_only_one_part_in_four_is_timed(stage: Stage) -> None:
     package = loaded("ring", ScoreSession(), package_id=CHALLENGER)
-    stage.shadow.set("ring", Trial(package, expected_ms=0.1, counts=ShadowCounts(judged=598)))
-    for number in range(599, 611):
+    stage.shadow.set("ring", Trial(package, expected_ms=0.1, counts=ShadowCounts(judged=1598)))
+    for number in range(1599, 1611):
         stage.offer()
         stage.wait_counts(judged=number)
     is_timed = [said.champion_infer_ms is not None for said in stage.due()]

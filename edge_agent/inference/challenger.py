@@ -38,8 +38,8 @@ _PAIRS: Final = 500
 _DURATIONS: Final = 20
 # The operating system gives way to everything else on a busy core.
 _NICE: Final = 10
-# What the latency gate needs as a rule: 200 to know the p99, and equal packages pass after 1,170 (median). Beyond it the
-# champion's runs would cost verdicts of the challenger.
+# What the latency gate needs as a rule: 200 to know the p99, and equal packages pass after 1,170 (median). Beyond it
+# the champion's runs would cost verdicts of the challenger.
 _TIMED_AT_FIRST: Final = 1_600
 _TIMED_LATER: Final = 4
 

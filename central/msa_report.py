@@ -105,15 +105,15 @@ def markdown(study: AttributeStudy) -> str:
             _rate(one.repeatability, f"{one.parts} parts"),
             _rate(one.miss_rate, f"{one.defective_answers} answers on defective parts"),
             _rate(one.false_alarm_rate, f"{one.good_answers} answers on good parts"),
-            _kappa(one.kappa_to_reference),
+            kappa_words(one.kappa_to_reference),
         )
         lines.append(f"| {one.name} | {' | '.join(figures)} |")
     lines += ["", "| two appraisers | Cohen's kappa |", "|---|---|"]
-    lines += [f"| {pair.first}, {pair.second} | {_kappa(pair.kappa)} |" for pair in study.pairs]
+    lines += [f"| {pair.first}, {pair.second} | {kappa_words(pair.kappa)} |" for pair in study.pairs]
     lines += [
         "",
         (
-            f"All answers together: Fleiss' kappa {_kappa(study.kappa_of_all)}. Parts that everybody always "
+            f"All answers together: Fleiss' kappa {kappa_words(study.kappa_of_all)}. Parts that everybody always "
             f"judged as the reference does: {_rate(study.all_right, f'{study.parts} parts')}."
         ),
         "",
@@ -190,7 +190,8 @@ def _rate(interval: Interval, of: str) -> str:
     return f"{interval.estimate:.1%} ({interval.low:.1%} to {interval.high:.1%} of {of})"
 
 
-def _kappa(kappa: Kappa) -> str:
+def kappa_words(kappa: Kappa) -> str:
+    """With its bounds, for people."""
     if kappa.estimate is None:
         return "not known (everybody always said the same)"
     return f"{kappa.estimate:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"

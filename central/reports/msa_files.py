@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import Final
 
+from central.msa_report import kappa_words
 from central.quality.msa import AttributeStudy, Kappa
 from central.quality.rates import Interval
 from central.reports.pdf_page import Made, build, pairs, section, signature, small, table, title
@@ -37,7 +38,7 @@ def to_pdf(study: AttributeStudy, name: str, made: Made) -> bytes:
             _share(one.repeatability),
             f"{_share(one.miss_rate)}, {one.defective_answers} answers",
             f"{_share(one.false_alarm_rate)}, {one.good_answers} answers",
-            _kappa(one.kappa_to_reference),
+            kappa_words(one.kappa_to_reference),
         )
         for one in study.appraisers
     ]
@@ -61,12 +62,12 @@ def to_pdf(study: AttributeStudy, name: str, made: Made) -> bytes:
             [
                 table(
                     ("two appraisers", "Cohen's kappa"),
-                    [(f"{pair.first}, {pair.second}", _kappa(pair.kappa)) for pair in study.pairs],
+                    [(f"{pair.first}, {pair.second}", kappa_words(pair.kappa)) for pair in study.pairs],
                     (250, 250),
                 ),
                 pairs(
                     (
-                        ("All answers", f"Fleiss' kappa {_kappa(study.kappa_of_all)}"),
+                        ("All answers", f"Fleiss' kappa {kappa_words(study.kappa_of_all)}"),
                         ("All right", f"{_share(study.all_right)} of {parts} were always judged as the reference does"),
                     )
                 ),
@@ -102,9 +103,3 @@ def _share(interval: Interval) -> str:
     if interval.estimate is None:
         return "not known"
     return f"{interval.estimate:.1%} ({interval.low:.1%} to {interval.high:.1%})"
-
-
-def _kappa(kappa: Kappa) -> str:
-    if kappa.estimate is None:
-        return "not known (everybody always said the same)"
-    return f"{kappa.estimate:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"

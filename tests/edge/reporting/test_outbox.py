@@ -361,3 +361,21 @@ def test_outbox_of_so_many_bytes_takes_no_more_and_loses_nothing_of_it(tmp_path:
     assert outbox.flush(10)
     assert outbox.counters.committed == len(sequences)
     outbox.close()
+
+
+def test_reports_soon_after_a_commit_share_the_next_and_a_close_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long enough that only the close can end it.
+    monkeypatch.setattr("edge_agent.reporting.outbox._GATHER_S", 600.0)
+    outbox = Outbox(tmp_path / "outbox.db", FakeClock())
+    put(outbox, 1)
+    wait_until(lambda: outbox.counters.committed == 1)
+    put(outbox, 20)
+    assert not outbox.flush(0.3)
+    assert outbox.counters.commits == 1
+    outbox.close()
+    assert (outbox.counters.committed, outbox.counters.commits) == (21, 2)
+    again = Outbox(tmp_path / "outbox.db", FakeClock(NOW + timedelta(hours=1)))
+    assert len(ids(again)) == 21
+    again.close()

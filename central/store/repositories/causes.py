@@ -160,8 +160,7 @@ def judged_parts(
             audit.product.in_(products),
             audit.judged_at >= judged_from,
             audit.state == AuditState.JUDGED,
-            # Settled ones: what one inspector said of an escape may yet be refuted.
-            audit.ask == 1,
+            # Settled ones: what one inspector said of an escape may yet be refuted. Further askings have no outcome.
             audit.outcome.in_((Judgement.GOOD, Judgement.DEFECTIVE)),
             audit.is_discordant.is_(False),
             audit.is_simulated == is_simulated,

@@ -239,6 +239,15 @@ def test_what_a_challenger_asked_for_is_in_no_count_of_chance(api: Api) -> None:
     assert "1 where a challenger disagreed" in text
 
 
+def test_a_part_that_several_inspectors_were_asked_about_is_one_audit(api: Api) -> None:
+    api.store(make_report(1, captured_at=BEGAN))
+    api.draw_audit(1, 0.5, state=AuditState.JUDGED, judgement=Judgement.DEFECTIVE)
+    again = {"state": AuditState.JUDGED, "judgement": Judgement.DEFECTIVE, "outcome": None}
+    api.draw_audit(1, 0.5, ask=2, **again)
+    api.draw_audit(1, 0.5, ask=3, is_repeat=True, **again)
+    assert "1 by chance: 1 JUDGED" in _text(api)[0]
+
+
 def test_alarms_of_before_are_listed_while_they_are_open(api: Api) -> None:
     api.store(make_report(1, captured_at=BEGAN))
     with api.services.database.begin() as session:

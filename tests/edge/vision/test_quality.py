@@ -69,7 +69,8 @@ def test_camera_that_repeats_itself_to_the_last_bit_is_frozen() -> None:
         repeats.check(pixels.copy(), 2)
     assert caught.value.fault is ImageFault.FROZEN
     other = pixels.copy()
-    other[5, 5, 0] ^= 1
+    # Far down: its first rows are those of the last.
+    other[50, 5, 0] ^= 1
     repeats.check(other, 2)
     repeats.check(pixels, 2)
 

@@ -9,6 +9,7 @@ looking whether a silent camera is still there of `camera.gige_watch`.
 
 import logging
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -37,6 +38,8 @@ _ASTRAY_AFTER_S: Final = 2.0
 _MIN_PACKETS: Final = 3
 # A camera that is there lets go in milliseconds. To one that is gone Aravis talks for up to eight seconds.
 _LET_GO_S: Final = 0.5
+# A signal of a USB camera that was under way when its handler was taken off has long ended after so long.
+_SIGNAL_ENDS_S: Final = 0.2
 
 
 @dataclass(eq=False)
@@ -46,6 +49,7 @@ class _Session:
     camera: Any
     stream: Any = None
     watch: GigeWatch | None = None
+    handler: int | None = None
     frame_at_s: float = 0.0
     ignored: int | None = None
     is_lost: threading.Event = field(default_factory=threading.Event)
@@ -62,6 +66,9 @@ class _Session:
                 _log.info("camera did not stop: %s", error)
             if self.watch is not None:
                 self.watch.close()
+            if self.handler is not None:
+                self.camera.get_device().disconnect(self.handler)
+                time.sleep(_SIGNAL_ENDS_S)
             # The last references: Aravis joins its threads and gives the camera back.
             self.stream = None
             self.camera = None
@@ -209,8 +216,9 @@ class GenicamSource:
 
     def _start_stream(self, session: _Session) -> None:
         aravis, camera = load_aravis(), session.camera
-        is_lost = session.is_lost
-        camera.get_device().connect("control-lost", lambda *_: is_lost.set())
+        if not camera.is_gv_device():
+            is_lost = session.is_lost
+            session.handler = camera.get_device().connect("control-lost", lambda *_: is_lost.set())
         if camera.is_gv_device():
             # As root Aravis would read from a raw socket, which hears everything until its filter is set: a stray
             # packet taken for the first of a stream made it discard every frame after it as late.
@@ -230,12 +238,23 @@ class GenicamSource:
         camera.start_acquisition()
 
     def _check_presence(self, session: _Session) -> None:
-        if session.watch is not None and not session.watch.is_there():
+        if session.watch is not None and not (session.watch.is_there() and self._is_controlled(session)):
             session.is_lost.set()
         if session.is_lost.is_set():
             raise gone(self._name, "has gone: it does not answer any more")
         if self._is_astray(session):
             raise gone(self._name, "sends packets that make no pictures")
+
+    @staticmethod
+    def _is_controlled(session: _Session) -> bool:
+        """Whether a GigE camera still obeys; one that lost its power for a moment answers, but to anybody.
+
+        Asked instead of listened to: Aravis' signal comes in the thread that ends with the device. Whoever let go of
+        the camera on hearing it left that signal the last to hold the device, the thread waited for itself, and the
+        process was aborted.
+        """
+        with session.using:
+            return session.camera is None or session.camera.get_device().is_controller()
 
     def _is_astray(self, session: _Session) -> bool:
         """Whether packets come and are thrown away: as late, after one from elsewhere was taken for the first."""

@@ -236,6 +236,10 @@ class CentralClient:
         """
         return self._one(lifecycle.RolloutEvidence, f"/rollouts/{rollout_id}/evidence")
 
+    def quarantine(self, rollout_id: int, most: int) -> tuple[lifecycle.QuarantinePart, ...]:
+        """Parts that the package of a rollout let pass, nearest to its limit first."""
+        return self._many(lifecycle.QuarantinePart, f"/rollouts/{rollout_id}/quarantine", {"limit": str(most)})
+
     def rollout_file(self, rollout_id: int, name: str) -> bytes:
         """`evidence` (JSON) or `quarantine.csv`, as central writes it."""
         return self._send("GET", f"/rollouts/{rollout_id}/{name}").content

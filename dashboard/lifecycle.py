@@ -236,6 +236,19 @@ class Exposure:
 
 
 @dataclass(frozen=True)
+class QuarantinePart:
+    """A part that the package of a rollout let pass; `score` rises with suspicion."""
+
+    station: str
+    captured_at: datetime
+    epoch: int
+    sequence: int
+    part_id: str | None = None
+    trigger_number: int | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True)
 class RolloutEvidence:
     """All that a rollout rested on."""
 

@@ -290,6 +290,18 @@ class RolloutExposure(Shape):
     stations: list[ExposureAtStation]
 
 
+class QuarantinePartView(Shape):
+    """A part that the package of a rollout let pass. `score`: rises with suspicion; its limit is the package's."""
+
+    station: str
+    captured_at: UtcTime
+    part_id: str | None = None
+    trigger_number: int | None = None
+    epoch: int
+    sequence: int
+    score: float | None = None
+
+
 class RolloutEvidence(Shape):
     """`GET /rollouts/{id}/evidence`: all that it rested on, in one file. `looks`: the newest, oldest of them first."""
 

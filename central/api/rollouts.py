@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 from central.api.auth import ServicesOf, allow
 from central.api.rollout_schemas import (
     ExposureAtStation,
+    QuarantinePartView,
     RolloutEvidence,
     RolloutExposure,
     RolloutLook,
@@ -29,7 +30,7 @@ from central.api.schemas import By
 from central.api.trainings import loop_of
 from central.errors import NotFoundError
 from central.foundation import Services
-from central.services.rollout_evidence import exposure_of, quarantine_of
+from central.services.rollout_evidence import exposure_of, quarantine_of, riskiest_of
 from central.services.rollout_limits import looks_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
@@ -93,6 +94,19 @@ def get_evidence(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutEvid
             ],
             exposure=_exposure(session, row),
         )
+
+
+@router.get("/{rollout_id}/quarantine", summary="Parts that its package let pass, nearest to its limit first")
+def get_riskiest(
+    services: ServicesOf,
+    rollout_id: RolloutNumber,
+    station: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> list[QuarantinePartView]:
+    """Where to look first. All of them are in `quarantine.csv`."""
+    with services.database.read() as session:
+        parts = riskiest_of(session, _row(session, rollout_id), limit, station)
+    return [QuarantinePartView.model_validate(part, from_attributes=True) for part in parts]
 
 
 @router.get(

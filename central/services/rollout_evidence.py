@@ -117,6 +117,26 @@ def quarantine_of(session: Session, row: RolloutRow) -> Iterator[QuarantinePart]
         yield QuarantinePart(*each)
 
 
+def riskiest_of(session: Session, row: RolloutRow, most: int, station: str | None = None) -> list[QuarantinePart]:
+    """Those of the quarantine list whose score came nearest to the limit, nearest first: where to look first.
+
+    Args:
+        session: to read with.
+        row: the rollout.
+        most: how many.
+        station: address; None: of all.
+    """
+    c, s = columns_of(Inspection).c, columns_of(Station).c
+    wanted = (
+        sa_select(s.address, c.captured_at, c.part_id, c.trigger_number, c.epoch, c.sequence, c.score)
+        .where(s.id == c.station_id, _judged_by(row, session), c.verdict == Verdict.OK)
+        .where(s.address == station if station is not None else s.id.is_not(None))
+        .order_by(c.score.desc().nulls_last(), s.address, c.captured_at, c.id)
+        .limit(most)
+    )
+    return [QuarantinePart(*each) for each in session.connection().execute(wanted)]
+
+
 def _judged_by(row: RolloutRow, session: Session) -> Any:
     """Condition on inspections: of this package, at a station of this rollout, since it was assigned there."""
     c = columns_of(Inspection).c

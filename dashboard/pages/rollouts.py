@@ -14,8 +14,8 @@ from contracts.vocabulary import Verdict
 from dashboard import access, frame, marks, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError
-from dashboard.lifecycle import Exposure, Freeze, Rollout, RolloutEvidence, RolloutStep
-from dashboard.pages import limits_panel, rollout_gates, rollout_panel
+from dashboard.lifecycle import Exposure, Freeze, Rollout, RolloutStep
+from dashboard.pages import limits_panel, quarantine_panel, rollout_gates, rollout_panel
 
 MAX_ROLLOUTS = 100
 MAX_STEPS = 200
@@ -62,7 +62,7 @@ def _one(rollout_id: int) -> None:
     rollout_gates.draw(evidence.steps)
     limits_panel.draw(view, evidence.looks)
     _exposure(view, evidence.exposure)
-    _files(view, evidence)
+    quarantine_panel.draw(view, evidence)
     _steps(view, evidence.steps)
 
 
@@ -86,28 +86,6 @@ def _exposure(view: Viewer, exposure: Exposure) -> None:
         for each in exposure.stations
     )
     st.html(marks.table(head, rows))
-
-
-def _files(view: Viewer, evidence: RolloutEvidence) -> None:
-    number = evidence.rollout.id
-    with st.container(horizontal=True):
-        st.download_button(
-            "Evidence (JSON)",
-            lambda: view.feed.client.rollout_file(number, "evidence"),
-            file_name=f"rollout-{number}.json",
-            mime="application/json",
-            key=f"rollout-{number}-evidence",
-            icon=":material/download:",
-        )
-        st.download_button(
-            f"Quarantine list ({words.plural(evidence.exposure.passed, 'part')})",
-            lambda: view.feed.client.rollout_file(number, "quarantine.csv"),
-            file_name=f"quarantine-rollout-{number}.csv",
-            mime="text/csv",
-            key=f"rollout-{number}-quarantine",
-            icon=":material/download:",
-            help="The parts that this package let pass: to find them again when it turns out to be bad.",
-        )
 
 
 def _steps(view: Viewer, steps: tuple[RolloutStep, ...]) -> None:

@@ -95,6 +95,7 @@ class StubCentral:
             "/trainings": story.trainings,
             "/rollouts": story.rollouts,
             "/rollouts/3/evidence": story.rollout_evidence,
+            "/rollouts/3/quarantine": story.quarantine,
             "/freezes": story.freezes,
             "/recipes": story.recipes,
         }

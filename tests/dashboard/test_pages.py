@@ -167,6 +167,14 @@ def test_a_rollout_page_shows_each_step_with_its_facts_and_the_parts_it_was_expo
     assert "last word: DOWNLOADING" in shown
 
 
+def test_a_rollout_page_lists_the_parts_that_its_package_let_pass_by_score(opened: Opener) -> None:
+    shown = texts(opened("rollouts"))
+    assert f"the 2 of {words.count(1204)} that came nearest to its limit" in shown
+    assert "&lt;P-77&gt;" in shown
+    assert "0.988" in shown
+    assert "report 2/7" in shown
+
+
 def test_a_rollout_page_shows_the_limits_with_numbers_denominators_and_what_has_none(opened: Opener) -> None:
     shown = texts(opened("rollouts"))
     assert "18 of 60 (30.0%)" in shown

@@ -69,6 +69,7 @@ RIGHTS = {
     ("POST", "/api/v1/rollouts/{rollout_id}/set-aside"): "ENGINEER",
     ("GET", "/api/v1/rollouts/{rollout_id}/exposure"): "VIEWER",
     ("GET", "/api/v1/rollouts/{rollout_id}/evidence"): "VIEWER",
+    ("GET", "/api/v1/rollouts/{rollout_id}/quarantine"): "VIEWER",
     ("GET", "/api/v1/rollouts/{rollout_id}/quarantine.csv"): "VIEWER",
     ("GET", "/api/v1/rollout-policies"): "VIEWER",
     ("PUT", "/api/v1/rollout-policies/{product}"): "ENGINEER",

@@ -170,7 +170,9 @@ def test_an_aborted_rollout_shows_its_evidence_and_lists_the_parts_that_it_let_p
     verdicts = [Verdict.OK] * 1203 + [Verdict.NG] * 2
     api.store(
         *(
-            make_report(number, verdict, package_id=package_id, part_id=f"=part {number}", product="ring")
+            make_report(number, verdict, package_id=package_id, part_id=f"=part {number}", product="ring").model_copy(
+                update={"score": number % 97 / 97}
+            )
             for number, verdict in enumerate(verdicts, 1)
         )
     )
@@ -191,5 +193,12 @@ def test_an_aborted_rollout_shows_its_evidence_and_lists_the_parts_that_it_let_p
     assert {row["station"] for row in rows} == {str(STATION)}
     # What a spreadsheet would take for a formula is written as text.
     assert {row["part_id"] for row in rows} == {f"'=part {number}" for number in range(1, 1204)}
-    for what in ("exposure", "evidence", "quarantine.csv"):
+    nearest = engineer.get(f"{P}/rollouts/{rollout_id}/quarantine", params={"limit": 500}).json()
+    scores = [part["score"] for part in nearest]
+    assert len(scores) == 500
+    assert scores == sorted((float(row["score"]) for row in rows), reverse=True)[:500]
+    assert len(set(scores)) > 1
+    elsewhere = engineer.get(f"{P}/rollouts/{rollout_id}/quarantine", params={"station": "plant-1/line-1/st-9"})
+    assert elsewhere.json() == []
+    for what in ("exposure", "evidence", "quarantine", "quarantine.csv"):
         assert engineer.get(f"{P}/rollouts/99/{what}").status_code == 404

@@ -200,11 +200,9 @@ class LearningStory:
         ]
 
     def quarantine(self) -> list[rollout_schemas.QuarantinePartView]:
-        named = {"part_id": "<P-77>", "trigger_number": 41, "score": 0.98765}
-        return [
-            rollout_schemas.QuarantinePartView(station=STATIONS[0], captured_at=self.now, epoch=2, sequence=9, **named),
-            rollout_schemas.QuarantinePartView(station=STATIONS[0], captured_at=self.now, epoch=2, sequence=7),
-        ]
+        part = rollout_schemas.QuarantinePartView(station=STATIONS[0], captured_at=self.now, epoch=2, sequence=7)
+        named = {"part_id": "<P-77>", "trigger_number": 41, "score": 0.98765, "sequence": 9}
+        return [part.model_copy(update=named), part]
 
     def rollout_evidence(self) -> rollout_schemas.RolloutEvidence:
         (rollout,) = self.rollouts()

@@ -11,12 +11,11 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
 
 from edge_agent.camera.aravis import REFUSALS, connect, gone, load_aravis
 from edge_agent.camera.block_ids import BlockIds
-from edge_agent.camera.camera_clock import CameraClock
+from edge_agent.camera.camera_clock import CameraClock, WallTime
 from edge_agent.camera.genicam_setting import longest_on_the_way_s, set_camera, set_light
 from edge_agent.camera.gige_watch import GigeWatch
 from edge_agent.camera.pixel_formats import to_bgr
@@ -106,6 +105,7 @@ class GenicamSource:
         self._product = product
         self._ids = BlockIds(first_trigger)
         self._camera_clock = CameraClock()
+        self._wall_time = WallTime(clock)
         self._session: _Session | None = None
         self._light: tuple[float | None, float | None] = (None, None)
         self._valid_from_s = 0.0
@@ -298,7 +298,7 @@ class GenicamSource:
             self._count_incomplete(trigger_number, fault)
         return Frame(
             pixels=pixels,
-            captured_at=self._clock.now() - timedelta(seconds=self._clock.monotonic() - captured_s),
+            captured_at=self._wall_time.at(captured_s),
             captured_monotonic=captured_s,
             trigger_number=trigger_number,
             product=self._product,

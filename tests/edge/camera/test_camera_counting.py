@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-from hypothesis import given
+from datetime import datetime, timedelta
+
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.camera.block_ids import BlockIds
-from edge_agent.camera.camera_clock import CameraClock
+from edge_agent.camera.camera_clock import CameraClock, WallTime
+from tests.fakes.clock import FakeClock
 
 
 def numbers(ids: BlockIds, frame_ids: list[int], *, step_s: float = 0.1) -> list[int]:
@@ -92,3 +95,57 @@ def test_moments_never_run_back_and_never_ahead_of_the_arrival(frames: list[tupl
         moment_s = clock.moment_s(stamp_s, arrived_s)
         assert last_s <= moment_s <= arrived_s
         last_s = moment_s
+
+
+class BusyClock(FakeClock):
+    """Whoever reads it is stopped for a while before each reading, as long as `pauses` has any."""
+
+    def __init__(self, pauses: list[float]) -> None:
+        super().__init__()
+        self.pauses = pauses
+
+    def now(self) -> datetime:
+        self._pause()
+        return super().now()
+
+    def monotonic(self) -> float:
+        self._pause()
+        return super().monotonic()
+
+    def _pause(self) -> None:
+        if self.pauses:
+            self.advance(self.pauses.pop(0))
+
+
+@example([0.0, 0.0, 0.04] * 5, [0.001, 0.001])
+@given(st.lists(st.floats(0, 0.05), max_size=60), st.lists(st.floats(0, 0.001), min_size=2, max_size=20))
+def test_time_of_day_of_a_later_moment_is_never_the_earlier_however_busy_the_machine_is(
+    pauses: list[float], apart_s: list[float]
+) -> None:
+    clock = BusyClock([])
+    times = WallTime(clock)
+    begun_s, begun = clock.monotonic(), clock.now()
+    times.at(begun_s)
+    clock.pauses = list(pauses)
+    moments = [begun_s + sum(apart_s[:index]) for index in range(len(apart_s))]
+    found = [times.at(moment_s) for moment_s in moments]
+    assert found == sorted(found)
+    assert found == [begun + timedelta(seconds=moment_s - begun_s) for moment_s in moments]
+
+
+def test_closest_of_the_readings_counts() -> None:
+    clock = BusyClock([])
+    begun_s, begun = clock.monotonic(), clock.now()
+    clock.pauses = [0.0, 0.4, 0.0]
+    assert WallTime(clock).at(begun_s) == begun
+
+
+def test_wall_clock_that_is_set_is_followed_and_one_that_only_seems_to_move_is_not() -> None:
+    clock = FakeClock()
+    times = WallTime(clock)
+    begun_s, begun = clock.monotonic(), clock.now()
+    times.at(begun_s)
+    clock.set_wall(begun + timedelta(microseconds=900))
+    assert times.at(begun_s) == begun
+    clock.set_wall(begun - timedelta(hours=1))
+    assert times.at(begun_s) == begun - timedelta(hours=1)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from benchmarks._fleet_player import address_of
 from central.api.rollout_views import rollout_view
+from central.collecting import collect_seldom
 from central.domain.rollout_plan import RolloutPlan, WavePlan, WaveScope
 from central.messaging.gateway import Delivery
 from central.services.assigning import Assigner
@@ -83,6 +84,8 @@ class _Silent:
 def run(stations: int) -> dict[str, Any]:
     """Processor seconds of each step, for so many stations in one wave."""
     folder = Path(tempfile.mkdtemp(prefix="sightline-steps-"))
+    # As central does; its threshold is that of this process from now on.
+    collect_seldom()
     try:
         return _Bench(folder, stations).figures()
     finally:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from central.alarms_command import add_alarms_commands
 from central.clock import SystemClock
+from central.collecting import collect_seldom
 from central.errors import CentralError, SettingsError
 from central.keys_command import add_keys_commands
 from central.msa_report import add_msa_commands
@@ -169,6 +170,7 @@ def _run(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopping.put(number))
     central = Central(settings, SystemClock())
+    collect_seldom()
     central.start()
     # One line for whoever started us, with the port that was really taken.
     print(f"sightline-central ready {central.url}", flush=True)  # noqa: T201 - as above

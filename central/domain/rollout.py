@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
 
+from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
 from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
@@ -204,7 +205,7 @@ def _advance(
         wave = replace(wave, waits="")
         away = [item.station for item in wave.stations if item.progress is Progress.AWAY]
         rollout = _with_wave(rollout, replace(wave, state=WaveState.FINISHED, finished_at=now))
-        without = f" without {', '.join(away)}, out of reach" if away else ""
+        without = f" without {some_of(away)}, out of reach" if away else ""
         rollout = _note(rollout, f"{_wave_name(wave)} finished{without}", now)
     return _note(replace(rollout, state=RolloutState.FINISHED, finished_at=now), "finished", now), ()
 
@@ -246,7 +247,7 @@ def _show(rollout: Rollout, wave: Wave, answer: WaveAnswer | None, now: datetime
     rollout = _with_wave(rollout, replace(wave, stations=moved))
     if not wave.is_shown:
         return rollout, ()
-    rollout = _note(rollout, f"{_wave_name(wave)} assigned to {', '.join(in_shadow)}", now)
+    rollout = _note(rollout, f"{_wave_name(wave)} assigned to {some_of(in_shadow)}", now)
     return rollout, tuple(Assign(name) for name in in_shadow)
 
 
@@ -267,7 +268,7 @@ def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime
     names = [item.station for item in waiting if item.station in free]
     if names:
         what = "in shadow at" if is_shadow else "assigned to"
-        rollout = _note(rollout, f"{_wave_name(wave)} {what} {', '.join(names)}", now)
+        rollout = _note(rollout, f"{_wave_name(wave)} {what} {some_of(names)}", now)
     return rollout, tuple(Shadow(name) if is_shadow else Assign(name) for name in names)
 
 
@@ -306,7 +307,7 @@ def _end_with_roll_back(
     rollout = _note(rollout, f"{state.value}: {why}", now)
     if touched:
         where = "the previous package" if rollout.has_previous else "no package (the product had none before)"
-        rollout = _note(rollout, f"sent back to {where}: {', '.join(touched)}", now)
+        rollout = _note(rollout, f"sent back to {where}: {some_of(touched)}", now)
     return rollout, tuple(RollBack(station) for station in touched)
 
 

@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from central.domain.naming import some_of
 from central.domain.rollout_shapes import Progress, Rollout, Wave
 from contracts.vocabulary import RolloutState, WaveState
-
-_MOST_NAMED: Final = 5
 
 
 class WaitKind(StrEnum):
@@ -57,9 +56,7 @@ class Wait:
     @property
     def where(self) -> str:
         """The stations, so many that a person can read them."""
-        named = ", ".join(self.stations[:_MOST_NAMED])
-        more = len(self.stations) - _MOST_NAMED
-        return f"{named} and {more} more" if more > 0 else named
+        return some_of(self.stations)
 
 
 def waits_of(rollout: Rollout) -> tuple[Wait, ...]:

@@ -300,3 +300,14 @@ def test_waves_hold_each_station_once(canary: int) -> None:
     waves = plan_waves(["a", "b", "a", "c"], canary)
     assert [item.station for wave in waves for item in wave.stations] == ["a", "b", "c"]
     assert len(waves[0].stations) == min(canary, 3)
+
+
+def test_history_of_a_whole_fleet_is_lines_that_a_person_can_read() -> None:
+    names = [f"st-{number:04}" for number in range(2_000)]
+    rollout = begun(*names, canary=2_000)
+    rollout, actions = abort(rollout, "why", NOW)
+    assert len(actions) == 2_000
+    assert rollout.history[-1].endswith(
+        "sent back to the previous package: st-0000, st-0001, st-0002, st-0003, st-0004 and 1,995 more"
+    )
+    assert max(len(line) for line in rollout.history) < 200

@@ -4,6 +4,7 @@
 The detector is fitted on what the INT8 front says, so that bank and limits know its noise. Per-channel int8 weights
 in 7 bits (`reduce_range`): on CPUs without VNNI the 8-bit product saturates and scores would differ between stations.
 Activations are uint8 (`int8-u8s8`, x86) or symmetric int8 (`int8-s8s8`, TensorRT and NPUs, which know no zero point).
+The front of `int8-u8s8` then resizes in bytes (`integer_resize`).
 Distances, head, softmax and the last upsampling stay float. May refuse; the training then goes on without the variant.
 Decides nothing about which nodes are harmful (`accuracy_control` does). Called by `training`.
 """
@@ -24,6 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from contracts.vocabulary import Variant
 from models.errors import QuantizationError, was_asked_to_stop
 from models.graphs.features import INPUT_NAME, TRUNK_SCOPE
+from models.graphs.integer_resize import with_integer_resize
 
 Picture = NDArray[np.uint8]
 CALIBRATION_PICTURES: Final = 48
@@ -122,13 +124,18 @@ class Quantizer:
                 # Ranges are of the float graph, whichever nodes are asked for: the pictures are run once.
                 calibration_cache_path=str(self._folder / "ranges.json"),
             )  # fmt: skip
-            return onnx.load(str(target))
+            return self._quick(onnx.load(str(target)))
         except Exception as error:  # the quantizer raises whatever its parts raise; none of it may stop a training
             if was_asked_to_stop(error):
                 raise
             raise QuantizationError(f"{type(error).__name__}: {error}") from error
         finally:
             root.setLevel(level)
+
+    def _quick(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """With its front as bytes throughout; of signed activations nobody has a kernel for that."""
+        sizes = [(picture.shape[0], picture.shape[1]) for picture in self._pictures]
+        return model if self._is_symmetric else with_integer_resize(model, sizes)
 
 
 def quantize(

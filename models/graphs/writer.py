@@ -104,24 +104,34 @@ class GraphWriter:
         )  # fmt: skip
 
     def inline(self, fragment: onnx.ModelProto, inputs: Mapping[str, str], scope: str) -> dict[str, str]:
-        """Copy a model's nodes under `scope`; returns its outputs' new names."""
+        """Copy a model's nodes, with their inner graphs, under `scope`; returns its outputs' new names."""
         renamed = dict(inputs)
 
         def rename(name: str) -> str:
             return name if not name else renamed.setdefault(name, f"{scope}/{name}")
+
+        def moved(node: onnx.NodeProto, index: int) -> onnx.NodeProto:
+            twin = onnx.NodeProto()
+            twin.CopyFrom(node)
+            twin.name = f"{scope}/{node.name or f'{node.op_type}_{index}'}"
+            twin.input[:] = [rename(name) for name in node.input]
+            twin.output[:] = [rename(name) for name in node.output]
+            for attribute in twin.attribute:
+                for graph in [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs:
+                    # An inner graph reads names of the outer one, and no name may be in both.
+                    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+                        named.name = rename(named.name)
+                    inner = [moved(each, place) for place, each in enumerate(graph.node)]
+                    del graph.node[:]
+                    graph.node.extend(inner)
+            return twin
 
         for tensor in fragment.graph.initializer:
             copy = onnx.TensorProto()
             copy.CopyFrom(tensor)
             copy.name = rename(tensor.name)
             self._constants.append(copy)
-        for index, node in enumerate(fragment.graph.node):
-            twin = onnx.NodeProto()
-            twin.CopyFrom(node)
-            twin.name = f"{scope}/{node.name or f'{node.op_type}_{index}'}"
-            twin.input[:] = [rename(name) for name in node.input]
-            twin.output[:] = [rename(name) for name in node.output]
-            self._nodes.append(twin)
+        self._nodes.extend(moved(node, index) for index, node in enumerate(fragment.graph.node))
         return {output.name: rename(output.name) for output in fragment.graph.output}
 
     def model(self, name: str) -> onnx.ModelProto:

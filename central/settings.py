@@ -124,7 +124,11 @@ class WatchSettings:
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """When to train and how. `command` runs one job file; it is a process of its own."""
+    """When to train and how. `command` runs one job file; it is a process of its own.
+
+    `backend`: where, local or ray. `memory_limit_mb`: of a local training, each process; 0: none. `most_losses`: so
+    often a training is begun again that was killed from outside or whose machine went away.
+    """
 
     is_automatic: bool = True
     period_s: float = 2.0
@@ -132,7 +136,10 @@ class LearningSettings:
     min_good_labels: int = 30
     holdout_share: float = 0.3
     max_images: int = 5_000
+    backend: str = "local"
     command: tuple[str, ...] = ("sightline-models", "run-job")
+    memory_limit_mb: int = 0
+    most_losses: int = 2
     threads: int = 1
     # What a first training sees of a part; later ones see as their champion does.
     size_px: int = 256
@@ -346,6 +353,8 @@ def _check(settings: CentralSettings) -> list[str]:
     if max(settings.learning.tiles.field_px(settings.learning.size_px)) > MOST_FIELD_PX:
         got = f"{settings.learning.tiles.told} of {settings.learning.size_px} px"
         faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")
+    if settings.learning.backend != "local":
+        faults.append(f"learning.backend: expected local, got {settings.learning.backend!r}")
     faults += _alarm_faults(settings.alarms)
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)

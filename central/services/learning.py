@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainings as rows that a worker moves on: QUEUED, RUNNING, then FINISHED, FAILED or CANCELLED.
 
-Starts one training at a time as a process of its own, watches its files, and registers and publishes what it made.
+Starts one training at a time where the settings say, looks at it, and registers and publishes what it made.
 Does not say when to train (`services/training_requests.py`) nor whether the result is good (`services/promoting.py`),
-and knows nothing of how training works: the seam is `contracts.jobs`. Ticked by the worker.
+and knows nothing of how training works nor of where it runs: the seams are `contracts.jobs` and
+`training_backends.seam`. Ticked by the worker.
 
-Restart-safe: the row says how far it came, the files say the rest.
+Restart-safe: the row says how far it came, the backend says the rest. A row says RUNNING before anything is started,
+and FINISHED in the transaction that registers the package, so that a kill between any two lines repeats work that
+changes nothing.
 """
 
 import logging
-import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -18,18 +22,14 @@ from sqlmodel import Session, col, select
 
 from central.errors import CentralError
 from central.services.package_registry import register_package
-from central.services.trainer_run import JOB_NAME, TrainerRun
-from central.services.training_jobs import (
-    choose_field,
-    choose_pictures,
-    counts_of,
-    lay_out_job,
-)
+from central.services.training_jobs import choose_field, choose_pictures, counts_of, lay_out_job
 from central.services.training_requests import TrainingRequests
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
 from central.store.database import Database
 from central.store.learning_tables import Package, Training
+from central.training_backends.choosing import make_backends
+from central.training_backends.seam import Attempt, BackendAwayError, Look, Standing, TrainingBackend
 from central.trust.keys import write_whole
 from central.trust.repository import PackageRepository
 from contracts import codec
@@ -39,6 +39,10 @@ from contracts.vocabulary import Judgement, LabelSource, TrainingState
 _LOG = logging.getLogger(__name__)
 
 _KILL_AFTER: Final = timedelta(seconds=15)
+# A person who cancels need not wait for a cluster that does not come back.
+_GIVE_UP_AFTER: Final = timedelta(seconds=60)
+# How the stage of a training begins that does not run.
+_WAITING: Final = "waiting "
 _MOST_STARTS: Final = 3
 _MOST_ERROR_CHARACTERS: Final = 4_000
 
@@ -57,14 +61,18 @@ class LearningService:
         trainings_dir: Path,
         *,
         is_cause_asked: bool = False,
+        backends: Mapping[str, TrainingBackend] | None = None,
     ) -> None:
+        """`backends`: by name; None: those of the settings."""
         self._database = database
         self._blobs = blobs
         self._repository = repository
         self._settings = settings
         self._trainings_dir = trainings_dir
         self.requests: Final = TrainingRequests(database, settings, is_cause_asked=is_cause_asked)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.backends: Final[Mapping[str, TrainingBackend]] = (
+            make_backends(settings) if backends is None else dict(backends)
+        )
 
     @property
     def period_s(self) -> float:
@@ -73,7 +81,6 @@ class LearningService:
 
     def tick(self, now: datetime) -> None:
         """Move what runs, start what waits, ask for what an alarm calls for."""
-        self._children = [child for child in self._children if child.poll() is None]
         for training_id in self._ids(TrainingState.RUNNING):
             self._move(training_id, now)
         self._settle_cancelled_in_queue(now)
@@ -83,98 +90,162 @@ class LearningService:
         self.requests.answer_alarms(now)
 
     def _start(self, training_id: str, now: datetime) -> None:
-        run = self._run(training_id)
         try:
-            with self._database.begin() as session:
-                training = _get(session, training_id)
-                pictures, use = choose_pictures(session, training, self._settings)
-                field = choose_field(session, training, self._settings)
-            champion_dir = self._champion_dir(training)
-            job, lost = lay_out_job(
-                training,
-                pictures,
-                use,
-                blobs=self._blobs,
-                folder=run.folder,
-                settings=self._settings,
-                field=field,
-                champion_dir=champion_dir,
-            )
-            write_whole(run.folder / JOB_NAME, codec.encode(job))
+            lost = self._lay_out(training_id)
             with self._database.begin() as session:
                 training = _get(session, training_id)
                 training.state, training.started_at = TrainingState.RUNNING, now
                 training.starts += 1
+                training.backend, training.handle = self._settings.backend, None
                 training.stage = "starting" if not lost else f"starting; {lost} pictures are no longer stored"
-                counts = counts_of(job)
-                training.good, training.defective = counts[Judgement.GOOD], counts[Judgement.DEFECTIVE]
-                training.audit_labels = sum(image.source is LabelSource.AUDIT for image in job.images)
                 session.add(training)
-            child = run.start(self._settings.command)
+            attempt = self._attempt(training)
+            handle = self.backends[training.backend].start(attempt)
+        except BackendAwayError as error:
+            self._back_to_queue(training_id, f"{_WAITING}to start: {error}", is_counted=False)
+            return
         except (CentralError, OSError, ValueError) as error:
             self._end(training_id, TrainingState.FAILED, now, error=f"could not start: {error}")
             return
-        self._children.append(child)
         with self._database.begin() as session:
             training = _get(session, training_id)
-            training.pid = child.pid
+            training.handle = handle
             session.add(training)
+
+    def _lay_out(self, training_id: str) -> int:
+        """The job file and its pictures; how many of them are no longer stored."""
+        with self._database.begin() as session:
+            training = _get(session, training_id)
+            pictures, use = choose_pictures(session, training, self._settings)
+            field = choose_field(session, training, self._settings)
+        attempt = self._attempt(training)
+        job, lost = lay_out_job(
+            training,
+            pictures,
+            use,
+            blobs=self._blobs,
+            folder=attempt.folder,
+            settings=self._settings,
+            field=field,
+            champion_dir=self._champion_dir(training),
+        )
+        write_whole(attempt.job_path, codec.encode(job))
+        with self._database.begin() as session:
+            training = _get(session, training_id)
+            counts = counts_of(job)
+            training.good, training.defective = counts[Judgement.GOOD], counts[Judgement.DEFECTIVE]
+            training.audit_labels = sum(image.source is LabelSource.AUDIT for image in job.images)
+            session.add(training)
+        return lost
 
     def _move(self, training_id: str, now: datetime) -> None:
         with self._database.read() as session:
             training = _get(session, training_id)
-        run = self._run(training_id)
-        is_alive = run.is_alive()
-        try:
-            evaluation = run.evaluation()
-            if evaluation is not None and training.cancel_asked_at is None:
-                self._finish(training, evaluation, now)
-                return
-        except (CentralError, ValueError, OSError) as error:
-            run.end(training.pid, is_patient=False)
-            self._end(training_id, TrainingState.FAILED, now, error=str(error))
+        backend = self.backends.get(training.backend)
+        if backend is None:
+            words = f"runs on {training.backend}, which the settings name no more; set it up again, or train anew"
+            self._end(training_id, TrainingState.FAILED, now, error=words)
             return
-        started_at = training.started_at or now
-        if is_alive:
-            self._note_progress(training, run)
-            self._end_if_unwanted(training, run, started_at, now)
-        elif training.cancel_asked_at is not None:
+        attempt = self._attempt(training)
+        try:
+            look = backend.look(attempt)
+            if look.has_result and training.cancel_asked_at is None:
+                self._finish(training, backend.collect(attempt), now)
+                backend.forget(attempt)
+            elif look.standing in (Standing.RUNNING, Standing.WAITING):
+                self._note(training, look, now)
+                self._end_if_unwanted(training, backend, attempt, now)
+            else:
+                self._settle(training, look, now)
+                backend.forget(attempt)
+        except BackendAwayError as error:
+            self._wait_for_backend(training, error, now)
+        except (CentralError, ValueError, OSError) as error:
+            with suppress(BackendAwayError):
+                backend.cancel(attempt, is_patient=False)
+            self._end(training_id, TrainingState.FAILED, now, error=str(error))
+
+    def _settle(self, training: Training, look: Look, now: datetime) -> None:
+        """It is over without a result: what that means."""
+        training_id, lost = training.training_id, look.words or "the backend knows nothing of it any more"
+        if training.cancel_asked_at is not None:
             self._end(training_id, TrainingState.CANCELLED, now)
-        elif training.pid is None and run.progress() is None and training.starts < _MOST_STARTS:
-            # Central was killed between writing the state and starting the process: nothing ran, start again.
-            self._back_to_queue(training_id)
+        elif now > self._deadline(training, now):
+            self._end(training_id, TrainingState.FAILED, now, error=self._overran())
+        elif look.standing is Standing.ABSENT and training.handle is None and training.starts < _MOST_STARTS:
+            # Central was killed between writing the state and starting: nothing ran, start again.
+            self._back_to_queue(training_id, f"{_WAITING}to start again", is_counted=True)
+        elif look.standing is Standing.ENDED:
+            self._end(training_id, TrainingState.FAILED, now, error=look.words)
+        elif training.losses < self._settings.most_losses:
+            _LOG.warning("training lost training_id=%s attempt=%d why=%s", training_id, training.starts, lost)
+            self._back_to_queue(training_id, f"{_WAITING}to start again, lost: {lost}", is_counted=True, losses=1)
         else:
-            overran = now - started_at > timedelta(seconds=self._settings.timeout_s)
-            words = f"took longer than {self._settings.timeout_s:.0f} s" if overran else run.last_words()
+            words = f"lost {training.losses + 1} times (learning.most_losses), the last time: {lost}"
             self._end(training_id, TrainingState.FAILED, now, error=words)
 
-    def _back_to_queue(self, training_id: str) -> None:
+    def _back_to_queue(self, training_id: str, stage: str, *, is_counted: bool, losses: int = 0) -> None:
+        """An attempt that nobody answered is not counted: the next has its number and finds what was begun."""
         with self._database.begin() as session:
             row = _get(session, training_id)
-            row.state, row.stage = TrainingState.QUEUED, "waiting to start again"
+            row.state = TrainingState.QUEUED
+            row.stage = row.stage if row.cancel_asked_at is not None else stage
+            row.starts -= 0 if is_counted else 1
+            row.losses += losses
             session.add(row)
 
-    def _note_progress(self, training: Training, run: TrainerRun) -> None:
-        progress = run.progress()
-        if progress is None or (progress.stage, progress.fraction) == (training.stage, training.fraction):
+    def _note(self, training: Training, look: Look, now: datetime) -> None:
+        is_waiting, stage, fraction = look.standing is Standing.WAITING, training.stage, training.fraction
+        # Of one that was begun by a central that died before it could write this down.
+        handle = training.handle or look.handle
+        if is_waiting:
+            stage = f"{_WAITING}for a place: {look.words}"
+        elif look.progress is not None:
+            stage, fraction = look.progress.stage, look.progress.fraction
+        elif stage.startswith(_WAITING):
+            stage = "starting"
+        if not is_waiting and (stage, fraction, handle) == (training.stage, training.fraction, training.handle):
             return
         with self._database.begin() as session:
             row = _get(session, training.training_id)
             if row.cancel_asked_at is None:
-                row.stage, row.fraction = progress.stage, progress.fraction
-            row.pid = row.pid or progress.pid
+                row.stage, row.fraction = stage, fraction
+            if is_waiting:
+                # The time limit is for the training, not for the queue of a cluster.
+                row.started_at = now
+            row.handle = handle
             session.add(row)
 
-    def _end_if_unwanted(self, training: Training, run: TrainerRun, started_at: datetime, now: datetime) -> None:
-        """SIGTERM first, so that nothing is left half-written; SIGKILL for what does not listen."""
-        deadline = started_at + timedelta(seconds=self._settings.timeout_s)
+    def _end_if_unwanted(self, training: Training, backend: TrainingBackend, attempt: Attempt, now: datetime) -> None:
+        """Asked first, so that nothing is left half-written; what does not listen is ended."""
+        deadline = self._deadline(training, now)
         asked_at = training.cancel_asked_at or (deadline if now > deadline else None)
         if asked_at is not None:
-            run.end(training.pid, is_patient=now - asked_at < _KILL_AFTER)
+            backend.cancel(attempt, is_patient=now - asked_at < _KILL_AFTER)
+
+    def _wait_for_backend(self, training: Training, error: BackendAwayError, now: datetime) -> None:
+        """It goes on without us, most likely. Only who wants its end anyway need not wait for the answer."""
+        asked_at, deadline = training.cancel_asked_at, self._deadline(training, now)
+        still = f"it may still run there as {training.handle or 'an attempt without a handle'}: {error}"
+        if asked_at is not None and now - asked_at > _GIVE_UP_AFTER:
+            self._end(training.training_id, TrainingState.CANCELLED, now, error=still)
+        elif now > deadline + _GIVE_UP_AFTER:
+            self._end(training.training_id, TrainingState.FAILED, now, error=f"{self._overran()}; {still}")
+        elif (stage := f"{_WAITING}for an answer: {error}") != training.stage and asked_at is None:
+            with self._database.begin() as session:
+                row = _get(session, training.training_id)
+                row.stage = stage
+                session.add(row)
+
+    def _deadline(self, training: Training, now: datetime) -> datetime:
+        return (training.started_at or now) + timedelta(seconds=self._settings.timeout_s)
+
+    def _overran(self) -> str:
+        return f"took longer than {self._settings.timeout_s:.0f} s"
 
     def _finish(self, training: Training, evaluation: EvaluationReport, now: datetime) -> None:
         """Publish, then one transaction for registry and state: a restart in between publishes the same again."""
-        package_dir = self._run(training.training_id).output / PACKAGE_FOLDER
+        package_dir = self._attempt(training).output / PACKAGE_FOLDER
         package = register_package(package_dir, evaluation, training, self._repository, now)
         with self._database.begin() as session:
             if session.get(Package, package.package_id) is None:
@@ -197,8 +268,16 @@ class LearningService:
     def _settle_cancelled_in_queue(self, now: datetime) -> None:
         for training_id in self._ids(TrainingState.QUEUED):
             with self._database.read() as session:
-                is_asked = _get(session, training_id).cancel_asked_at is not None
-            if is_asked:
+                training = _get(session, training_id)
+            if training.cancel_asked_at is None:
+                continue
+            # It may have been begun by a call whose answer was lost on the way.
+            attempt = self._attempt(training, training.starts + 1)
+            try:
+                self.backends[self._settings.backend].cancel(attempt, is_patient=False)
+            except BackendAwayError as error:
+                self._wait_for_backend(training, error, now)
+            else:
                 self._end(training_id, TrainingState.CANCELLED, now)
 
     def _ids(self, state: TrainingState) -> list[str]:
@@ -206,8 +285,9 @@ class LearningService:
             wanted = select(Training.training_id).where(Training.state == state).order_by(col(Training.created_at))
             return list(session.exec(wanted).all())
 
-    def _run(self, training_id: str) -> TrainerRun:
-        return TrainerRun(self._trainings_dir / training_id)
+    def _attempt(self, training: Training, number: int | None = None) -> Attempt:
+        folder = self._trainings_dir / training.training_id
+        return Attempt(training.training_id, number or training.starts, folder, training.handle)
 
     def _champion_dir(self, training: Training) -> Path | None:
         if training.champion_package_id is None:

@@ -18,11 +18,11 @@ from sqlmodel import Session, col, func, select
 
 from central.domain.learning import JudgedPicture, SeenField, bound_pictures, field_like, split_holdout
 from central.errors import StoreError
-from central.services.trainer_run import OUTPUT_FOLDER
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
 from central.store.learning_tables import Package, SplitGroup, Training
 from central.store.tables import Inspection, LabelledPicture
+from central.training_backends.seam import OUTPUT_FOLDER
 from contracts.jobs import TrainingImage, TrainingJob
 from contracts.manifest import PackageManifest
 from contracts.vocabulary import Judgement, LabelSource, PartUse, Verdict

@@ -126,8 +126,12 @@ class Training(Row, table=True):
     labels_seen: int = 0
     champion_package_id: str | None = Field(default=None, max_length=64)
     package_id: str | None = Field(default=None, max_length=64)
-    pid: int | None = None
+    # Where it runs, and what that place calls it (`training_backends.seam`).
+    backend: str = Field(default="local", max_length=32)
+    handle: str | None = Field(default=None, max_length=200)
     starts: int = 0
+    # Attempts that ended by nobody's wish: killed from outside, a machine gone.
+    losses: int = 0
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     error: str | None = Field(default=None, sa_type=Text)
     # JSON of the EvaluationReport.

@@ -5,9 +5,8 @@ import hashlib
 import json
 import random
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,6 +33,7 @@ from central.store.learning_tables import (
 from central.store.repositories import audits, stations
 from central.store.repositories.reports import StationReports, store_batch
 from central.store.tables import Audit, Inspection, LabelledPicture, Station
+from central.training_backends.seam import TrainingBackend
 from central.trust.assignments import open_assignment
 from central.trust.enrolment import initialise_trust, open_repository
 from central.trust.keys import KeyName, load_signer
@@ -53,14 +53,10 @@ from contracts.vocabulary import (
     Verdict,
 )
 from tests.central.conftest import RememberingPublisher, StillClock, make_report
+from tests.central.services.trainers import children_of, trainer
 
-STUB = Path(__file__).with_name("stub_trainer.py")
 PRODUCT = "ring"
 EPOCH = 1_700_000_000_000
-
-
-def trainer(mode: str) -> tuple[str, ...]:
-    return (sys.executable, str(STUB), mode)
 
 
 @dataclass
@@ -100,6 +96,7 @@ class Bench:
         rollout: RolloutSettings | None = None,
         watch: WatchSettings | None = None,
         audit: AuditSettings | None = None,
+        backends: Mapping[str, TrainingBackend] | None = None,
     ) -> None:
         """New services over the same rows: also what a restart of central is."""
         self.watch_settings = watch or WatchSettings(
@@ -113,7 +110,12 @@ class Bench:
         self.auditing = AuditingService(self.database, self.publisher, audit or AuditSettings(), random.Random(3))
         self.watching = WatchingService(self.database, self.watch_settings, lambda: self.is_broker_there)
         self.learning = LearningService(
-            self.database, self.blobs, self.repository, self.learning_settings, self.trainings_dir
+            self.database,
+            self.blobs,
+            self.repository,
+            self.learning_settings,
+            self.trainings_dir,
+            backends=backends,
         )
         self.learning_services.append(self.learning)
         self.promoting = PromotingService(self.database, PromotionSettings(min_holdout_good=2, min_holdout_defective=2))
@@ -384,7 +386,7 @@ class Bench:
     @property
     def children(self) -> list[subprocess.Popen[bytes]]:
         """Every training process that is still to be waited for."""
-        return [child for service in self.learning_services for child in service._children]
+        return children_of(backend for service in self.learning_services for backend in service.backends.values())
 
     def later(self, **delta: float) -> None:
         self.clock.at += timedelta(**delta)

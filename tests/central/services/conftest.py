@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bench, and an end to every training process that a test left running."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from central.services.trainer_run import TrainerRun
 from central.store.database import Database
 from tests.central.conftest import RememberingPublisher, StillClock
 from tests.central.services.bench import Bench
+from tests.central.services.trainers import end_trainings
 
 
 @pytest.fixture(name="bench")
@@ -31,10 +29,6 @@ def _any_bench(
 
 def _with_end(bench: Bench) -> Iterator[Bench]:
     yield bench
-    for folder in bench.trainings_dir.glob("*"):
-        run = TrainerRun(folder)
-        progress = run.progress()
-        if run.is_alive() and progress is not None and progress.pid:
-            os.killpg(progress.pid, signal.SIGKILL)
+    end_trainings(bench.trainings_dir)
     for child in bench.children:
         child.wait()

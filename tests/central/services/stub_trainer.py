@@ -32,15 +32,28 @@ from tests.central.trust.packages import make_package
 
 def main(mode: str, job_path: Path) -> int:
     job = TrainingJob.model_validate_json(job_path.read_bytes())
-    output = Path(job.output_dir)
+    # Absolute, or from the job file on.
+    output = job_path.parent / job.output_dir
     for image in job.images:
-        assert Path(image.path).is_file(), image.path
+        assert (job_path.parent / image.path).is_file(), image.path
+    runs = job_path.parent / "runs"
+    with runs.open("a") as listed:
+        listed.write(f"{os.getpid()}\n")
+    sys.stdout.write(f"learning from {len(job.images)} pictures\n")
+    sys.stdout.flush()
     if mode == "crash":
         sys.stderr.write("the pictures cannot be read: made-up fault\n")
         return 1
     if mode == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say(output, job, "fitting", 0.4)
+    if mode == "hungry":
+        bytearray(4_000_000_000)
+    if mode == "nonsense":
+        write_whole(output / EVALUATION_NAME, "{}")
+        return 0
+    if mode == "dies" or (mode == "dies-once" and len(runs.read_text().split()) == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
     while mode in ("hang", "stubborn") or (mode == "slow" and not (job_path.parent / "go").exists()):
         time.sleep(0.02)
     package_id = make_package(
@@ -99,6 +112,7 @@ def say(output: Path, job: TrainingJob, stage: str, fraction: float) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     beside.write_text(text)
     beside.replace(path)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -9,9 +8,10 @@ from sqlmodel import Session
 
 from central.errors import ConflictError, NotFoundError
 from central.services.alarms import Signal, close, find_alarm, raise_alarm
-from central.services.trainer_run import TrainerRun
 from central.settings import LearningSettings, RolloutSettings
 from central.store.learning_tables import Package
+from central.training_backends.local import LocalBackend
+from central.training_backends.seam import Attempt, Standing
 from contracts.tiles import Tiles
 from contracts.vocabulary import (
     AlarmKind,
@@ -24,7 +24,8 @@ from contracts.vocabulary import (
     TrainingState,
     Verdict,
 )
-from tests.central.services.bench import PRODUCT, Bench, trainer
+from tests.central.services.bench import PRODUCT, Bench
+from tests.central.services.trainers import trainer
 
 
 def ask(bench: Bench, product: str = PRODUCT) -> str:
@@ -38,6 +39,11 @@ def until(bench: Bench, *states: TrainingState) -> None:
 def until_fitting(bench: Bench) -> None:
     """The process has said its first word."""
     bench.tick_until(lambda: bench.trainings()[-1].stage == "fitting")
+
+
+def is_alive(bench: Bench, training_id: str) -> bool:
+    attempt = Attempt(training_id, 1, bench.trainings_dir / training_id)
+    return LocalBackend(()).look(attempt).standing is Standing.RUNNING
 
 
 def test_a_job_holds_the_labels_with_their_side_and_no_unsure_ones(bench: Bench) -> None:
@@ -197,7 +203,7 @@ def test_a_cancelled_training_ends_even_when_it_does_not_listen(bench: Bench, mo
     if mode == "stubborn":
         bench.later(seconds=20)
     until(bench, TrainingState.CANCELLED)
-    assert not TrainerRun(bench.trainings_dir / training_id).is_alive()
+    assert not is_alive(bench, training_id)
     with pytest.raises(ConflictError, match="it is CANCELLED"):
         bench.learning.requests.cancel(training_id, bench.clock.now())
 
@@ -338,20 +344,3 @@ def test_automatic_learning_can_be_off(bench: Bench) -> None:
     bench.tick(3)
     assert len(bench.trainings()) == 1
     assert "automatic learning is off" in bench.alarms()[0].evidence["learning"]
-
-
-def test_the_lock_tells_a_living_process_from_a_dead_one(bench: Bench) -> None:
-    bench.build("hang")
-    bench.add_references(good=20)
-    training_id = ask(bench)
-    until_fitting(bench)
-    run = TrainerRun(bench.trainings_dir / training_id)
-    assert run.is_alive()
-    assert run.end(None, is_patient=False)
-    for child in bench.children:
-        child.wait()
-    deadline = time.monotonic() + 10
-    while run.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not run.is_alive()
-    assert not run.end(1, is_patient=False)

@@ -16,11 +16,12 @@ from typing import Any, Final, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 from central.errors import SettingsError
+from central.learning_settings import RaySettings, learning_faults
 from central.option_values import bound_fault, converted
-from contracts.tiles import MOST_FIELD_PX, Tiles
+from contracts.tiles import Tiles
 
 ENV_PREFIX: Final = "SIGHTLINE_CENTRAL_"
-_SECRETS: Final = frozenset({"password", "smtp_password", "webhook_keys"})
+_SECRETS: Final = frozenset({"password", "smtp_password", "webhook_keys", "token"})
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ class CentralSettings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
@@ -350,11 +352,8 @@ def _check(settings: CentralSettings) -> list[str]:
         faults.append(f"broker.url: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got {settings.broker.url!r}")
     if settings.database_url.partition(":")[0].partition("+")[0] not in ("sqlite", "postgresql"):
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
-    if max(settings.learning.tiles.field_px(settings.learning.size_px)) > MOST_FIELD_PX:
-        got = f"{settings.learning.tiles.told} of {settings.learning.size_px} px"
-        faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")
-    if settings.learning.backend != "local":
-        faults.append(f"learning.backend: expected local, got {settings.learning.backend!r}")
+    learning = settings.learning
+    faults += learning_faults(learning.backend, learning.size_px, learning.tiles, settings.ray)
     faults += _alarm_faults(settings.alarms)
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)

@@ -274,6 +274,7 @@ def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.jobs import TrainingJob  # noqa: PLC0415
     from models.clock import SystemClock  # noqa: PLC0415
     from models.settings import read_settings  # noqa: PLC0415
+    from models.training.anchoring import anchored  # noqa: PLC0415
     from models.training.job import run_job  # noqa: PLC0415
 
     path: Path = arguments.job
@@ -285,7 +286,7 @@ def _run_job(arguments: argparse.Namespace) -> None:
         raise InputError(f"job {path}: {error}") from error
     if not job.output_dir:
         raise InputError(f"job {path}: output_dir: expected a path, got an empty one")
-    run_job(job, read_settings(), SystemClock())
+    run_job(anchored(job, path.resolve().parent), read_settings(), SystemClock())
 
 
 def _train(arguments: argparse.Namespace) -> None:

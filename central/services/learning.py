@@ -21,6 +21,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.errors import CentralError
+from central.learning_settings import RaySettings
 from central.services.package_registry import register_package
 from central.services.training_jobs import choose_field, choose_pictures, counts_of, lay_out_job
 from central.services.training_requests import TrainingRequests
@@ -61,9 +62,10 @@ class LearningService:
         trainings_dir: Path,
         *,
         is_cause_asked: bool = False,
+        ray: RaySettings | None = None,
         backends: Mapping[str, TrainingBackend] | None = None,
     ) -> None:
-        """`backends`: by name; None: those of the settings."""
+        """`ray`: the cluster, where there is one. `backends`: by name; None: those of the settings."""
         self._database = database
         self._blobs = blobs
         self._repository = repository
@@ -71,7 +73,7 @@ class LearningService:
         self._trainings_dir = trainings_dir
         self.requests: Final = TrainingRequests(database, settings, is_cause_asked=is_cause_asked)
         self.backends: Final[Mapping[str, TrainingBackend]] = (
-            make_backends(settings) if backends is None else dict(backends)
+            make_backends(settings, ray or RaySettings()) if backends is None else dict(backends)
         )
 
     @property
@@ -152,6 +154,10 @@ class LearningService:
             if look.has_result and training.cancel_asked_at is None:
                 self._finish(training, backend.collect(attempt), now)
                 backend.forget(attempt)
+            elif look.standing is Standing.WAITING and training.cancel_asked_at is not None:
+                # Nothing runs yet: the cluster may take its time to take it out of its queue.
+                backend.cancel(attempt, is_patient=False)
+                self._end(training_id, TrainingState.CANCELLED, now)
             elif look.standing in (Standing.RUNNING, Standing.WAITING):
                 self._note(training, look, now)
                 self._end_if_unwanted(training, backend, attempt, now)

@@ -89,6 +89,7 @@ def build_services(base: Services) -> list[Service]:
         settings.learning,
         trainings_dir=settings.trainings_dir,
         is_cause_asked=True,
+        ray=settings.ray,
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
     rollouts = RolloutService(

@@ -125,3 +125,24 @@ def test_what_alarms_need_is_checked_at_start_and_their_secrets_are_never_shown(
     shown = str(effective_values(settings_from({"data_dir": ".", "alarms": good}, {}, tmp_path)))
     assert "hunter2" not in shown
     assert "surely" not in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"learning": {"backend": "slurm"}}, "learning.backend: expected local or ray, got 'slurm'"),
+        ({"learning": {"backend": "ray"}}, "ray.address: expected http://HEAD:8265 where learning.backend is ray"),
+        ({"ray": {"address": "ray://head:10001", "folder": "/s"}}, "ray.address: expected http://HEAD:8265, the job"),
+        ({"ray": {"address": "http://head:8265"}}, "ray.folder: expected a whole path, shared with the cluster, got"),
+        ({"ray": {"folder_there": "mnt"}}, "ray.folder_there: expected a whole path, as the cluster sees it, got"),
+    ],
+)
+def test_a_cluster_that_cannot_work_is_said_at_start(tmp_path: Path, given: dict[str, Any], fault: str) -> None:
+    assert [found for found in _faults({"data_dir": "data", **given}, {}, tmp_path) if found.startswith(fault)]
+
+
+def test_a_clusters_token_is_never_shown(tmp_path: Path) -> None:
+    ray = {"address": "http://head:8265", "folder": "/srv/trainings", "token": "of the cluster"}
+    settings = settings_from({"data_dir": "data", "ray": ray, "learning": {"backend": "ray"}}, {}, tmp_path)
+    assert settings.ray.token == "of the cluster"
+    assert "of the cluster" not in str(effective_values(settings))

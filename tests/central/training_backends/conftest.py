@@ -6,24 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from central.training_backends.local import LocalBackend
-from tests.central.services.trainers import end_trainings
-from tests.central.training_backends.rigs import Rig
+from tests.central.training_backends.cluster import RayCluster, find_ray
+from tests.central.training_backends.rigs import Rig, local_rig, ray_rig
+
+ON_RAY = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 
-def local_rig(folder: Path) -> Iterator[Rig]:
-    made: list[LocalBackend] = []
+@pytest.fixture(name="ray_cluster", scope="session")
+def _ray_cluster() -> Iterator[RayCluster]:
+    """One for all tests of a worker: to start it takes as long as ten of them."""
+    if find_ray() is None:
+        pytest.skip("Ray is not installed (extra cluster)")
+    cluster = RayCluster()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
 
-    def make(command: tuple[str, ...]) -> LocalBackend:
-        made.append(LocalBackend(command))
-        return made[-1]
 
-    yield Rig(make, lambda attempt: attempt.folder, lambda attempt: attempt.output, folder)
-    end_trainings(folder / "trainings")
-    for child in (child for backend in made for child in backend.children):
-        child.wait()
-
-
-@pytest.fixture(name="rig", params=["local"])
+@pytest.fixture(name="rig", params=["local", pytest.param("ray", marks=ON_RAY)])
 def _rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
-    yield from {"local": local_rig}[request.param](tmp_path)
+    if request.param == "local":
+        yield from local_rig(tmp_path)
+    else:
+        cluster: RayCluster = request.getfixturevalue("ray_cluster")
+        yield from ray_rig(tmp_path, cluster.address)

@@ -4,17 +4,25 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import httpx
+
+from central.learning_settings import RaySettings
+from central.training_backends.local import LocalBackend
+from central.training_backends.ray import RayBackend
 from central.training_backends.results import read_progress
 from central.training_backends.seam import Attempt, Look, Standing, TrainingBackend
 from central.trust.keys import write_whole
 from contracts import codec
 from contracts.jobs import TrainingImage, TrainingJob
 from contracts.vocabulary import Judgement, LabelSource, PartUse
-from tests.central.services.trainers import trainer
+from tests.central.services.bench import Bench
+from tests.central.services.trainers import end_trainings, trainer
 
 IMAGES = 12
 OVER = (Standing.ENDED, Standing.LOST, Standing.ABSENT)
@@ -32,8 +40,9 @@ class Rig:
     def stub(self, mode: str) -> TrainingBackend:
         return self.make(trainer(mode))
 
-    def attempt(self, training_id: str = "t-1") -> Attempt:
+    def attempt(self) -> Attempt:
         """A job with pictures, as `services/training_jobs.py` lays it out."""
+        training_id = f"t-{uuid.uuid4().hex[:12]}"
         folder = self.folder / "trainings" / training_id
         (folder / "images").mkdir(parents=True)
         images = []
@@ -63,6 +72,11 @@ class Rig:
         write_whole(attempt.job_path, codec.encode(job))
         return attempt
 
+    def latest(self, bench: Bench) -> Attempt:
+        """The one attempt of the bench's one training."""
+        (row,) = bench.trainings()
+        return Attempt(row.training_id, row.starts, bench.trainings_dir / row.training_id, row.handle)
+
     def runs(self, attempt: Attempt) -> int:
         """How often a trainer was run on it."""
         try:
@@ -76,6 +90,37 @@ class Rig:
         assert progress is not None
         assert progress.pid is not None
         return progress.pid
+
+
+def local_rig(folder: Path) -> Iterator[Rig]:
+    made: list[LocalBackend] = []
+
+    def make(command: tuple[str, ...]) -> LocalBackend:
+        made.append(LocalBackend(command))
+        return made[-1]
+
+    yield Rig(make, lambda attempt: attempt.folder, lambda attempt: attempt.output, folder)
+    end_trainings(folder / "trainings")
+    for child in (child for backend in made for child in backend.children):
+        child.wait()
+
+
+def ray_rig(folder: Path, address: str, **options: Any) -> Iterator[Rig]:
+    shared = folder / "shared"
+    shared.mkdir()
+    settings = RaySettings(address=address, folder=str(shared), cpus=0.5, answer_timeout_s=60.0, **options)
+
+    def make(command: tuple[str, ...]) -> RayBackend:
+        return RayBackend(replace(settings, command=command))
+
+    def where(attempt: Attempt) -> Path:
+        return shared / attempt.training_id
+
+    yield Rig(make, where, lambda attempt: where(attempt) / f"output-{attempt.number}", folder)
+    with httpx.Client(base_url=address, trust_env=False, timeout=60) as http:
+        for job in http.get("/api/jobs/").json():
+            if job["submission_id"] and job["status"] in ("PENDING", "RUNNING"):
+                http.post(f"/api/jobs/{job['submission_id']}/stop")
 
 
 def look_until(backend: TrainingBackend, attempt: Attempt, is_so: Callable[[Look], object]) -> Look:

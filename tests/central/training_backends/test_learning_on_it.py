@@ -8,7 +8,6 @@ import pytest
 
 from central.settings import LearningSettings
 from central.store.database import Database
-from central.training_backends.seam import Attempt
 from contracts.jobs import PACKAGE_FOLDER
 from contracts.vocabulary import DetectorKind, TrainingState
 from tests.central.conftest import RememberingPublisher, StillClock
@@ -46,18 +45,13 @@ def until_fitting(bench: Bench) -> None:
     bench.tick_until(lambda: bench.trainings()[0].stage == "fitting", wait_s=240)
 
 
-def the_attempt(bench: Bench) -> Attempt:
-    (row,) = bench.trainings()
-    return Attempt(row.training_id, row.starts, bench.trainings_dir / row.training_id, row.handle)
-
-
 def test_a_lost_training_is_begun_again_and_registered_once(make: Callable[[str], Bench], rig: Rig) -> None:
     bench = make("dies-once")
     ask(bench)
     until(bench, TrainingState.FINISHED)
     (training,) = bench.trainings()
     assert (training.starts, training.losses) == (2, 1)
-    assert rig.runs(the_attempt(bench)) == 2
+    assert rig.runs(rig.latest(bench)) == 2
     bench.tick(3)
     assert [row.package_id for row in bench.promotions()] == [training.package_id]
 
@@ -69,9 +63,9 @@ def test_a_training_that_is_lost_too_often_fails_and_says_how_often(make: Callab
     (training,) = bench.trainings()
     assert (training.starts, training.losses) == (2, 1)
     assert (training.error or "").startswith("lost 2 times (learning.most_losses), the last time: ")
-    assert rig.runs(the_attempt(bench)) == 2
+    assert rig.runs(rig.latest(bench)) == 2
     bench.tick(3)
-    assert rig.runs(the_attempt(bench)) == 2
+    assert rig.runs(rig.latest(bench)) == 2
 
 
 def test_a_training_goes_on_through_a_restart_of_central(make: Callable[[str], Bench], rig: Rig) -> None:
@@ -81,30 +75,30 @@ def test_a_training_goes_on_through_a_restart_of_central(make: Callable[[str], B
     bench = make("crash")  # whatever was started now would fail
     bench.tick(3)
     assert bench.training_states() == [TrainingState.RUNNING]
-    (rig.where(the_attempt(bench)) / "go").touch()
+    (rig.where(rig.latest(bench)) / "go").touch()
     until(bench, TrainingState.FINISHED)
-    assert rig.runs(the_attempt(bench)) == 1
+    assert rig.runs(rig.latest(bench)) == 1
 
 
 def test_a_training_that_takes_too_long_is_ended_and_not_begun_again(make: Callable[[str], Bench], rig: Rig) -> None:
     bench = make("stubborn")
     ask(bench)
     until_fitting(bench)
-    pid = rig.pid(the_attempt(bench))
+    pid = rig.pid(rig.latest(bench))
     bench.later(seconds=4000)
     bench.tick()
     bench.later(seconds=20)
     until(bench, TrainingState.FAILED)
     assert bench.trainings()[0].error == "took longer than 3600 s"
     wait_for(lambda: not is_there(pid), "the process is left behind")
-    assert rig.runs(the_attempt(bench)) == 1
+    assert rig.runs(rig.latest(bench)) == 1
 
 
 def test_a_cancelled_training_leaves_neither_process_nor_package(make: Callable[[str], Bench], rig: Rig) -> None:
     bench = make("hang")
     ask(bench)
     until_fitting(bench)
-    attempt = the_attempt(bench)
+    attempt = rig.latest(bench)
     pid = rig.pid(attempt)
     bench.learning.requests.cancel(attempt.training_id, bench.clock.now())
     until(bench, TrainingState.CANCELLED)
@@ -113,7 +107,7 @@ def test_a_cancelled_training_leaves_neither_process_nor_package(make: Callable[
     assert bench.trainings()[0].package_id is None
 
 
-def test_a_backend_that_the_settings_name_no_more_fails_its_training_by_name(make: Callable[[str], Bench]) -> None:
+def test_a_training_whose_backend_is_set_up_no_more_fails_and_names_it(make: Callable[[str], Bench], rig: Rig) -> None:
     bench = make("slow")
     ask(bench)
     until_fitting(bench)
@@ -122,4 +116,4 @@ def test_a_backend_that_the_settings_name_no_more_fails_its_training_by_name(mak
     bench.build(learning=SETTINGS, backends={})
     bench.tick()
     assert f"runs on {name}, which the settings name no more" in (bench.trainings()[0].error or "")
-    going.cancel(the_attempt(bench), is_patient=False)
+    going.cancel(rig.latest(bench), is_patient=False)

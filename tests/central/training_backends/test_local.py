@@ -12,8 +12,7 @@ import pytest
 from central.training_backends.local import LocalBackend
 from central.training_backends.seam import Attempt, Standing, TrainingBackend
 from tests.central.services.trainers import trainer
-from tests.central.training_backends.conftest import local_rig
-from tests.central.training_backends.rigs import Rig, until_fitting, until_over
+from tests.central.training_backends.rigs import Rig, local_rig, until_fitting, until_over
 
 
 @pytest.fixture(name="rig")
@@ -71,7 +70,7 @@ def test_a_number_that_another_process_has_by_now_is_never_signalled(rig: Rig) -
     attempt = begun(backend, rig.attempt())
     until_over(backend, attempt)
     other = rig.stub("hang")
-    living = begun(other, rig.attempt("t-2"))
+    living = begun(other, rig.attempt())
     until_fitting(other, living)
     (attempt.folder / "group").write_text(living.handle or "")
     backend.cancel(replace(attempt, handle=living.handle), is_patient=False)

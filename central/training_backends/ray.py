@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings as jobs of a Ray cluster, over its HTTP job API and a folder that both share.
+
+Keeps to `seam.TrainingBackend`. Knows no tables and no rules, and starts no cluster. Why a shared folder: ADR 0040.
+
+The job's id is made of the training and the number of the attempt, so that a job whose submission was never answered,
+or that central was killed over, is found again, and none is begun twice. The result counts as soon as it lies in the
+shared folder, whether or not the head still knows the job.
+"""
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+from central.learning_settings import RaySettings
+from central.training_backends.ray_api import RayJob, RayJobs
+from central.training_backends.results import LOG_NAME, has_evaluation, read_evaluation, read_progress, read_tail
+from central.training_backends.seam import Attempt, BackendAwayError, Look, Standing
+from central.training_backends.staging import Staging
+from central.trust.keys import write_whole
+from contracts.jobs import EvaluationReport, TrainingProgress
+
+_KEPT_LOG_CHARACTERS: Final = 64 * 1024
+_KILLED: Final = (-9, 137)
+# What Ray calls the end of a job that the job itself had no part in (ray.dashboard.modules.job.common.JobErrorType).
+_LOSSES: Final = frozenset(
+    {
+        "JOB_SUPERVISOR_ACTOR_DIED",
+        "JOB_SUPERVISOR_ACTOR_START_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+        "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+    }
+)
+
+
+class RayBackend:
+    """See the module."""
+
+    name: Final = "ray"
+
+    def __init__(self, settings: RaySettings) -> None:
+        self._settings: Final = settings
+        self._shared: Final = Path(settings.folder)
+        self._there: Final = settings.folder_there or settings.folder
+        self._jobs: Final = RayJobs(settings)
+        # What was known when the log was last fetched: it is fetched again when there is news.
+        self._logged: dict[str, tuple[str, str | None, float | None]] = {}
+
+    def start(self, attempt: Attempt) -> str:
+        """Lay the job out on the shared folder, then submit."""
+        job_id = _id_of(attempt)
+        if self._jobs.find(job_id) is None:
+            staging = Staging(self._shared, attempt)
+            staging.lay_out()
+            folder = f"{self._there.rstrip('/')}/{attempt.training_id}"
+            command = shlex.join([*self._settings.command, staging.job_name])
+            entrypoint = f"cd {shlex.quote(folder)} && exec {command}"
+            self._jobs.submit(job_id, entrypoint, {"training_id": attempt.training_id})
+        return job_id
+
+    def look(self, attempt: Attempt) -> Look:
+        """By the shared folder first, then by the cluster's word."""
+        output = Staging(self._shared, attempt).output
+        # Before the cluster is asked: what it calls over has written its files by then.
+        job_id, has_result = _id_of(attempt), has_evaluation(output)
+        try:
+            job = self._jobs.find(job_id)
+            has_result, progress = has_result or has_evaluation(output), read_progress(output)
+            if job is not None:
+                self._fetch_log(attempt, job, progress)
+        except BackendAwayError:
+            if not has_result:
+                raise
+            return Look(Standing.RUNNING, read_progress(output), has_result=True, handle=job_id)
+        if job is None:
+            words = f"the cluster does not know {job_id}: its head was restarted and forgot its jobs"
+            return Look(Standing.ABSENT, progress, has_result, words if attempt.handle else "")
+        standing, words = self._standing(attempt, job, progress)
+        return Look(standing, progress, has_result, words, job_id)
+
+    def cancel(self, attempt: Attempt, *, is_patient: bool) -> None:  # noqa: ARG002 - the cluster is patient by itself
+        """The cluster asks, and ends what does not listen."""
+        self._jobs.stop(_id_of(attempt))
+
+    def collect(self, attempt: Attempt) -> EvaluationReport:
+        """Copied from the shared folder: nothing that still writes there can change what central checks."""
+        staging = Staging(self._shared, attempt)
+        if has_evaluation(staging.output):
+            read_evaluation(staging.output)
+            staging.bring_back()
+        return read_evaluation(attempt.output)
+
+    def forget(self, attempt: Attempt) -> None:
+        """The attempt's files on the shared folder. The cluster keeps what it knows of the job, for people."""
+        self._logged.pop(_id_of(attempt), None)
+        Staging(self._shared, attempt).sweep()
+
+    def _standing(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> tuple[Standing, str]:
+        message = " ".join((job.message or "").split())
+        if job.status == "PENDING":
+            return Standing.WAITING, message
+        if job.status == "RUNNING":
+            return Standing.RUNNING, ""
+        if job.driver_exit_code in _KILLED:
+            return Standing.LOST, "killed (SIGKILL) on the cluster, by somebody or for want of memory"
+        if job.error_type in _LOSSES:
+            return Standing.LOST, f"lost by the cluster ({job.error_type}): {message[:500]}"
+        said = (progress.error if progress is not None else None) or read_tail(attempt.folder / LOG_NAME)
+        if job.status == "STOPPED":
+            return Standing.ENDED, "stopped on the cluster"
+        return Standing.ENDED, said or message or f"the job ended as {job.status} without a result and without a word"
+
+    def _fetch_log(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> None:
+        news = (job.status, progress.stage if progress else None, progress.fraction if progress else None)
+        job_id = _id_of(attempt)
+        if job.status == "PENDING" or self._logged.get(job_id) == news:
+            return
+        said = self._jobs.logs(job_id)
+        if said is not None:
+            attempt.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(attempt.folder / LOG_NAME, said[-_KEPT_LOG_CHARACTERS:].encode())
+            self._logged[job_id] = news
+
+
+def _id_of(attempt: Attempt) -> str:
+    return f"sightline-{attempt.training_id}-{attempt.number}"

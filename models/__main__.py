@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-models`: run-job, train, import-onnx, quantize, export, evaluate, compare, inspect, distil.
+"""`sightline-models`: run-job, train, clean, import-onnx, quantize, export, evaluate, compare, inspect, distil.
 
 Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
 Heavy imports happen in the commands, so that `--help` is quick.
@@ -136,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(command=_train)
 
+    _add_clean(commands.add_parser("clean", help="list pictures and labels to look at again before they teach"))
+
     _add_import(commands.add_parser("import-onnx", help="make a package of an ONNX file that was learnt elsewhere"))
 
     _add_quantize(commands.add_parser("quantize", help="further variants of a package, by the rules of a training"))
@@ -161,15 +163,18 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", type=_path, metavar="FILE", help="write there instead of a table; - is stdout")
     inspect.set_defaults(command=_inspect)
 
-    distil = commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)")
-    distil.add_argument("--teacher", type=_path, required=True, help="ONNX with outputs stride8 and stride16")
-    distil.add_argument("--out", type=_path, required=True, help=".safetensors to write")
-    distil.add_argument("--start-from", type=_path, help="weights to go on from")
-    distil.add_argument("--minutes", type=float, default=15.0)
-    distil.add_argument("--threads", type=_threads, default=2)
-    distil.add_argument("--seed", type=_seed, default=0)
-    distil.set_defaults(command=_distil)
+    _add_distil(commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)"))
     return parser
+
+
+def _add_distil(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--teacher", type=_path, required=True, help="ONNX with outputs stride8 and stride16")
+    parser.add_argument("--out", type=_path, required=True, help=".safetensors to write")
+    parser.add_argument("--start-from", type=_path, help="weights to go on from")
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--threads", type=_threads, default=2)
+    parser.add_argument("--seed", type=_seed, default=0)
+    parser.set_defaults(command=_distil)
 
 
 def _add_field(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +216,26 @@ def _add_held_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=_path, help="file of judgements that overrule the folders, as for train")
     parser.add_argument("--seed", type=_seed, help="of the split by name (default: that of the package's training)")
     parser.add_argument("--json", type=_path, metavar="FILE", help="write there instead of a table; - is stdout")
+
+
+def _add_clean(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=_path, required=True, help="folder of pictures")
+    parser.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
+    parser.add_argument("--half", type=int, choices=_HALVES, help="magnetic-tile: as for train; both sides are cleaned")
+    parser.add_argument("--labels", type=_path, metavar="FILE", help="CSV of path, judgement: overrules the layout")
+    parser.add_argument(
+        "--labelled-by", choices=("picture", "part"), default="picture",
+        help="what one label was given to: each picture (default), or all pictures of a part at once",
+    )  # fmt: skip
+    parser.add_argument(
+        "--suggest", type=float, default=0.1, metavar="SHARE", help="so many labels are listed, of all (default 0.1)"
+    )
+    parser.add_argument("--backbone", default="compact", help="as for train (default compact, the shipped one)")
+    parser.add_argument("--weights", type=_path, help="weights file: .safetensors, .pt, .pth or .onnx")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the folds (default 0)")
+    parser.add_argument("--threads", type=_threads, default=1, help=f"1 … {_MOST_THREADS} (default 1)")
+    parser.add_argument("--out", type=_path, required=True, metavar="FILE.json", help="where to write the list")
+    parser.set_defaults(command=_clean)
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:
@@ -293,6 +318,12 @@ def _train(arguments: argparse.Namespace) -> None:
     from models.training.commands import train  # noqa: PLC0415 -- each command imports what it needs
 
     train(arguments)
+
+
+def _clean(arguments: argparse.Namespace) -> None:
+    from models.data.cleaning.command import clean  # noqa: PLC0415 -- each command imports what it needs
+
+    clean(arguments)
 
 
 def _import_onnx(arguments: argparse.Namespace) -> None:

@@ -57,7 +57,7 @@ class Ticker:
         self._width = 0
 
 
-def check_target(path: Path | None, *packages: Path) -> None:
+def check_target(path: Path | None, *packages: Path, option: str = "--json") -> None:
     """Refuse a file for the figures that cannot or must not be written, before minutes are spent on them.
 
     Raises:
@@ -67,23 +67,23 @@ def check_target(path: Path | None, *packages: Path) -> None:
     if path is None or str(path) == STDOUT:
         return
     if path.is_dir():
-        raise InputError(f"--json: expected a file to write, got the folder {path}; give {path / 'figures.json'}")
+        raise InputError(f"{option}: expected a file to write, got the folder {path}; give {path / 'figures.json'}")
     for package in packages:
         if path.resolve().is_relative_to(package.resolve()):
-            raise InputError(f"--json: {path} lies in the package {package}, which must not change; give another file")
+            raise InputError(f"{option}: {path} lies in the package {package}, which must stay; give another file")
     if path.is_file() and not _may_be_figures(path):
-        raise InputError(f"--json: {path} holds something other than JSON, which would be lost; give another file")
+        raise InputError(f"{option}: {path} holds something other than JSON, which would be lost; give another file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--json: {path.parent} cannot be made a folder ({error.strerror}); give another") from error
+        raise InputError(f"{option}: {path.parent} cannot be made a folder ({error.strerror}); give another") from error
     try:
         # Only writing tells: rights, a disk that is mounted to be read, names that it does not take.
         beside = path.with_name(f".{path.name}.part")
         beside.touch()
         beside.unlink()
     except OSError as error:
-        raise InputError(f"--json: {path} cannot be written ({error.strerror}); give another file") from error
+        raise InputError(f"{option}: {path} cannot be written ({error.strerror}); give another file") from error
 
 
 def _may_be_figures(path: Path) -> bool:
@@ -96,7 +96,7 @@ def _may_be_figures(path: Path) -> bool:
         return True
 
 
-def write_figures(told: dict[str, Any], text: str, path: Path | None) -> None:
+def write_figures(told: dict[str, Any], text: str, path: Path | None, *, option: str = "--json") -> None:
     """JSON into a file, or to stdout for `-`; without a path the readable text.
 
     Raises:
@@ -112,7 +112,7 @@ def write_figures(told: dict[str, Any], text: str, path: Path | None) -> None:
     try:
         write_whole(path, content.encode())
     except OSError as error:
-        raise InputError(f"--json: {path} cannot be written ({error.strerror}); give another file") from error
+        raise InputError(f"{option}: {path} cannot be written ({error.strerror}); give another file") from error
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -31,7 +31,7 @@ class RaySettings:
     answer_timeout_s: float = 5.0
 
 
-def learning_faults(backend: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:
+def learning_faults(backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:
     """What cannot work, one line each."""
     faults: list[str] = []
     if max(tiles.field_px(size_px)) > MOST_FIELD_PX:
@@ -39,6 +39,8 @@ def learning_faults(backend: str, size_px: int, tiles: Tiles, ray: RaySettings) 
         faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")
     if backend not in BACKENDS:
         faults.append(f"learning.backend: expected {' or '.join(BACKENDS)}, got {backend!r}")
+    if split_by not in ("part", "lot", "time"):
+        faults.append(f"learning.split_by: expected part, lot or time, got {split_by!r}")
     url = urlsplit(ray.address)
     if ray.address and (url.scheme not in ("http", "https") or not url.hostname):
         faults.append(f"ray.address: expected http://HEAD:8265, the job API of the cluster, got {ray.address!r}")

@@ -138,6 +138,8 @@ class LearningSettings:
     holdout_share: float = 0.3
     max_images: int = 5_000
     backend: str = "local"
+    # What is held out as a whole: part, lot (production day of a station) or time (the newest parts).
+    split_by: str = "part"
     command: tuple[str, ...] = ("sightline-models", "run-job")
     memory_limit_mb: int = 0
     most_losses: int = 2
@@ -353,7 +355,7 @@ def _check(settings: CentralSettings) -> list[str]:
     if settings.database_url.partition(":")[0].partition("+")[0] not in ("sqlite", "postgresql"):
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
     learning = settings.learning
-    faults += learning_faults(learning.backend, learning.size_px, learning.tiles, settings.ray)
+    faults += learning_faults(learning.backend, learning.split_by, learning.size_px, learning.tiles, settings.ray)
     faults += _alarm_faults(settings.alarms)
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)

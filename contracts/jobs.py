@@ -63,6 +63,8 @@ class TrainingJob(Message):
     reason: str = Field(max_length=1000)
     is_simulated: bool
     images: list[TrainingImage] = Field(min_length=1)
+    # The version of what it learns from; None: a folder of pictures, which has none.
+    dataset_id: Sha256 | None = None
     champion_dir: str | None = None
     champion_package_id: PackageId | None = None
     # Side of one tile; the model's field is `tiles` of them.

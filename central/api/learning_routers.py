@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from central.api import (
     alarm_routes,
     alarms,
+    datasets,
     drift,
     packages,
     recipes,
@@ -25,6 +26,7 @@ def build_routers() -> list[APIRouter]:
         drift.router,
         references.router,
         trainings.router,
+        datasets.router,
         packages.router,
         rollouts.router,
         rollout_policies.router,

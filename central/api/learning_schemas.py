@@ -4,6 +4,8 @@
 Shapes only; the rest of the API's bodies, and the rules that hold for all of them, stand in `schemas`.
 """
 
+from typing import Any
+
 from pydantic import Field
 
 from contracts.base import Shape, UtcTime
@@ -67,6 +69,8 @@ class TrainingView(Shape):
     audit_labels: int
     package_id: PackageId | None = None
     error: str | None = None
+    # What it learns from; null: not begun, or from before there were versions.
+    dataset_id: Sha256 | None = None
     evaluation: EvaluationReport | None = None
     is_simulated: bool
 
@@ -102,3 +106,26 @@ class PackageView(Shape):
     manifest: PackageManifest
     promotion: PromotionView | None = None
     training_id: str | None = None
+    dataset_id: Sha256 | None = None
+
+
+class DatasetView(Shape):
+    """`GET /datasets`, `GET /datasets/{dataset_id}`: a version, and the query that gave it."""
+
+    dataset_id: Sha256
+    product: Name
+    is_simulated: bool
+    created_at: UtcTime
+    query: dict[str, Any]
+    pictures: int
+    parts: int
+    good: int
+    defective: int
+    # Pictures of the test set, and those whose label two inspectors or more gave.
+    held_out: int
+    confirmed: int
+    file_sha256: Sha256
+    size_bytes: int
+    # What was learnt from it.
+    training_ids: list[str]
+    package_ids: list[PackageId]

@@ -67,4 +67,5 @@ def _view(session: Session, row: Package) -> PackageView:
             checks=[GateCheck.model_validate(check) for check in promotion.checks],
         ),
         training_id=row.training_id,
+        dataset_id=row.dataset_id,
     )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from central.api.auth import ServicesOf, allow
+from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.learning_schemas import LabelCounts, ReferencePartAdded
 from central.errors import InvalidError
 from central.foundation import Services
@@ -46,6 +46,7 @@ _BODY: Final = {"content": {kind: {"schema": {"type": "string", "format": "binar
 )
 async def add_reference_part(
     services: ServicesOf,
+    caller: CallerOf,
     request: Request,
     product: Annotated[Name, Path()],
     said: Annotated[ReferencePart, Query()],
@@ -58,7 +59,7 @@ async def add_reference_part(
     content = await _bounded_body(request, services.settings.evidence.max_bytes)
     if media_type_of(content) not in _PICTURES:
         raise InvalidError(f"body: expected a PNG or JPEG picture, got {len(content)} bytes of something else")
-    return await run_in_threadpool(_store, services, content, product, said)
+    return await run_in_threadpool(_store, services, caller.name, content, product, said)
 
 
 @router.get("/{product}/labels", summary="Judged pictures of a product", dependencies=[Depends(allow(Role.VIEWER))])
@@ -79,7 +80,7 @@ async def _bounded_body(request: Request, max_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _store(services: Services, content: bytes, product: str, said: ReferencePart) -> ReferencePartAdded:
+def _store(services: Services, caller: str, content: bytes, product: str, said: ReferencePart) -> ReferencePartAdded:
     # The picture first: a row must never name one that is not there.
     sha256 = services.blobs.put(content)
     part = said.part_id or f"picture-{sha256}"
@@ -92,6 +93,7 @@ def _store(services: Services, content: bytes, product: str, said: ReferencePart
         part_id=part,
         source=LabelSource.REFERENCE,
         added_at=services.clock.now(),
+        added_by=caller,
         is_simulated=said.is_simulated,
     )
     with services.database.begin() as session:

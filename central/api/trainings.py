@@ -98,6 +98,7 @@ def _view(row: Training) -> TrainingView:
         audit_labels=row.audit_labels,
         package_id=row.package_id,
         error=row.error,
+        dataset_id=row.dataset_id,
         evaluation=EvaluationReport.model_validate_json(row.evaluation) if row.evaluation else None,
         is_simulated=row.is_simulated,
     )

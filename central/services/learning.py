@@ -93,7 +93,7 @@ class LearningService:
 
     def _start(self, training_id: str, now: datetime) -> None:
         try:
-            lost = self._lay_out(training_id)
+            lost = self._lay_out(training_id, now)
             with self._database.begin() as session:
                 training = _get(session, training_id)
                 training.state, training.started_at = TrainingState.RUNNING, now
@@ -114,7 +114,7 @@ class LearningService:
             training.handle = handle
             session.add(training)
 
-    def _lay_out(self, training_id: str) -> int:
+    def _lay_out(self, training_id: str, now: datetime) -> int:
         """The job file and its pictures; how many of them are no longer stored."""
         with self._database.begin() as session:
             training = _get(session, training_id)
@@ -125,6 +125,8 @@ class LearningService:
             training,
             pictures,
             use,
+            database=self._database,
+            now=now,
             blobs=self._blobs,
             folder=attempt.folder,
             settings=self._settings,

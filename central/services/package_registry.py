@@ -120,5 +120,6 @@ def register_package(
         size_bytes=len(content) + sum(file.size_bytes for file in manifest.files),
         manifest=content.decode(),
         training_id=training.training_id,
+        dataset_id=training.dataset_id,
         is_simulated=manifest.is_simulated,
     )

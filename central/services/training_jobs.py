@@ -16,10 +16,12 @@ from typing import Final
 from sqlalchemy import or_
 from sqlmodel import Session, col, func, select
 
-from central.domain.learning import JudgedPicture, SeenField, bound_pictures, field_like, split_holdout
+from central.domain.learning import SeenField, SplitBy, bound_pictures, field_like, split_by
 from central.errors import StoreError
+from central.services.datasets import judged_of, keep_version, lot_of, part_of, taken_at
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
+from central.store.database import Database
 from central.store.learning_tables import Package, SplitGroup, Training
 from central.store.tables import Inspection, LabelledPicture
 from central.training_backends.seam import OUTPUT_FOLDER
@@ -99,7 +101,10 @@ def choose_pictures(
         )
         .order_by(col(LabelledPicture.id))
     ).all()
-    judged = [JudgedPicture(row.sha256, _group(row), row.judgement, row.defect_class, row.source) for row in rows]
+    taken = taken_at(session, rows)
+    judged = [
+        judged_of(row, lot_of(*taken[row.id]), taken[row.id][1]) if row.id in taken else judged_of(row) for row in rows
+    ]
     kept = bound_pictures(judged, settings.max_images)
     settled = {
         row.part_group: row.use
@@ -109,7 +114,7 @@ def choose_pictures(
             )
         ).all()
     }
-    use = split_holdout(kept, settings.holdout_share, settled)
+    use = split_by(SplitBy(settings.split_by), kept, settings.holdout_share, settled)
     for group, side in use.items():
         if group not in settled:
             session.add(
@@ -133,23 +138,25 @@ def lay_out_job(
     pictures: Sequence[LabelledPicture],
     use: dict[str, PartUse],
     *,
+    database: Database,
+    now: datetime,
     blobs: Blobs,
     folder: Path,
     settings: LearningSettings,
     field: SeenField,
     champion_dir: Path | None,
 ) -> tuple[TrainingJob, int]:
-    """Pictures as files and the job that names them.
+    """Pictures as files and the job that names them; what it learns from becomes a dataset version.
 
     Returns:
         The job, and how many pictures are no longer stored and were left out.
 
     Raises:
-        StoreError: none of the pictures is there any more.
+        StoreError: none of the pictures is there any more, or the product's test set would train.
     """
     images_dir = folder / IMAGES_FOLDER
     images_dir.mkdir(parents=True, exist_ok=True)
-    images, lost = [], 0
+    images, there, lost = [], [], 0
     for row in pictures:
         path = images_dir / f"{row.sha256}{_SUFFIX.get(row.media_type, '.png')}"
         try:
@@ -157,7 +164,8 @@ def lay_out_job(
         except StoreError:
             lost += 1
             continue
-        group = _group(row)
+        there.append(row)
+        group = part_of(row)
         images.append(
             TrainingImage(
                 path=str(path),
@@ -171,8 +179,10 @@ def lay_out_job(
         )
     if not images:
         raise StoreError(f"training {training.training_id}: none of its {lost} pictures is stored any more")
+    dataset_id = keep_version(database, blobs, training, rows=there, use=use, settings=settings, now=now)
     job = TrainingJob(
         training_id=training.training_id,
+        dataset_id=dataset_id,
         product=training.product,
         detector=training.detector,
         reason=training.reason[:1000],
@@ -191,11 +201,6 @@ def lay_out_job(
 def counts_of(job: TrainingJob) -> Counter[Judgement]:
     """Pictures by judgement."""
     return Counter(image.judgement for image in job.images)
-
-
-def _group(row: LabelledPicture) -> str:
-    # A picture whose part nobody named is its own part: better one group too many than a part on both sides.
-    return row.part_id or f"picture-{row.sha256}"
 
 
 def _place(source: Path, destination: Path) -> None:

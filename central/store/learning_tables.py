@@ -136,6 +136,8 @@ class Training(Row, table=True):
     error: str | None = Field(default=None, sa_type=Text)
     # JSON of the EvaluationReport.
     evaluation: str | None = Field(default=None, sa_type=Text)
+    # What it learns from; None: not begun, or from before there were versions.
+    dataset_id: str | None = Field(default=None, max_length=64)
     is_simulated: bool
 
 
@@ -154,6 +156,7 @@ class Package(Row, table=True):
     # JSON of the PackageManifest.
     manifest: str = Field(sa_type=Text)
     training_id: str | None = Field(default=None, max_length=64)
+    dataset_id: str | None = Field(default=None, max_length=64)
     is_simulated: bool
 
 

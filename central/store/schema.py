@@ -20,6 +20,7 @@ from central.errors import StoreError
 from central.store import (
     alarm_route_tables,
     cause_tables,
+    dataset_tables,
     drift_tables,
     recipe_tables,
     rollout_tables,
@@ -39,6 +40,7 @@ def full_metadata() -> MetaData:
     rows = (
         alarm_route_tables.AlarmRouteRow,
         cause_tables.CauseSuggestion,
+        dataset_tables.DatasetVersion,
         drift_tables.DriftState,
         rollout_tables.FreezeRow,
         shadow_tables.ShadowVerdict,

@@ -265,6 +265,8 @@ class LabelledPicture(Row, table=True):
     inspection_id: int | None = Field(default=None, sa_column_args=(ForeignKey("inspection.id"),), sa_type=LongNumber)
     audit_id: int | None = Field(default=None, sa_column_args=(ForeignKey("audit.id"),), sa_type=LongNumber)
     added_at: datetime = Field(sa_type=UtcDateTime)
+    # Whose token brought a reference part; of an audit, its inspectors say.
+    added_by: str | None = Field(default=None, max_length=80)
     is_simulated: bool
 
 

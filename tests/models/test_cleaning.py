@@ -110,6 +110,16 @@ def test_near_duplicates_are_alike_by_both_measures(unlike: str) -> None:
     assert near_pairs(looks[:15], seen[:15]) == [], "how a set varies is not known from 15 pictures"
 
 
+def test_parts_of_one_colour_are_no_near_duplicates_of_each_other() -> None:
+    # Two colours: what a trunk sees differs between them by far more than among the parts of one.
+    seen = grain((60, 50), 4)
+    seen[30:] += 8
+    looks = np.tile(np.random.default_rng(9).random(64) < 0.5, (60, 1))
+    assert near_pairs(looks, seen) == []
+    seen[41] = seen[40] + 0.1
+    assert near_pairs(looks, seen) == [(40, 41)]
+
+
 def test_pairs_hang_together_over_any_chain() -> None:
     assert joined(6, [(4, 5), (1, 4), (0, 2)]) == [0, 1, 0, 3, 1, 1]
 

@@ -2,8 +2,9 @@
 """Pictures that are there twice: to the last pixel, or so alike that they show the same part in the same place.
 
 Alike by two measures that fail differently: a perceptual hash (all parts of a fixture in one place have nearly the same
-one) and what a trunk sees, in units of how the set varies (a part under other light may differ). Pure. Called by
-`command` and `training.leaks`.
+one) and what a trunk sees, in units of how the set varies (a part under other light may differ). And clearly more alike
+than either is to others: of a product in two colours all parts of one colour would be. Pure. Called by `command` and
+`data.leaks`.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ Floats = NDArray[np.float32]
 # one tile under two exposures and .02 % of the other pairs, of which some are one tile under two names.
 MOST_BITS: Final = 8
 LEAST_COSINE: Final = 0.75
+# Of its distance from the 20th nearest: beyond that the others are as near as this one.
+NEARER: Final = 0.75
+_NEIGHBOUR: Final = 20
 # How a set varies is not known from fewer.
 LEAST_PICTURES: Final = 20
 # A station gives up a camera that shows the very same picture more often in a row.
@@ -54,15 +58,30 @@ def near_pairs(looks: NDArray[np.bool_], seen: Floats) -> list[tuple[int, int]]:
     unit = (standard / np.maximum(length, 1e-6)).astype(np.float32)
     # Signs as ±1: their product counts the bits that agree less those that do not.
     signs = np.where(looks, 1.0, -1.0).astype(np.float32)
-    least = looks.shape[1] - 2 * MOST_BITS
+    least_bits = looks.shape[1] - 2 * MOST_BITS
+    usual = _usual_distance(unit)
     pairs = []
     for start in range(0, len(looks), _CHUNK):
-        is_near = (signs[start : start + _CHUNK] @ signs[start:].T >= least) & (
-            unit[start : start + _CHUNK] @ unit[start:].T >= LEAST_COSINE
-        )
+        some = slice(start, start + _CHUNK)
+        cosine = unit[some] @ unit[start:].T
+        nearest = NEARER * np.minimum(usual[some, None], usual[None, start:])
+        is_near = (cosine >= LEAST_COSINE) & (2 - 2 * cosine <= nearest**2)
+        is_near &= signs[some] @ signs[start:].T >= least_bits
         rows, columns = np.nonzero(np.triu(is_near, 1))
         pairs += [(start + int(row), start + int(column)) for row, column in zip(rows, columns, strict=True)]
     return pairs
+
+
+def _usual_distance(unit: Floats) -> Floats:
+    """Of each row the distance from its 20th nearest, or the one in the middle of a small set, [n]."""
+    place = min(_NEIGHBOUR, len(unit) // 2)
+    found = np.empty(len(unit), np.float32)
+    for start in range(0, len(unit), _CHUNK):
+        cosine = unit[start : start + _CHUNK] @ unit.T
+        # The nearest of all is the row itself.
+        far = -np.partition(-cosine, place, axis=1)[:, place]
+        found[start : start + _CHUNK] = np.sqrt(np.maximum(2 - 2 * far, 0))
+    return found
 
 
 def joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[int]:

@@ -298,6 +298,7 @@ def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
     from contracts.jobs import TrainingJob  # noqa: PLC0415
     from models.clock import SystemClock  # noqa: PLC0415
+    from models.data.leaks import keep_apart  # noqa: PLC0415
     from models.settings import read_settings  # noqa: PLC0415
     from models.training.anchoring import anchored  # noqa: PLC0415
     from models.training.job import run_job  # noqa: PLC0415
@@ -311,7 +312,13 @@ def _run_job(arguments: argparse.Namespace) -> None:
         raise InputError(f"job {path}: {error}") from error
     if not job.output_dir:
         raise InputError(f"job {path}: output_dir: expected a path, got an empty one")
-    run_job(anchored(job, path.resolve().parent), read_settings(), SystemClock())
+    job = anchored(job, path.resolve().parent)
+    settings = read_settings()
+    left_out: list[str] = []
+    if job.dataset_id is not None:
+        apart = keep_apart(job.images, settings, threads=job.threads)
+        job, left_out = job.model_copy(update={"images": apart.images}), apart.left_out
+    run_job(job, settings, SystemClock(), left_out=left_out)
 
 
 def _train(arguments: argparse.Namespace) -> None:

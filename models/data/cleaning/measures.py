@@ -93,6 +93,11 @@ def look_of(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return coarse > float(np.median(coarse[1:]))
 
 
+def look_of_picture(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """`look_of` an uint8 H × W × 3 BGR picture."""
+    return look_of(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False))
+
+
 def edges_of(grey: NDArray[np.uint8]) -> Edges:
     """Strength of edges on a grid of 64 × 64, with its mean taken off; zero where nothing is seen."""
     small = cv2.resize(grey, (EDGES_SIDE, EDGES_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 from urllib.parse import unquote, urlsplit
 
+from central.audit_settings import AuditSettings, audit_faults
 from central.errors import SettingsError
 from central.learning_settings import RaySettings, learning_faults
 from central.option_values import bound_fault, converted
@@ -72,33 +73,6 @@ class EvidenceSettings:
     rejected_kept_days: float = 365.0
     inspections_kept_days: float = 0.0
     retention_period_s: float = 600.0
-
-
-@dataclass(frozen=True)
-class AuditSettings:
-    """How parts are drawn for blind judgement. Shares are of the parts of one period.
-
-    `accepted_share`, `tightened_share`: of accepted parts. `rejected_share`: of rejected ones (NG and REVIEW), at most
-    `rejected_most` of each station, product and verdict in one draw.
-
-    `confirms`: an escape needs two inspectors, a reject two of three (False: one answer counts). `repeat_share` of the
-    new audits are judged parts shown again, `repeat_after_s` after they were settled, to see how far inspectors agree.
-    `discordant_*`: parts on which a challenger in shadow and its champion disagree: so many may wait for people for
-    each challenger, and so many are drawn in all.
-    """
-
-    period_s: float = 30.0
-    accepted_share: float = 0.05
-    tightened_share: float = 0.25
-    rejected_share: float = 0.05
-    rejected_most: int = 20
-    lost_after_s: float = 120.0
-    claim_s: float = 120.0
-    confirms: bool = True
-    repeat_share: float = 0.05
-    repeat_after_s: float = 3_600.0
-    discordant_open: int = 20
-    discordant_most: int = 500
 
 
 @dataclass(frozen=True)
@@ -356,7 +330,7 @@ def _check(settings: CentralSettings) -> list[str]:
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
     learning = settings.learning
     faults += learning_faults(learning.backend, learning.split_by, learning.size_px, learning.tiles, settings.ray)
-    faults += _alarm_faults(settings.alarms)
+    faults += [*_alarm_faults(settings.alarms), *audit_faults(settings.audit)]
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)
         if not dataclasses.is_dataclass(inner):

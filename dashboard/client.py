@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dashboard's only way to central: HTTP, typed answers, one error tree.
-
-    CentralError
-    ├── UnreachableError       no answer in time: show the last known values, try again by itself
-    ├── WrongTokenError        401: ask for another token
-    ├── NotAllowedError        403: this token's role is too low; say so beside the button
-    ├── RefusedError           404, 409, 422 …: central understood and said no; its words are shown
-    └── UnexpectedAnswerError  not central, or another version of it: an engineer must look
+"""The dashboard's only way to central: HTTP, typed answers, one error tree (`central_errors`).
 
 Every call has a timeout and a bounded answer. Does not cache, does not retry: `feed` does both.
 """
@@ -18,8 +11,27 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import alarm_route_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
-from dashboard.reading import ShapeError, read, read_list, text_of
+from dashboard import alarm_route_shapes, audit_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
+from dashboard.central_errors import (
+    CentralError,
+    NotAllowedError,
+    RefusedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+    WrongTokenError,
+    refusal,
+)
+from dashboard.reading import ShapeError, read, read_list
+
+__all__ = [
+    "CentralClient",
+    "CentralError",
+    "NotAllowedError",
+    "RefusedError",
+    "UnexpectedAnswerError",
+    "UnreachableError",
+    "WrongTokenError",
+]
 
 API: Final = "/api/v1"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -28,34 +40,6 @@ TEST_ROUTE_S: Final = 60.0
 
 _T = TypeVar("_T")
 _Parameters = Mapping[str, str | int | None]
-
-
-class CentralError(Exception):
-    """Root of everything a call can end with."""
-
-
-class UnreachableError(CentralError):
-    """No connection, or no answer in time."""
-
-
-class WrongTokenError(CentralError):
-    """The token is unknown to central."""
-
-
-class NotAllowedError(CentralError):
-    """The token is known, but its role may not do this."""
-
-
-class RefusedError(CentralError):
-    """Central said no, with a reason for a person. `status` is the HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class UnexpectedAnswerError(CentralError):
-    """Something answered, but not as this version of central does."""
 
 
 class CentralClient:
@@ -93,7 +77,7 @@ class CentralClient:
             return self._read(shapes.Health, answer)
         except UnexpectedAnswerError as error:
             # Not central's own 503 but that of a proxy before it.
-            raise (error if answer.is_success else _refusal(answer, self.url)) from error
+            raise (error if answer.is_success else refusal(answer, self.url)) from error
 
     def stations(self) -> tuple[shapes.Station, ...]:
         """All stations that central knows, sorted by address."""
@@ -174,6 +158,19 @@ class CentralClient:
         body = {"judgement": judgement.value, "inspector": inspector, "defect_class": defect_class}
         answer = self._send("POST", f"/audits/{audit_id}/outcome", body=body)
         return self._read(shapes.AuditRecorded, answer)
+
+    def audit_shifts(self) -> tuple[audit_shapes.AuditShift, ...]:
+        """How severely each station and product is audited now, by station and product."""
+        found = self._many(audit_shapes.AuditShift, "/audits/shifts")
+        return tuple(sorted(found, key=lambda item: (item.station, item.product or "", item.is_simulated)))
+
+    def resume_audits(self, shift_id: int, *, note: str, by: str) -> None:
+        """Go on by samples after the cause was removed. Needs an ENGINEER's token.
+
+        Raises:
+            RefusedError: status 409 when somebody did already, or a newer shift holds now.
+        """
+        self._send("POST", f"/audits/shifts/{shift_id}/resume", body={"by": by, "note": note})
 
     def alarms(self) -> tuple[shapes.Alarm, ...]:
         """All alarms that central lists, newest first."""
@@ -366,7 +363,7 @@ class CentralClient:
             request=answer.request,
         )
         if not whole.is_success and whole.status_code not in also:
-            raise _refusal(whole, self.url)
+            raise refusal(whole, self.url)
         return whole
 
     def _strange(self, answer: httpx.Response, error: Exception) -> UnexpectedAnswerError:
@@ -374,24 +371,3 @@ class CentralClient:
             f"{self.url} answered {answer.request.url.path} in another shape than this dashboard knows "
             f"({error}). Central and dashboard must be of the same version."
         )
-
-
-def _refusal(answer: httpx.Response, url: str) -> CentralError:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    words = ": ".join(part for part in (text_of(body, "error"), text_of(body, "detail")) if part)
-    status = answer.status_code
-    if status == httpx.codes.UNAUTHORIZED:
-        return WrongTokenError(words or "Central does not know this token.")
-    if status == httpx.codes.FORBIDDEN:
-        return NotAllowedError(words or "This token's role may not do that.")
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        return UnreachableError(f"Central at {url} answers with an error (HTTP {status}). {words}".strip())
-    if not words:
-        return UnexpectedAnswerError(
-            f"{url} does not answer as Sightline central does (HTTP {status} for {answer.request.url.path}). "
-            "Check the address and the version."
-        )
-    return RefusedError(words, status)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from central.api import (
     alarm_routes,
     alarms,
+    audit_shifts,
     datasets,
     drift,
     packages,
@@ -23,6 +24,7 @@ def build_routers() -> list[APIRouter]:
     return [
         alarms.router,
         alarm_routes.router,
+        audit_shifts.router,
         drift.router,
         references.router,
         trainings.router,

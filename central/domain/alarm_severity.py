@@ -19,6 +19,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     AlarmKind.DRIFT: AlarmSeverity.WARNING,
     # A station judges on without central and keeps its reports; one that stands still stops its line, where people are.
     AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
+    # Five shifts were not accepted while audits were tightened: it has gone on for days, and no sample mends it.
+    AlarmKind.SAMPLING_DISCONTINUED: AlarmSeverity.CRITICAL,
     # The package that was there before judges on: nothing gets worse while it waits.
     AlarmKind.ROLLOUT_WAITS: AlarmSeverity.NOTICE,
 }

@@ -62,3 +62,9 @@ class ShiftPlan:
         if begun:
             return f"{local:%Y-%m-%d} {begun[-1]}"
         return f"{local.date() - timedelta(days=1):%Y-%m-%d} {max(self.begins)}"
+
+    def running(self, at: datetime) -> tuple[str, datetime, datetime]:
+        """The shift of this moment: its name, and since and until in UTC."""
+        name = self.name(at)
+        day, begin = name.split(" ")
+        return (name, *self.window(date.fromisoformat(day), begin))

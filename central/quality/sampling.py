@@ -24,6 +24,7 @@ FLOOR_SHARE: Final = 0.8
 # over weak and strong detectors and budgets of 200 and 6,000: docs/quality-statistics.md.
 _TOP_SHARE: Final = 0.015
 _FALL: Final = 1.5
+_WHOLE: Final = 1e-9
 
 
 def audit_budget(accepted: int, share: float, at_most: int) -> int:
@@ -130,6 +131,47 @@ def draw_audit(
         return np.arange(drawn, dtype=np.intp), chance
     index = spread_draw(chance, rng)
     return index, chance[index]
+
+
+def draw_expected(
+    score: npt.NDArray[np.float64], expected: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], float]:
+    """Draw as `draw_audit` does, but an expected number that need not be whole: it is rounded up or down by chance.
+
+    A budget spread over a shift gives a fraction of a part to most draws. To round it always down would leave parts
+    that nothing could draw, and always up would spend more than there is. A part's chance is that over both roundings,
+    so it is exact and above 0 for every part: pi = (1 - f) pi(k) + f pi(k + 1) for an expected k + f.
+
+    Args:
+        score: float [n], as in `draw_audit`.
+        expected: mean number to draw, above 0 to draw at all; n or more draws all.
+        rng: the generator that decides; not asked about the rounding of a whole number.
+
+    Returns:
+        index int [k] in rising order, the inclusion probability float [k] of each of them, and the least one of all n
+        (0 where none could be drawn).
+
+    Raises:
+        ValueError: a negative or endless number, scores that are not a row of finite numbers.
+    """
+    if not 0.0 <= expected < math.inf:
+        msg = f"audit draw: expected a number of 0 or more to draw, got {expected}"
+        raise ValueError(msg)
+    # A share of a number of parts comes out a hair beside the whole number that it is.
+    whole = math.floor(expected + _WHOLE)
+    rest = expected - whole if expected - whole > _WHOLE else 0.0
+    lower = inclusion_probabilities(score, whole)
+    if rest == 0.0 or whole >= len(lower):
+        drawn, used, chance = whole, lower, lower
+    else:
+        upper = inclusion_probabilities(score, whole + 1)
+        drawn, used = (whole + 1, upper) if rng.random() < rest else (whole, lower)
+        chance = (1.0 - rest) * lower + rest * upper
+    least = float(chance.min(initial=1.0)) if len(chance) else 0.0
+    if drawn == 0:
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float64), least
+    index = np.arange(len(used), dtype=np.intp) if drawn >= len(used) else spread_draw(used, rng)
+    return index, chance[index], least
 
 
 def draw_share(n: int, share: float, at_most: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.intp], float]:

@@ -12,15 +12,17 @@ Rules, with the numbers of `SwitchingRules`:
   people, until a person says that the cause is removed (`resume`), which goes on tightened.
 - normal → reduced: a switching score of 30, while production is steady. A shift adds its credit; one without credit
   starts the score again.
-- reduced → normal: a shift not accepted, production irregular, or an open alarm.
+- reduced → normal: a shift not accepted, production irregular, or an open alarm. Another package is irregular at once
+  (`restored`): what the one before it earned says nothing of it.
 - skip-lot (after ISO 2859-3, of which only the public abstract was read): only while reduced and after so many accepted
   shifts there; then one shift in `skip_one_in` is audited, picked by chance. No shift is skipped wholly: it keeps
   `SKIPPED_FLOOR` of its budget, for what nobody looks at can hide any number of escapes.
 
 What an accepted shift is, is decided by `acceptance`: not more defective audits than the tolerated share gives in all
-but 5 of 100 shifts.
+but 5 of 100 shifts. A shift of which nothing is known relaxes nothing: else audits that nobody judges would.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -85,12 +87,13 @@ class ShiftOutcome:
     """What the audits of one shift said.
 
     `credit`: what it adds to the switching score, 0 when it showed too little. `is_steady`: production ran as usual and
-    no alarm on this product is open.
+    no alarm on this product is open. `is_known`: at least one audit was judged.
     """
 
     is_accepted: bool
     credit: int
     is_steady: bool = True
+    is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def acceptance(audits: int, defective: int, tolerated_share: float) -> ShiftOutc
     limit = int(stats.binom.ppf(1.0 - _PRODUCERS_RISK, audits, tolerated_share)) if audits else 0
     if audits == 0 or defective > limit:
         # Without audits nothing was shown: not refused, but it earns no trust.
-        return ShiftOutcome(is_accepted=audits == 0, credit=0)
+        return ShiftOutcome(is_accepted=audits == 0, credit=0, is_known=audits > 0)
     if limit <= _SMALL_NUMBER:
         return ShiftOutcome(is_accepted=True, credit=_CREDIT_SMALL)
     return ShiftOutcome(is_accepted=True, credit=_CREDIT if defective < limit else 0)
@@ -149,6 +152,14 @@ def tightened(state: SwitchingState) -> SwitchingState:
     if state.inspection in (Inspection.DISCONTINUED, Inspection.TIGHTENED):
         return state
     return SwitchingState(Inspection.TIGHTENED)
+
+
+def restored(state: SwitchingState) -> SwitchingState:
+    """Take reduced inspection and skip-lot back at once, with nothing remembered; what is being earned is kept.
+
+    For what makes earlier shifts say nothing of the next one: another package, a product that was not made for long.
+    """
+    return SwitchingState() if state.inspection in (Inspection.REDUCED, Inspection.SKIP_LOT) else state
 
 
 def resume(state: SwitchingState) -> SwitchingState:
@@ -182,16 +193,22 @@ def shift_budget(
     if budget < 0 or accepted < 0 or not 0.0 <= chance < 1.0:
         msg = f"shift budget: expected numbers of 0 or more and a chance in [0, 1), got {budget}, {accepted}, {chance}"
         raise ValueError(msg)
-    factor = {
+    factor = budget_factor(state, chance, numbers)
+    if budget == 0 or accepted == 0:
+        return 0
+    return accepted if factor == math.inf else max(1, min(accepted, round(budget * factor)))
+
+
+def budget_factor(state: SwitchingState, chance: float, rules: SwitchingRules | None = None) -> float:
+    """What a state does to the budget under normal inspection; infinite while discontinued. `chance`: of the shift."""
+    numbers = rules or SwitchingRules()
+    return {
         Inspection.NORMAL: 1.0,
         Inspection.TIGHTENED: numbers.tightened_factor,
         Inspection.REDUCED: numbers.reduced_factor,
         Inspection.SKIP_LOT: numbers.reduced_factor if chance * numbers.skip_one_in < 1.0 else SKIPPED_FLOOR,
-        Inspection.DISCONTINUED: float("inf"),
+        Inspection.DISCONTINUED: math.inf,
     }[state.inspection]
-    if budget == 0 or accepted == 0:
-        return 0
-    return accepted if factor == float("inf") else max(1, min(accepted, round(budget * factor)))
 
 
 def _after_normal(state: SwitchingState, outcome: ShiftOutcome, rules: SwitchingRules) -> SwitchingState:
@@ -206,6 +223,8 @@ def _after_normal(state: SwitchingState, outcome: ShiftOutcome, rules: Switching
 
 
 def _after_tightened(state: SwitchingState, outcome: ShiftOutcome, rules: SwitchingRules) -> SwitchingState:
+    if not outcome.is_known:
+        return state
     if not outcome.is_accepted:
         rejected = state.rejected_while_tightened + 1
         if rejected >= rules.rejected_to_discontinue:
@@ -221,6 +240,8 @@ def _after_reduced(state: SwitchingState, outcome: ShiftOutcome, rules: Switchin
     if not (outcome.is_accepted and outcome.is_steady):
         # The shift that ended the trust counts among the five of normal inspection.
         return SwitchingState(Inspection.NORMAL, recent=(outcome.is_accepted,))
+    if not outcome.is_known:
+        return state
     in_a_row = min(state.accepted_in_a_row + 1, rules.accepted_to_skip)
     is_skipping = in_a_row >= rules.accepted_to_skip
     return replace(

@@ -48,11 +48,12 @@ class DrawnPart(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw from one population: its name, its size, and when it was."""
+    """One draw from one population: its name, its size, when it was, and the shift whose budget paid for it."""
 
     stratum: str
     stratum_size: int
     at: datetime
+    shift_id: int | None = None
 
 
 def add_audit(session: Session, part: DrawnPart, draw: Draw, chance: float, *, is_floor: bool = True) -> None:
@@ -71,5 +72,6 @@ def add_audit(session: Session, part: DrawnPart, draw: Draw, chance: float, *, i
             opened_at=None if crop is None else draw.at,
             is_floor=is_floor,
             is_simulated=part.is_simulated,
+            shift_id=draw.shift_id,
         )
     )

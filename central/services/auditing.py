@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws parts for audit, with their chance written down, and asks the stations for the pictures.
 
-One draw a period, from all parts accepted since the last draw, per station and product; with it a few rejected ones
-(`services/rejected_audits.py`); after it, those on which a challenger disagrees (`services/discordant_audits.py`).
+One draw a period, from all parts accepted since the last draw, per station and product, by the budget of the running
+shift (`services/audit_shifts.py`); with it a few rejected ones (`services/rejected_audits.py`); after it, those on
+which a challenger disagrees (`services/discordant_audits.py`).
 Does not receive pictures (`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges
 nothing. Ticked by the worker.
 
@@ -13,7 +14,7 @@ from the rows until the picture came or the audit is lost.
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,31 +23,39 @@ import numpy as np
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, func, select
 
+from central.audit_settings import AuditSettings
 from central.domain.audit import next_request_at
+from central.domain.shifts import ShiftPlan
 from central.messaging.gateway import Publisher
 from central.quality.confidence_sequence import equal_chance
-from central.quality.sampling import audit_budget, draw_audit, inclusion_probabilities
-from central.services.alarms import open_alarms
+from central.quality.sampling import draw_expected
 from central.services.audit_rows import Draw, add_audit
+from central.services.audit_shifts import (
+    Stream,
+    expected_draw,
+    note_package,
+    open_shift,
+    plan_budgets,
+    standing,
+    tighten_for_alarms,
+)
 from central.services.discordant_audits import draw_discordant
 from central.services.rejected_audits import draw_rejected, rejected_between
 from central.services.repeated_audits import plant
-from central.settings import AuditSettings
+from central.store.audit_tables import AuditShift
 from central.store.database import Database
 from central.store.tables import Audit, CounterRow, Inspection, Station, columns_of
 from contracts import codec
 from contracts.commands import InspectionKey, RequestEvidence, StationCommand
 from contracts.ids import StationAddress
 from contracts.topics import Channel, topic
-from contracts.vocabulary import AlarmKind, AuditState, Verdict, VerdictCause
+from contracts.vocabulary import AuditState, Verdict, VerdictCause
 
 _LOG = logging.getLogger(__name__)
 
 DRAWN_THROUGH: Final = "audit-drawn-through"
 # Accepted parts, and rejected ones, looked at in one draw. After days without a tick the rest waits for the next draws.
 MOST_PARTS_A_DRAW: Final = 50_000
-# Audits of one station and product in one draw: people's time is the scarce thing.
-MOST_AUDITS_A_STRATUM: Final = 100
 MOST_OPEN_REQUESTS: Final = 5_000
 _KEYS_A_MESSAGE: Final = 500
 
@@ -59,6 +68,7 @@ class _Accepted:
     sequence: int
     product: str | None
     score: float
+    package_id: str | None
     is_simulated: bool
 
 
@@ -74,6 +84,8 @@ class AuditingService:
         self._publisher = publisher
         self._settings = settings
         self._rng = np.random.default_rng(rng.getrandbits(128))
+        self._of_shifts = np.random.default_rng(rng.getrandbits(128))
+        self._plan = ShiftPlan(settings.shifts, settings.time_zone)
         self._next_draw_at: datetime | None = None
 
     def tick(self, now: datetime) -> None:
@@ -101,16 +113,10 @@ class AuditingService:
             session.add(mark)
             accepted = [part for part in accepted if part.id <= mark.value]
             rejected = [part for part in rejected if part.id <= mark.value]
-            tightened = {(alarm.product, alarm.is_simulated) for alarm in open_alarms(session, AlarmKind.ESCAPES)}
-            strata: dict[tuple[int, str | None, bool], list[_Accepted]] = defaultdict(list)
+            strata: dict[Stream, list[_Accepted]] = defaultdict(list)
             for part in accepted:
-                strata[part.station_id, part.product, part.is_simulated].append(part)
-            drawn = 0
-            for (_, product, is_simulated), parts in strata.items():
-                settings = self._settings
-                is_tightened = (product, is_simulated) in tightened
-                share = settings.tightened_share if is_tightened else settings.accepted_share
-                drawn += self._draw_stratum(session, parts, share, now)
+                strata[part.station_id, part.product or "", part.is_simulated].append(part)
+            drawn = self._draw_strata(session, strata, now)
             of_rejected = draw_rejected(session, rejected, self._settings, self._rng, now)
             repeated = plant(session, self._settings, self._rng, drawn + of_rejected, now)
         if drawn or of_rejected:
@@ -131,26 +137,41 @@ class AuditingService:
             return 0 if mark is None else draw_discordant(session, self._settings, self._rng, mark.value, now)
 
     def _accepted_between(self, session: Session, after_id: int, through_id: int) -> list[_Accepted]:
-        # Core, not entities: a draw looks at thousands of rows and needs seven columns of them.
+        # Core, not entities: a draw looks at thousands of rows and needs eight columns of them.
         c = columns_of(Inspection).c
         wanted = (
-            sa_select(c.id, c.station_id, c.epoch, c.sequence, c.product, c.score, c.is_simulated)
+            sa_select(c.id, c.station_id, c.epoch, c.sequence, c.product, c.score, c.package_id, c.is_simulated)
             .where(c.id > after_id, c.id <= through_id, c.verdict == Verdict.OK, c.cause == VerdictCause.SCORE)
             .order_by(c.id)
             .limit(MOST_PARTS_A_DRAW)
         )
         return [_Accepted(*row) for row in session.connection().execute(wanted)]
 
-    def _draw_stratum(self, session: Session, parts: Sequence[_Accepted], share: float, now: datetime) -> int:
-        budget = audit_budget(len(parts), share, MOST_AUDITS_A_STRATUM)
+    def _draw_strata(self, session: Session, strata: Mapping[Stream, Sequence[_Accepted]], now: datetime) -> int:
+        if not strata:
+            return 0
+        shifts = standing(session)
+        for stream, parts in strata.items():
+            row = open_shift(session, shifts, stream, self._plan, now, chance=float(self._of_shifts.random()))
+            note_package(row, [part.package_id for part in parts], now)
+        tighten_for_alarms(session, shifts, now)
+        plan_budgets(shifts, {stream: len(parts) for stream, parts in strata.items()}, self._settings, now)
+        return sum(self._draw_stratum(session, parts, shifts[stream], now) for stream, parts in strata.items())
+
+    def _draw_stratum(self, session: Session, parts: Sequence[_Accepted], shift: AuditShift, now: datetime) -> int:
+        expected = expected_draw(session, shift, len(parts), self._settings, now)
         # In the order in which they were reported, which spreads the draw over the period.
         score = np.array([part.score for part in parts], dtype=np.float64)
-        index, chance = draw_audit(score, budget, self._rng)
-        is_floor = equal_chance(chance, self._rng, float(inclusion_probabilities(score, budget).min()))
+        index, chance, least = draw_expected(score, expected, self._rng)
+        is_floor = equal_chance(chance, self._rng, least if len(chance) else None)
         stratum = f"{parts[0].station_id}:{parts[0].product or ''}:{parts[0].id}-{parts[-1].id}"
         for position, inclusion_probability, is_of_floor in zip(index, chance, is_floor, strict=True):
-            draw = Draw(stratum, len(parts), now)
+            draw = Draw(stratum, len(parts), now, shift.id)
             add_audit(session, parts[int(position)], draw, float(inclusion_probability), is_floor=bool(is_of_floor))
+        shift.accepted += len(parts)
+        shift.drawn += len(index)
+        shift.spent += min(expected, float(len(parts)))
+        session.add(shift)
         return len(index)
 
     def _settle_waiting(self, now: datetime) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from sqlmodel import Session
 
-from central.settings import AuditSettings
+from central.audit_settings import AuditSettings
 from central.store.repositories import evidence, shadow
 from central.store.tables import Audit, Inspection
 from contracts.vocabulary import AuditState

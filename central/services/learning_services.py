@@ -15,6 +15,7 @@ from central.foundation import Services
 from central.services.alarm_delivering import AlarmDelivering
 from central.services.alarm_senders import AlarmSender
 from central.services.assigning import Assigner
+from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch
@@ -110,6 +111,7 @@ def build_services(base: Services) -> list[Service]:
     base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, drift, charts, alarm_sender)
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
+        AuditSwitching(base.database, settings.audit, settings.watch.escape_tolerated_share),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
         drift,
         # After those that raise alarms, before the one that would train.

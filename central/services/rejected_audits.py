@@ -18,9 +18,9 @@ import numpy as np
 from sqlalchemy import select as sa_select
 from sqlmodel import Session
 
+from central.audit_settings import AuditSettings
 from central.quality.sampling import draw_share
 from central.services.audit_rows import Draw, add_audit
-from central.settings import AuditSettings
 from central.store.tables import Inspection, columns_of
 from contracts.vocabulary import Verdict
 

@@ -14,8 +14,8 @@ from sqlalchemy import exists
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from central.audit_settings import AuditSettings
 from central.quality.agreement import plant_repeats
-from central.settings import AuditSettings
 from central.store.repositories.audits import ask_again
 from central.store.tables import Audit
 from contracts.vocabulary import Judgement

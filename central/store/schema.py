@@ -19,6 +19,7 @@ from sqlalchemy import MetaData
 from central.errors import StoreError
 from central.store import (
     alarm_route_tables,
+    audit_tables,
     cause_tables,
     dataset_tables,
     drift_tables,
@@ -39,6 +40,7 @@ def full_metadata() -> MetaData:
     # One metadata for all; naming the modules is what registers their tables in it.
     rows = (
         alarm_route_tables.AlarmRouteRow,
+        audit_tables.AuditShift,
         cause_tables.CauseSuggestion,
         dataset_tables.DatasetVersion,
         drift_tables.DriftState,

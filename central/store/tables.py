@@ -218,6 +218,7 @@ class Audit(Row, table=True):
         UniqueConstraint("inspection_id", "ask"),
         Index("ix_audit_state", "state"),
         Index("ix_audit_product_judged_at", "product", "judged_at"),
+        Index("ix_audit_shift_id", "shift_id"),
     )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
@@ -246,6 +247,8 @@ class Audit(Row, table=True):
     is_repeat: bool = False
     outcome: Judgement | None = Field(default=None, sa_type=Word(Judgement))
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # Of an accepted part: the shift (`audit_tables.AuditShift`) in whose budget it was drawn.
+    shift_id: int | None = Field(default=None, sa_type=LongNumber)
 
 
 class LabelledPicture(Row, table=True):

@@ -24,6 +24,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.DRIFT: "Drift",
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
+    AlarmKind.SAMPLING_DISCONTINUED: "Sampling discontinued",
 }
 
 

@@ -14,6 +14,7 @@ from contracts.vocabulary import Judgement
 from dashboard import access, frame, marks, palette, pictures, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError, RefusedError, UnreachableError
+from dashboard.pages import switching_panel
 from dashboard.shapes import AuditRecorded, AuditSummary, AuditTask
 from dashboard.widgets.judge import Answer, judging_desk
 
@@ -48,8 +49,9 @@ def page() -> None:
     with desk:
         if task is None:
             _nothing_waiting(summary.value)
-            return
-        _judge(view, person, task, summary.value)
+        else:
+            _judge(view, person, task, summary.value)
+    switching_panel.draw(view)
 
 
 def _ask_name() -> None:

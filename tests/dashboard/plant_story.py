@@ -94,6 +94,8 @@ class Story(LearningStory, RecipeStory):
     audits_since_cut: PoolCut = PoolCut.PERIOD
     blobs: dict[str, bytes] = field(default_factory=dict)
     audits: dict[int, Verdict] = field(default_factory=dict)
+    # What a person said when sampling was resumed.
+    resumed: str = ""
     judged: list[tuple[int, schemas.AuditOutcome]] = field(default_factory=list)
     alarm_state: AlarmState = AlarmState.RAISED
     alarm_cause: schemas.SayCause | None = None

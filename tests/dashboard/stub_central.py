@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from central.api import recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
-from tests.dashboard import quality_story, route_story
+from tests.dashboard import audit_story, quality_story, route_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
@@ -90,6 +90,7 @@ class StubCentral:
             "/quality/attribute-charts": lambda: quality_story.attribute_charts(story),
             "/audits": story.open_audits,
             "/audits/summary": story.audit_summary,
+            "/audits/shifts": lambda: audit_story.shifts(story),
             "/alarms": story.alarms,
             "/packages": story.packages,
             "/trainings": story.trainings,
@@ -130,6 +131,8 @@ class StubCentral:
     def _post(self, path: str, role: str, body: bytes) -> tuple[int, object]:
         story = self.story
         parts = path.strip("/").split("/")
+        if parts[:2] == ["audits", "shifts"]:
+            return audit_story.resume(story, int(parts[2]), role, body)
         if parts[0] == "audits":
             outcome = schemas.AuditOutcome.model_validate_json(body)
             if int(parts[1]) not in story.audits:

@@ -12,9 +12,10 @@ import pytest
 from sqlmodel import select
 
 from central.app import build_services
+from central.audit_settings import AuditSettings
 from central.domain.audit import MOST_ASKINGS
 from central.services.repeated_audits import plant
-from central.settings import AuditSettings, load_settings
+from central.settings import load_settings
 from central.store.tables import Audit, LabelledPicture
 from contracts.vocabulary import AuditState, Judgement, Role, Verdict
 from tests.central.api.conftest import Api

@@ -41,6 +41,8 @@ RIGHTS = {
     ("GET", "/api/v1/audits/next"): "INSPECTOR",
     ("GET", "/api/v1/audits/summary"): "VIEWER",
     ("POST", "/api/v1/audits/{audit_id}/outcome"): "INSPECTOR",
+    ("GET", "/api/v1/audits/shifts"): "VIEWER",
+    ("POST", "/api/v1/audits/shifts/{shift_id}/resume"): "ENGINEER",
     ("GET", "/api/v1/alarms"): "VIEWER",
     ("GET", "/api/v1/alarms/{alarm_id}"): "VIEWER",
     ("POST", "/api/v1/alarms/{alarm_id}/acknowledge"): "INSPECTOR",
@@ -112,6 +114,7 @@ _FILLED = {
     "{freeze_id}": "1",
     "{alarm_id}": "1",
     "{audit_id}": "1",
+    "{shift_id}": "1",
     "{name}": "somebody",
     "{file}": "manifest.json",
 }

@@ -9,6 +9,7 @@ from central.quality.sampling import (
     allocate_budget,
     audit_budget,
     draw_audit,
+    draw_expected,
     draw_share,
     inclusion_probabilities,
     spread_draw,
@@ -158,3 +159,36 @@ def test_a_whole_number_is_drawn_whole() -> None:
     assert len(draw_share(0, 0.5, 9, rng)[0]) == len(draw_share(9, 0.0, 9, rng)[0]) == 0
     with pytest.raises(ValueError, match="a share in 0 … 1"):
         draw_share(9, 1.2, 9, rng)
+
+
+@pytest.mark.parametrize("expected", [0.3, 1.0, 2.6, 6.5, 7.0, 9.0])
+def test_a_fraction_to_draw_gives_every_part_exactly_the_chance_that_is_stored(expected: float) -> None:
+    """Seven parts, so that 9 is more than there are and 6.5 mixes a draw of all with one of six."""
+    rng = np.random.default_rng(8)
+    score = np.array([5, 1, 9, 9, 2, 70, 3], dtype=np.float64)
+    hits, weights, counts = np.zeros(7), np.zeros(7), []
+    for _ in range(20_000):
+        index, chance, least = draw_expected(score, expected, rng)
+        hits[index] += 1
+        weights[index] += 1 / chance
+        counts.append(len(index))
+        assert 0.0 < least <= chance.min(initial=1.0)
+    assert set(counts) <= {min(7, int(expected)), min(7, int(expected) + 1)}
+    assert np.mean(counts) == pytest.approx(min(expected, 7.0), abs=0.015)
+    # Horvitz and Thompson: weights add up to one of each part, on average. The variance of one is 1/pi - 1.
+    error = np.sqrt((20_000 / hits) / 20_000)
+    assert np.abs(weights / 20_000 - 1.0).max() < 4.5 * error.max()
+    assert (hits > 0).all()
+
+
+def test_an_expected_number_that_is_whole_is_the_draw_of_that_number() -> None:
+    score = np.array([1, 9, 2, 2, 50, 3, 3, 3, 0, 7], dtype=np.float64)
+    index, chance, least = draw_expected(score, 0.1 * 30, np.random.default_rng(5))
+    same, same_chance = draw_audit(score, 3, np.random.default_rng(5))
+    assert (index.tolist(), chance.tolist()) == (same.tolist(), same_chance.tolist())
+    assert least == inclusion_probabilities(score, 3).min()
+    assert draw_expected(score, 0.0, np.random.default_rng(5))[2] == 0.0
+    assert draw_expected(np.empty(0), 2.5, np.random.default_rng(5))[2] == 0.0
+    for wrong in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="number of 0 or more"):
+            draw_expected(score, wrong, np.random.default_rng(5))

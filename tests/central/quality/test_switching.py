@@ -11,6 +11,7 @@ from central.quality.switching import (
     SwitchingState,
     acceptance,
     next_state,
+    restored,
     resume,
     shift_budget,
     tightened,
@@ -20,6 +21,7 @@ GOOD = ShiftOutcome(is_accepted=True, credit=3)
 BARELY = ShiftOutcome(is_accepted=True, credit=0)
 BAD = ShiftOutcome(is_accepted=False, credit=0)
 UNSTEADY = ShiftOutcome(is_accepted=True, credit=3, is_steady=False)
+UNKNOWN = ShiftOutcome(is_accepted=True, credit=0, is_known=False)
 TIGHTENED = SwitchingState(Inspection.TIGHTENED)
 REDUCED = SwitchingState(Inspection.REDUCED)
 
@@ -90,6 +92,20 @@ def test_skip_lot_is_earned_while_reduced() -> None:
     assert _after(REDUCED, *[GOOD] * 500) == _after(REDUCED, *[GOOD] * 10)
 
 
+def test_shifts_that_nobody_judged_relax_nothing() -> None:
+    half = _after(TIGHTENED, *[GOOD] * 4)
+    assert _after(half, *[UNKNOWN] * 50) == half
+    assert _after(REDUCED, *[UNKNOWN] * 50) == REDUCED
+    assert _after(SwitchingState(), *[UNKNOWN] * 50).inspection is Inspection.NORMAL
+
+
+def test_another_package_takes_back_what_was_earned_and_nothing_else() -> None:
+    for state in (REDUCED, _after(REDUCED, *[GOOD] * 10)):
+        assert restored(state) == SwitchingState()
+    for state in (_after(SwitchingState(), BAD, GOOD), TIGHTENED, SwitchingState(Inspection.DISCONTINUED)):
+        assert restored(state) == state
+
+
 def test_an_alarm_tightens_from_anywhere() -> None:
     for state in (SwitchingState(), REDUCED, _after(REDUCED, *[GOOD] * 10)):
         assert tightened(state) == TIGHTENED
@@ -119,7 +135,7 @@ def test_acceptance_numbers() -> None:
     assert acceptance(200, 4, 0.01) == GOOD
     assert acceptance(200, 5, 0.01) == BARELY
     assert acceptance(200, 6, 0.01) == BAD
-    assert acceptance(0, 0, 0.01) == BARELY
+    assert acceptance(0, 0, 0.01) == UNKNOWN
     # Acceptance number 0, at most none with chance .99: nothing is tighter than that.
     assert acceptance(10, 0, 0.001) == ShiftOutcome(is_accepted=True, credit=2)
     assert acceptance(10, 1, 0.001) == BAD

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
+from central.audit_settings import AuditSettings
 from central.services.assigning import Assigner
+from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
 from central.services.learning import LearningService
 from central.services.promoting import PromotingService
 from central.services.rollouts import RolloutService
 from central.services.watching import WatchingService
-from central.settings import AuditSettings, LearningSettings, PromotionSettings, RolloutSettings, WatchSettings
+from central.settings import LearningSettings, PromotionSettings, RolloutSettings, WatchSettings
 from central.store.blobs import Blobs
 from central.store.database import Database
 from central.store.learning_tables import (
@@ -108,6 +110,8 @@ class Bench:
         self.rollout_settings = rollout or RolloutSettings(bake_parts=20)
         assigner = Assigner(self.database, self.publisher, self.assignment_key, 30.0)
         self.auditing = AuditingService(self.database, self.publisher, audit or AuditSettings(), random.Random(3))
+        tolerated = self.watch_settings.escape_tolerated_share
+        self.switching = AuditSwitching(self.database, audit or AuditSettings(), tolerated)
         self.watching = WatchingService(self.database, self.watch_settings, lambda: self.is_broker_there)
         self.learning = LearningService(
             self.database,
@@ -233,7 +237,7 @@ class Bench:
     def tick(self, rounds: int = 1, seconds: float = 1.0) -> None:
         """All services in order, then the stations' heartbeats and answers."""
         for _ in range(rounds):
-            for service in (self.auditing, self.watching, self.learning, self.promoting, self.rollouts):
+            for service in (self.auditing, self.switching, self.watching, self.learning, self.promoting, self.rollouts):
                 service.tick(self.clock.now())
             self.answer()
             self.clock.advance(seconds)

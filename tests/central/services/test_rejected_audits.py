@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from central.audit_settings import AuditSettings
 from central.services import auditing
-from central.settings import AuditSettings
 from central.store.repositories import audits
 from central.store.tables import Inspection
 from contracts.vocabulary import AuditState, Judgement, Verdict

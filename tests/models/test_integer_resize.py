@@ -60,16 +60,49 @@ def phases_of(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(count, 4 * channels, height // 2, width // 2)
 
 
-@pytest.mark.parametrize("factor", [*FACTORS_IN_HALVES, 6])
-def test_bytes_are_those_of_the_antialiased_resize(pair: tuple[onnx.ModelProto, onnx.ModelProto], factor: int) -> None:
-    before, after = pair
-    pictures = noise(FIELD[0] * factor // 2, FIELD[1] * factor // 2, 2)
+def apart(before: onnx.ModelProto, after: onnx.ModelProto, pictures: Picture) -> NDArray[np.int64]:
+    """How far the bytes lie from those of the antialiased Resize."""
     (quantizer,) = [node for node in before.graph.node if node.input[0].startswith("sized/") and node.op_type[0] == "Q"]
     wanted = phases_of(told(before, pictures, quantizer.output[0]).astype(np.uint8)).astype(np.int64)
-    apart = np.abs(wanted - told(after, pictures, BYTES))
+    return np.abs(wanted - told(after, pictures, BYTES).astype(np.int64))
+
+
+@pytest.mark.parametrize("factor", [*FACTORS_IN_HALVES, 6])
+def test_bytes_are_those_of_the_antialiased_resize(pair: tuple[onnx.ModelProto, onnx.ModelProto], factor: int) -> None:
+    found = apart(*pair, noise(FIELD[0] * factor // 2, FIELD[1] * factor // 2, 2))
     # A matter of rounding, at the border too.
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.005
+    assert found.max() <= 1
+    assert (found > 0).mean() < 0.005
+
+
+@pytest.mark.parametrize("side_px", [34, 36])
+def test_bytes_are_those_where_four_neighbours_do_not_divide_a_row(side_px: int) -> None:
+    weights = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantization, "with_integer_resize", lambda model, _sizes: model)
+        before = quantize(_front_of(weights, size_px=side_px, strides=[2, 2]), [*noise(side_px, side_px, 3)])
+    assert apart(before, with_integer_resize(before, []), noise(side_px * 5 // 2, side_px * 5 // 2, 2)).max() <= 1
+
+
+def test_the_size_of_a_picture_picks_its_branch(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    """Another zero point in the branches of bytes changes what is seen of their sizes, and of no others."""
+    broken = onnx.ModelProto()
+    broken.CopyFrom(pair[1])
+    for node in _inner(broken.graph):
+        for tensor in [tensor for each in node.attribute for tensor in each.g.initializer]:
+            if tensor.name.endswith("/zero"):
+                tensor.CopyFrom(numpy_helper.from_array(np.array(50, np.uint8), tensor.name))
+    height, width = FIELD
+    for factor in (*FACTORS_IN_HALVES, 6):
+        assert apart(pair[0], broken, noise(height * factor // 2, width * factor // 2)).max() > 10
+    for size in (
+        (height, width + 2),
+        (height * 2, width),
+        (height, width * 2),
+        (width, height),
+        (height * 3, width * 2),
+    ):
+        assert apart(pair[0], broken, noise(*size)).max() == 0
 
 
 @pytest.mark.parametrize("size", [(100, 131), (SIDE_PX, SIDE_PX), (2 * FIELD[1], 2 * FIELD[0])])

@@ -9,7 +9,8 @@ import pytest
 from tests.central.training_backends.cluster import RayCluster, find_ray
 from tests.central.training_backends.rigs import Rig, local_rig, ray_rig
 
-ON_RAY = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray")]
+# To start a cluster again may take minutes on a busy machine.
+ON_RAY = [pytest.mark.ray, pytest.mark.slow, pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(name="ray_cluster", scope="session")

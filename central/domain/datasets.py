@@ -102,6 +102,17 @@ def find_leaks(records: Sequence[LabelRecord], held_out: Mapping[str, str], *, i
     return [line for line in found if line]
 
 
+def beside_tested_lots(lots: Mapping[str, str | None], use: Mapping[str, PartUse]) -> set[str]:
+    """Parts that trained before lots were what is split, and whose lot is tested: they train no more.
+
+    Args:
+        lots: lot of each part.
+        use: side of each part.
+    """
+    tested = {lot for part, lot in lots.items() if lot and use[part] is PartUse.HOLDOUT}
+    return {part for part, lot in lots.items() if lot in tested and use[part] is PartUse.TRAIN}
+
+
 def _line(what: str, names: list[str]) -> str:
     if not names:
         return ""

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from central.domain.datasets import DatasetQuery, LabelRecord, find_leaks, version_of
+from central.domain.datasets import DatasetQuery, LabelRecord, beside_tested_lots, find_leaks, version_of
 from central.domain.learning import JudgedPicture, SplitBy, bound_pictures
 from central.errors import NotFoundError, StoreError
 from central.settings import LearningSettings
@@ -77,7 +77,11 @@ def ask_again(session: Session, query: DatasetQuery) -> list[LabelRecord]:
     kept = {picture.sha256 for picture in bound_pictures([judged_of(row) for row in rows], query.max_images)}
     sides = select(SplitGroup).where(SplitGroup.product == query.product, SplitGroup.is_simulated == query.is_simulated)
     use = {row.part_group: row.use for row in session.exec(sides).all()}
-    return records_of(session, [row for row in rows if row.sha256 in kept], use)
+    records = records_of(session, [row for row in rows if row.sha256 in kept], use)
+    if query.split_by != SplitBy.LOT:
+        return records
+    stale = beside_tested_lots({record.part: record.lot for record in records}, use)
+    return [record for record in records if record.part not in stale]
 
 
 def judged_of(row: LabelledPicture, lot: str | None = None, at: datetime | None = None) -> JudgedPicture:

@@ -16,6 +16,7 @@ from typing import Final
 from sqlalchemy import or_
 from sqlmodel import Session, col, func, select
 
+from central.domain.datasets import beside_tested_lots
 from central.domain.learning import SeenField, SplitBy, bound_pictures, field_like, split_by
 from central.errors import StoreError
 from central.services.datasets import judged_of, keep_version, lot_of, part_of, taken_at
@@ -121,7 +122,11 @@ def choose_pictures(
                 SplitGroup(product=training.product, is_simulated=training.is_simulated, part_group=group, use=side)
             )
     wanted = {picture.sha256 for picture in kept}
-    return [row for row in rows if row.sha256 in wanted], use
+    chosen = [row for row in rows if row.sha256 in wanted]
+    if settings.split_by != SplitBy.LOT:
+        return chosen, use
+    stale = beside_tested_lots({picture.group: picture.lot for picture in kept}, use)
+    return [row for row in chosen if part_of(row) not in stale], use
 
 
 def choose_field(session: Session, training: Training, settings: LearningSettings) -> SeenField:

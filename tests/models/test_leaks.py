@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from contracts import codec
 from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage
-from contracts.vocabulary import Judgement, LabelSource, PartUse
+from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, Variant
 from models.__main__ import main
 from models.data.leaks import MOST_LEAKED, keep_apart
 from models.errors import InputError
@@ -109,7 +109,7 @@ def test_a_job_of_central_is_checked_before_it_learns(
 
 def test_what_was_left_out_for_a_leak_stands_in_the_evaluation(images: list[TrainingImage], tmp_path: Path) -> None:
     renamed = image(tmp_path, "renamed", again(scene(103)), PartUse.TRAIN)
-    job = make_job(tmp_path / "job", [*images, renamed], detector="MEMORY_BANK", variants=["fp32"])
+    job = make_job(tmp_path / "job", [*images, renamed], detector=DetectorKind.MEMORY_BANK, variants=[Variant.FP32])
     path = tmp_path / "job.json"
     path.write_bytes(codec.encode(job.model_copy(update={"dataset_id": "a" * 64})))
     assert main(["--quiet", "run-job", str(path)]) == 0

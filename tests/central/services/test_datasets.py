@@ -2,10 +2,12 @@
 """A training writes down what it learns from, and what once tested never trains."""
 
 import time
+from dataclasses import replace
 
 from sqlmodel import col, select
 
 from central.domain.datasets import LabelRecord, version_of
+from central.domain.learning import SplitBy
 from central.services.datasets import ask_again
 from central.store.dataset_files import from_parquet, query_from_json
 from central.store.dataset_tables import DatasetVersion, HeldOutPicture
@@ -13,7 +15,7 @@ from central.store.learning_tables import Package, SplitGroup, Training
 from central.store.repositories import audits
 from central.store.tables import Audit, LabelledPicture
 from contracts.vocabulary import AuditState, DetectorKind, Judgement, LabelSource, PartUse, TrainingState, Verdict
-from tests.central.services.bench import PRODUCT, Bench
+from tests.central.services.bench import PRODUCT, Bench, FakeStation
 
 
 def learn(bench: Bench) -> Training:
@@ -170,3 +172,44 @@ def test_a_picture_that_is_no_longer_stored_is_in_no_version(bench: Bench) -> No
     (version,) = versions(bench)
     assert version.pictures == 25
     assert "reference-3" not in records(bench, version)
+
+
+def label_parts(bench: Bench, station: FakeStation, judgements: list[Judgement]) -> None:
+    """Parts of today that somebody judged."""
+    ids = bench.report(station, [Verdict.OK] * len(judgements))
+    with bench.database.begin() as session:
+        for inspection_id, judgement in zip(ids, judgements, strict=True):
+            audits.keep_label(
+                session,
+                LabelledPicture(
+                    product=PRODUCT, sha256=bench.blobs.put(f"crop of {inspection_id}".encode()), judgement=judgement,
+                    part_id=f"seen-{inspection_id}", source=LabelSource.REVIEW, inspection_id=inspection_id,
+                    added_at=bench.clock.now(), is_simulated=True,
+                ),
+            )  # fmt: skip
+
+
+def test_lots_stand_on_one_side_also_after_parts_were_what_was_split(bench: Bench) -> None:
+    station = bench.add_station("s1")
+    for _ in range(3):
+        label_parts(bench, station, [Judgement.GOOD] * 8 + [Judgement.DEFECTIVE] * 3)
+        bench.clock.advance(86_400)
+    assert learn(bench).state is TrainingState.FINISHED
+    by_lot = replace(bench.learning_settings, split_by=SplitBy.LOT)
+    bench.build(learning=by_lot)
+    for _ in range(8):
+        label_parts(bench, station, [Judgement.GOOD] * 4 + [Judgement.DEFECTIVE] * 2)
+        bench.clock.advance(86_400)
+    training = learn(bench)
+    assert training.state is TrainingState.FINISHED, training.error
+    by_part, version = versions(bench)
+    sides: dict[str | None, set[PartUse]] = {}
+    for each in records(bench, version).values():
+        sides.setdefault(each.lot, set()).add(each.use)
+    assert len(sides) == 11
+    assert all(len(uses) == 1 for uses in sides.values())
+    assert {use for uses in sides.values() for use in uses} == {PartUse.TRAIN, PartUse.HOLDOUT}
+    mixed = {each.lot for each in records(bench, by_part).values() if each.use is PartUse.HOLDOUT}
+    assert all(sides[lot] == {PartUse.HOLDOUT} for lot in mixed)
+    with bench.database.read() as session:
+        assert version_of(ask_again(session, query_from_json(version.query))) == version.dataset_id

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manifest of a dataset version as a Parquet file: a row a picture, the query and the version beside them.
 
-Reading checks that the rows are those that the version names. Knows no table of the database. Called by
-`services/datasets.py`.
+Reading checks that the rows are those that the version names. Knows no table of the database. pyarrow is loaded only
+when a manifest is written or read: most processes of central never do. Called by `services/datasets.py`.
 """
 
 import json
@@ -11,43 +11,37 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from central.domain.datasets import FORMAT, DatasetQuery, LabelRecord, version_of
 from central.errors import StoreError
 from contracts.vocabulary import Judgement, LabelSource, PartUse
 
 MEDIA_TYPE: Final = "application/vnd.apache.parquet"
 _PREFIX: Final = "sightline."
-_TIME: Final = pa.timestamp("us", tz="UTC")
-_SCHEMA: Final = pa.schema(
-    [
-        pa.field("sha256", pa.string(), nullable=False),
-        pa.field("media_type", pa.string(), nullable=False),
-        pa.field("judgement", pa.string(), nullable=False),
-        pa.field("defect_class", pa.string()),
-        pa.field("part", pa.string(), nullable=False),
-        pa.field("lot", pa.string()),
-        pa.field("station", pa.string()),
-        pa.field("captured_at", _TIME),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("labelled_by", pa.list_(pa.string()), nullable=False),
-        pa.field("labelled_at", _TIME, nullable=False),
-        pa.field("is_confirmed", pa.bool_(), nullable=False),
-        pa.field("inclusion_probability", pa.float64()),
-        pa.field("inspection_id", pa.int64()),
-        pa.field("audit_id", pa.int64()),
-        pa.field("use", pa.string(), nullable=False),
-    ]
-)
+
+
+def _schema() -> Any:
+    import pyarrow as pa  # noqa: PLC0415 -- see the module
+
+    text, time = pa.string(), pa.timestamp("us", tz="UTC")
+    wanted = {"sha256": text, "media_type": text, "judgement": text, "part": text, "source": text, "use": text}
+    kinds = {
+        **wanted, "defect_class": text, "lot": text, "station": text, "captured_at": time,
+        "labelled_by": pa.list_(text), "labelled_at": time, "is_confirmed": pa.bool_(),
+        "inclusion_probability": pa.float64(), "inspection_id": pa.int64(), "audit_id": pa.int64(),
+    }  # fmt: skip
+    never_null = {*wanted, "labelled_by", "labelled_at", "is_confirmed"}
+    names = [field.name for field in fields(LabelRecord)]
+    return pa.schema([pa.field(name, kinds[name], nullable=name not in never_null) for name in names])
 
 
 def to_parquet(records: Sequence[LabelRecord], query: DatasetQuery) -> bytes:
     """The file of a version, in an order of its own."""
+    import pyarrow as pa  # noqa: PLC0415 -- see the module
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     rows = [asdict(record) for record in sorted(records, key=lambda record: record.sha256)]
     said = {"format": str(FORMAT), "version": version_of(records), "query": json.dumps(query_as_json(query))}
-    schema = _SCHEMA.with_metadata({f"{_PREFIX}{name}": value for name, value in said.items()})
+    schema = _schema().with_metadata({f"{_PREFIX}{name}": value for name, value in said.items()})
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
     return bytes(sink.getvalue().to_pybytes())
@@ -59,6 +53,9 @@ def from_parquet(content: bytes) -> tuple[str, list[LabelRecord]]:
     Raises:
         StoreError: not such a file, of a later format, or its rows are not those of its version.
     """
+    import pyarrow as pa  # noqa: PLC0415 -- see the module
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     try:
         table = pq.read_table(pa.BufferReader(content))
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.vocabulary import Judgement
-from models.data.cleaning.command import Looked, find_label_errors, look_at
-from models.data.cleaning.faults import Fault, find_unfit
-from models.data.cleaning.likeness import find_repeats
-from models.data.cleaning.measures import measure_picture
-from models.data.cleaning.registration import find_moved
-from models.data.cleaning.seen import Eye
+from models.cleaning.command import Looked, find_label_errors, look_at
+from models.cleaning.faults import Fault, find_unfit
+from models.cleaning.likeness import find_repeats
+from models.cleaning.measures import measure_picture
+from models.cleaning.registration import find_moved
+from models.cleaning.seen import Eye
 from models.data.layouts import read_layout
 from models.data.pictures import read_picture
 from models.graphs.trunks import SHIPPED_NAME, resolve

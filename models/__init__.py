@@ -11,6 +11,7 @@
 | `measuring` | a package and held-out pictures into figures: `evaluate`, `compare`, `inspect` |
 | `reporting` | figures into what people read: page, tables, progress |
 | `training` | a job into a package and its evaluation |
+| `cleaning` | pictures and labels into a list of what should be looked at before it teaches: `clean` |
 
 Imports go upwards in this table, but for two: `graphs.export` joins a detector to its graph, and `measuring` speaks
 through `reporting`.

@@ -297,8 +297,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
     from contracts.jobs import TrainingJob  # noqa: PLC0415
+    from models.cleaning.leaks import keep_apart  # noqa: PLC0415
     from models.clock import SystemClock  # noqa: PLC0415
-    from models.data.leaks import keep_apart  # noqa: PLC0415
     from models.settings import read_settings  # noqa: PLC0415
     from models.training.anchoring import anchored  # noqa: PLC0415
     from models.training.job import run_job  # noqa: PLC0415
@@ -328,7 +328,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
 
 def _clean(arguments: argparse.Namespace) -> None:
-    from models.data.cleaning.command import clean  # noqa: PLC0415 -- each command imports what it needs
+    from models.cleaning.command import clean  # noqa: PLC0415 -- each command imports what it needs
 
     clean(arguments)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Group-disjoint splits: the pictures of one physical part never stand on two sides.
 
-Pure; the same groups and seed give the same split on every machine. Called by `detectors` and `layouts`.
+Pure; the same groups and seed give the same split on every machine. Called by `detectors`, `cleaning` and `layouts`.
 """
 
 import hashlib

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.data.cleaning.faults import Fault, Finding, find_unfit
-from models.data.cleaning.likeness import find_repeats, joined, near_pairs
-from models.data.cleaning.measures import blur_of, measure_picture
-from models.data.cleaning.registration import MOST_SHIFT, find_moved
+from models.cleaning.faults import Fault, Finding, find_unfit
+from models.cleaning.likeness import find_repeats, joined, near_pairs
+from models.cleaning.measures import blur_of, measure_picture
+from models.cleaning.registration import MOST_SHIFT, find_moved
 from tests.models.conftest import draw_part
 
 COUNT = 24

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.cleaning import blurred, flips
-from models.data.cleaning.command import look_at
-from models.data.cleaning.seen import Eye
+from models.cleaning.command import look_at
+from models.cleaning.seen import Eye
 from models.data.layouts import read_layout
 from models.data.pictures import read_picture
 from models.graphs.trunks import SHIPPED_NAME, resolve

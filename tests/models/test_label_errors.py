@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.__main__ import main
-from models.data.cleaning.label_errors import GOOD, suspect_labels
+from models.cleaning.label_errors import GOOD, suspect_labels
 from tests.models.conftest import draw_part
 
 Floats = NDArray[np.float32]

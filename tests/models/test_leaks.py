@@ -13,7 +13,7 @@ from contracts import codec
 from contracts.jobs import EVALUATION_NAME, EvaluationReport, TrainingImage
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, Variant
 from models.__main__ import main
-from models.data.leaks import MOST_LEAKED, keep_apart
+from models.cleaning.leaks import MOST_LEAKED, keep_apart
 from models.errors import InputError
 from models.settings import Settings
 from tests.models.conftest import make_job

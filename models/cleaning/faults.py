@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cleaning.measures import Measures
+from models.cleaning.measures import Measures
 
 # Of the station's guard.
 MIN_BRIGHTNESS: Final = 2.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured of one picture before a set of them is cleaned: light, sharpness, a hash of its look, its edges.
 
-Pure; judges nothing (`faults`, `likeness` and `registration` do). Called by `command`.
+Pure; judges nothing (`faults`, `likeness` and `registration` do). Called by `command` and `leaks`.
 """
 
 import hashlib

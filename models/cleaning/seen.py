@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a trunk sees of a picture, short enough to keep for every picture of a set.
 
-One picture at a time, so that memory does not grow with its features. Called by `command`, `training.leaks` and
-`benchmarks`.
+One picture at a time, so that memory does not grow with its features. Called by `command` and `leaks`.
 """
 
 from typing import Final

@@ -16,9 +16,9 @@ import numpy as np
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement, PartUse
-from models.data.cleaning.likeness import LEAST_PICTURES, joined, near_pairs
-from models.data.cleaning.measures import look_of_picture
-from models.data.cleaning.seen import Eye
+from models.cleaning.likeness import LEAST_PICTURES, joined, near_pairs
+from models.cleaning.measures import look_of_picture
+from models.cleaning.seen import Eye
 from models.data.pictures import read_picture, told
 from models.errors import InputError
 from models.graphs.trunks import SHIPPED_NAME, resolve

@@ -4,7 +4,7 @@
 Alike by two measures that fail differently: a perceptual hash (all parts of a fixture in one place have nearly the same
 one) and what a trunk sees, in units of how the set varies (a part under other light may differ). And clearly more alike
 than either is to others: of a product in two colours all parts of one colour would be. Pure. Called by `command` and
-`data.leaks`.
+`leaks`.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cleaning.faults import Fault, Finding
-from models.data.cleaning.measures import Measures
+from models.cleaning.faults import Fault, Finding
+from models.cleaning.measures import Measures
 
 Floats = NDArray[np.float32]
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from contracts.jobs import TrainingImage
 from contracts.vocabulary import Judgement
+from models.cleaning.faults import Finding, find_unfit
+from models.cleaning.label_errors import DEFECTIVE, GOOD, Suspicion, suspect_labels
+from models.cleaning.likeness import find_repeats
+from models.cleaning.measures import Measures, measure_picture
+from models.cleaning.registration import find_moved
+from models.cleaning.seen import Eye
 from models.clock import SystemClock
-from models.data.cleaning.faults import Finding, find_unfit
-from models.data.cleaning.label_errors import DEFECTIVE, GOOD, Suspicion, suspect_labels
-from models.data.cleaning.likeness import find_repeats
-from models.data.cleaning.measures import Measures, measure_picture
-from models.data.cleaning.registration import find_moved
-from models.data.cleaning.seen import Eye
 from models.data.pictures import read_picture
 from models.errors import InputError
 from models.graphs.trunks import resolve

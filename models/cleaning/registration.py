@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.cleaning.faults import Fault, Finding
-from models.data.cleaning.measures import EDGES_SIDE, Edges, Measures
+from models.cleaning.faults import Fault, Finding
+from models.cleaning.measures import EDGES_SIDE, Edges, Measures
 
 LEAST_PICTURES: Final = 10
 # Shares of the picture's side. Parts that lie still are within the first, half of them at least.

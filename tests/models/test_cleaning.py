@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is unfit, repeated or out of place in a set of pictures is found, and what is fit is left alone."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -94,6 +96,19 @@ def test_a_near_duplicate_is_told_across_parts_and_not_within_one() -> None:
     groups = [str(row) for row in range(COUNT)]
     groups[12] = groups[4]
     assert [(each.row, each.fault) for each in _repeats(pictures, groups, seen)] == [(10, Fault.NEAR_DUPLICATE)]
+
+
+def test_a_little_softer_than_a_very_even_set_is_not_blurred(pictures: list[Picture]) -> None:
+    measured = [replace(measure_picture(pictures[0]), blur=0.3 + 0.0001 * row) for row in range(COUNT)]
+    assert find_unfit([*measured, replace(measured[0], blur=0.33)]) == []
+    assert [each.fault for each in find_unfit([*measured, replace(measured[0], blur=0.4)])] == [Fault.BLURRED]
+
+
+def test_a_resemblance_is_no_near_duplicate() -> None:
+    looks = np.random.default_rng(6).random((COUNT, 64)) < 0.5
+    seen = grain((COUNT, 400), 3)
+    looks[9], seen[9] = looks[2], seen[2] + 1.1 * grain((400,), 9)
+    assert near_pairs(looks, seen) == [], "a cosine of two thirds, though all others are further away"
 
 
 @pytest.mark.parametrize("unlike", ["look", "sight"])

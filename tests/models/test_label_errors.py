@@ -67,6 +67,7 @@ def test_a_rare_class_is_no_reason_to_fail_and_a_single_one_is() -> None:
     features, truth = clouds(7, {GOOD: 60, "crack": 20, "fray": 2, "dent": 1})
     found = suspect_labels(features, truth, None, seed=0)
     assert sorted(found.order) == list(range(83))
+    assert not {"fray", "dent"} & set(found.suggested), "too rare to be told apart"
     with pytest.raises(ValueError, match="two classes"):
         suspect_labels(features[:60], truth[:60], None, seed=0)
 

@@ -110,8 +110,13 @@ def test_the_same_labels_are_the_same_version(bench: Bench) -> None:
 
 def test_a_stored_query_asked_again_gives_the_same_pictures(bench: Bench) -> None:
     bench.add_references(good=20, defective=6)
+    bench.add_label(Judgement.UNSURE, LabelSource.AUDIT, "unsure")
+    bench.add_label(Judgement.DEFECTIVE, LabelSource.AUDIT, "sure")
     learn(bench)
+    # Later by its number alone, at the same moment; and later by its time alone, under its old number.
+    bench.add_label(Judgement.DEFECTIVE, LabelSource.AUDIT, "same moment")
     bench.clock.advance(60)
+    bench.add_label(Judgement.GOOD, LabelSource.AUDIT, "unsure")
     for number in range(8):
         bench.add_label(Judgement.DEFECTIVE, LabelSource.AUDIT, f"later-{number}")
     learn(bench)

@@ -122,6 +122,11 @@ class CentralClient:
         query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}
         return self._many(quality_shapes.AttributeChart, "/quality/attribute-charts", query)
 
+    def memory_charts(self, by: str, minutes: int, sample: int, kind: str) -> tuple[quality_shapes.MemoryChart, ...]:
+        """CUSUM (`cusum`) or EWMA (`ewma`) charts of rejects by group, in samples of so many minutes."""
+        query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample, "kind": kind}
+        return self._many(quality_shapes.MemoryChart, "/quality/memory-charts", query)
+
     def shift_report(self, ending: str, query: _Parameters) -> bytes:
         """The shift report as `pdf` or `csv`, as central writes it.
 

@@ -93,6 +93,39 @@ class AttributeChart:
 
 
 @dataclass(frozen=True)
+class MemoryPoint:
+    """A sample; `up` and `down` of a CUSUM, `level` of an EWMA, in standard deviations; none in phase I."""
+
+    at: datetime
+    value: float
+    count: int
+    of: int
+    up: float | None = None
+    down: float | None = None
+    level: float | None = None
+    low: float | None = None
+    high: float | None = None
+    began_at: datetime | None = None
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryChart:
+    """A CUSUM or EWMA chart of rejects of one group; the first `reference` points are phase I."""
+
+    group: str
+    kind: str
+    unit: str
+    is_simulated: bool
+    centre_line: float
+    reference: int
+    limit: float
+    points: tuple[MemoryPoint, ...]
+    marks: tuple[ChartMark, ...] = ()
+    samples_between_false_alarms: float | None = None
+
+
+@dataclass(frozen=True)
 class InspectorPair:
     """Blind repeats that `second` judged of parts that `first` had judged."""
 

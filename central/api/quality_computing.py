@@ -5,7 +5,7 @@ Pure: reads no database. Called by `api/quality_groups.py` and `central/reports`
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -37,6 +37,7 @@ from central.quality.charts import (
     pareto,
     run_rules,
 )
+from central.quality.charts.attributes import Counts
 from central.quality.rates import Interval, escape_interval, overkill_interval
 from central.store.learning_tables import Alarm
 from central.store.repositories.quality import PoolKey
@@ -58,6 +59,17 @@ class ChartPlan:
     reference: int
     limits: Literal["exact", "3 sigma"] = "exact"
     rules: str = "none"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A group's samples: when each began, rejected and all parts of it, and what happened meanwhile."""
+
+    group: Group
+    at: list[datetime]
+    count: Counts
+    of: Counts
+    marks: list[ChartMark]
 
 
 def by_sample(found: Iterable[Cell], since: datetime, length: timedelta) -> list[Cell]:
@@ -120,15 +132,9 @@ def charts_of(
     found: Iterable[Cell], key: Key, alarms: Sequence[Alarm], since: datetime, plan: ChartPlan
 ) -> list[AttributeChartView]:
     """A chart for each group with enough samples; the first begins at `since`."""
-    collected: dict[Group, list[Cell]] = defaultdict(list)
-    for cell in found:
-        collected[_group(key, cell.place)].append(cell)
     views = []
-    for group in sorted(collected, key=lambda group: (group[1], group[0])):
-        samples = _samples(collected[group], since, plan.sample)
-        if len(samples) < plan.reference:
-            continue
-        count, of = (np.array([sample[index] for sample in samples.values()], dtype=np.int64) for index in (0, 1))
+    for samples in sampled(found, key, alarms, since, plan):
+        group, count, of = samples.group, samples.count, samples.of
         chart = attribute_chart(plan.kind, count, of, plan.reference, limits=plan.limits)
         held = defaultdict(list)
         for signal in run_rules(chart.standardized, RULES[plan.rules]):
@@ -153,12 +159,28 @@ def charts_of(
                         high=float(chart.high[index]),
                         rules=held[index],
                     )
-                    for index, at in enumerate(samples)
+                    for index, at in enumerate(samples.at)
                 ],
-                marks=marks_of(collected[group], [a for a in alarms if _concerns(a, collected[group], group[1])]),
+                marks=samples.marks,
             )
         )
     return views
+
+
+def sampled(
+    found: Iterable[Cell], key: Key, alarms: Sequence[Alarm], since: datetime, plan: ChartPlan
+) -> Iterator[Sampled]:
+    """The samples of each group that has enough of them, by name, real parts before simulated ones."""
+    collected: dict[Group, list[Cell]] = defaultdict(list)
+    for cell in found:
+        collected[_group(key, cell.place)].append(cell)
+    for group in sorted(collected, key=lambda group: (group[1], group[0])):
+        samples = _samples(collected[group], since, plan.sample)
+        if len(samples) < plan.reference:
+            continue
+        count, of = (np.array([sample[index] for sample in samples.values()], dtype=np.int64) for index in (0, 1))
+        marks = marks_of(collected[group], [a for a in alarms if _concerns(a, collected[group], group[1])])
+        yield Sampled(group, list(samples), count, of, marks)
 
 
 def key_of(by: GroupedBy, shifts: str, time_zone: str) -> Key:

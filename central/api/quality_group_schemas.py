@@ -105,6 +105,45 @@ class ChartMark(Shape):
     text: str
 
 
+class MemoryPoint(Shape):
+    """A sample: `count` of `of` parts were rejected, `value` is that share.
+
+    cusum: `up` and `down` are both sums, `began_at` the sample at which the rise or fall began that signals here. ewma:
+    `level`, outside `low` … `high` it signals. In standard deviations; None in phase I. `rules`: what held here.
+    """
+
+    at: UtcTime
+    value: float
+    count: int
+    of: int
+    up: float | None = None
+    down: float | None = None
+    level: float | None = None
+    low: float | None = None
+    high: float | None = None
+    began_at: UtcTime | None = None
+    rules: list[str] = []
+
+
+class MemoryChartView(Shape):
+    """`GET /quality/memory-charts` → list: one CUSUM or EWMA chart of rejects for each group.
+
+    `centre_line`: share of the first `reference` points, phase I. `limit`: of either sum, and of the EWMA at its end.
+    `samples_between_false_alarms`: mean, by what the centre line may be off; None: not known (ewma).
+    """
+
+    group: str
+    kind: str
+    unit: str
+    is_simulated: bool
+    centre_line: float
+    reference: int
+    limit: float
+    samples_between_false_alarms: float | None
+    points: list[MemoryPoint]
+    marks: list[ChartMark]
+
+
 class AttributeChartView(Shape):
     """`GET /quality/attribute-charts` → list: one p or np chart of rejects for each group.
 

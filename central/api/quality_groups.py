@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/quality/figures` and `/quality/attribute-charts`: yields, Pareto, escapes, cost and charts by any grouping.
+"""`/quality/figures`, `/attribute-charts`, `/memory-charts`: yields, Pareto, escapes, cost, charts by any grouping.
 
 Reads rollups and audits, decides nothing; `quality_computing` computes.
 """
@@ -11,12 +11,14 @@ from fastapi import APIRouter, Depends, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
+from central.api.memory_charts import MemoryKind, memory_charts_of
 from central.api.quality import StationQuery, quality_scope
 from central.api.quality_computing import ChartPlan, by_sample, charts_of, figures_of, key_of
 from central.api.quality_group_schemas import (
     AttributeChartView,
     FiguresView,
     GroupedBy,
+    MemoryChartView,
 )
 from central.errors import InvalidError
 from central.store.learning_tables import Alarm
@@ -89,10 +91,7 @@ def attribute_charts(
     A group with fewer samples than `reference` has no chart yet. Package changes and alarms are marked. Each named rule
     that is on adds false alarms (docs/charts.md).
     """
-    if minutes / sample_minutes > MOST_POINTS:
-        raise InvalidError(
-            f"sample_minutes: expected at most {MOST_POINTS} samples, got {minutes / sample_minutes:.0f}"
-        )
+    _require_few(minutes, sample_minutes)
     key = key_of(by, shifts, time_zone)
     scope = quality_scope(services.clock.now(), minutes, station, product, until)
     plan = ChartPlan(kind, timedelta(minutes=sample_minutes), reference, limits, rules)
@@ -100,6 +99,43 @@ def attribute_charts(
         found = by_sample(cells(session, scope), scope.since, plan.sample)
         alarms = alarms_of(session, scope)
     return charts_of(found, key, alarms, scope.since, plan)
+
+
+@router.get("/memory-charts", summary="CUSUM and EWMA charts of rejects by group")
+def memory_charts(
+    services: ServicesOf,
+    *,
+    by: GroupedBy = GroupedBy.STATION,
+    kind: MemoryKind = "cusum",
+    minutes: Minutes = 60 * 24,
+    sample_minutes: Annotated[int, Query(ge=1, le=60 * 24)] = 30,
+    reference: Annotated[int, Query(ge=_LEAST_REFERENCE, le=MOST_POINTS)] = 20,
+    station: StationQuery = None,
+    product: Name | None = None,
+    shifts: Shifts = "06:00,14:00,22:00",
+    time_zone: Zone = "UTC",
+    until: UtcTime | None = None,
+) -> list[MemoryChartView]:
+    """Small lasting shifts of the share of NG parts, against the share of the first `reference` samples.
+
+    Samples of unequal size are put on one scale, standard deviations. The limits allow for how far the share may be off
+    that few samples gave. A group with fewer samples than `reference` has no chart yet.
+    """
+    _require_few(minutes, sample_minutes)
+    key = key_of(by, shifts, time_zone)
+    scope = quality_scope(services.clock.now(), minutes, station, product, until)
+    plan = ChartPlan("p", timedelta(minutes=sample_minutes), reference)
+    with services.database.read() as session:
+        found = by_sample(cells(session, scope), scope.since, plan.sample)
+        alarms = alarms_of(session, scope)
+    return memory_charts_of(found, key, alarms, scope.since, plan, kind=kind)
+
+
+def _require_few(minutes: int, sample_minutes: int) -> None:
+    if minutes / sample_minutes > MOST_POINTS:
+        raise InvalidError(
+            f"sample_minutes: expected at most {MOST_POINTS} samples, got {minutes / sample_minutes:.0f}"
+        )
 
 
 def alarms_of(session: Session, scope: Scope) -> list[Alarm]:

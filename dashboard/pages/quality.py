@@ -11,8 +11,9 @@ import streamlit as st
 
 from dashboard import frame, marks, quality_charts, words
 from dashboard.access import Viewer, viewer
+from dashboard.feed import Reading
 from dashboard.pages import report_panel
-from dashboard.quality_shapes import Agreement, Amount, AttributeChart, Figures, GroupFigures
+from dashboard.quality_shapes import Agreement, Amount, AttributeChart, Figures, GroupFigures, MemoryChart
 from dashboard.shapes import Rate
 
 GROUPS: Final = {
@@ -25,6 +26,7 @@ GROUPS: Final = {
 }
 # Minutes, and minutes of a sample of the charts.
 PERIODS: Final = {"8 h": (480, 10), "24 h": (1440, 30), "7 d": (10_080, 180), "30 d": (43_200, 720)}
+KINDS: Final = {"p": "p chart", "cusum": "CUSUM", "ewma": "EWMA"}
 MAX_CHARTS: Final = 6
 _CUTS: Final = {
     "PACKAGE": "by audits since the last package change",
@@ -38,6 +40,7 @@ def page() -> None:
     frame_view = viewer()
     st.session_state.setdefault("quality_period", "24 h")
     st.session_state.setdefault("quality_by", "station")
+    st.session_state.setdefault("quality_kind", "p")
     st.fragment(_draw, run_every=max(_EVERY_S, frame_view.settings.refresh_s))()
     report_panel.draw(frame_view)
 
@@ -47,9 +50,16 @@ def _draw() -> None:
     by = st.session_state.get("quality_by") or "station"
     minutes, sample = PERIODS.get(st.session_state.get("quality_period") or "24 h", PERIODS["24 h"])
     figures = view.feed.get(("figures", by, minutes), lambda central: central.figures(by, minutes), 10.0)
-    drawn = view.feed.get(
-        ("attribute-charts", by, minutes), lambda central: central.attribute_charts(by, minutes, sample), 10.0
-    )
+    kind = st.session_state.get("quality_kind") or "p"
+    drawn: Reading[tuple[AttributeChart, ...]] | Reading[tuple[MemoryChart, ...]]
+    if kind == "p":
+        drawn = view.feed.get(
+            ("attribute-charts", by, minutes), lambda central: central.attribute_charts(by, minutes, sample), 10.0
+        )
+    else:
+        drawn = view.feed.get(
+            ("memory-charts", by, minutes, kind), lambda central: central.memory_charts(by, minutes, sample, kind), 10.0
+        )
     known = figures.value
     groups = known.groups if known is not None else ()
     frame.heading("Quality", view, is_simulated=any(group.is_simulated for group in groups))
@@ -64,7 +74,7 @@ def _draw() -> None:
         )
         return
     _table(view, known)
-    _charts(view, drawn.or_else(()), sample)
+    _charts(view, drawn.or_else(()), sample, kind)
     _pareto(groups)
     _inspectors(view.feed.get("agreement", lambda central: central.agreement(), 30.0).or_else(()))
 
@@ -122,17 +132,37 @@ def _name(group: str) -> str:
     return words.short(group) if len(group) == 64 else group or "none"
 
 
-def _charts(view: Viewer, drawn: tuple[AttributeChart, ...], sample: int) -> None:
-    frame.section("Rejects", note=f"p chart, samples of {sample} min; ◆ package change, ▲ alarm")
+def _charts(view: Viewer, drawn: tuple[AttributeChart | MemoryChart, ...], sample: int, kind: str) -> None:
+    frame.section("Rejects", note=f"{KINDS.get(kind, kind)}, samples of {sample} min; ◆ package change, ▲ alarm")
+    st.segmented_control(
+        "Chart",
+        list(KINDS),
+        format_func=lambda option: KINDS.get(option, option),
+        key="quality_kind",
+        required=True,
+        label_visibility="collapsed",
+        help="CUSUM and EWMA find small lasting shifts that a p chart does not show.",
+    )
     if not drawn:
         st.html(marks.empty("No chart yet", "A chart needs 20 samples to learn its limits from."))
     for index, chart in enumerate(drawn[:MAX_CHARTS]):
-        badge, kind = marks.simulated(chart.is_simulated), f'<span class="sl-muted">{escape(chart.kind)} chart</span>'
-        st.html(f"<div><b>{escape(_name(chart.group))}</b> {badge} {kind}</div>")
-        figure = quality_charts.attribute_chart(chart, view.zone)
+        badge, said = marks.simulated(chart.is_simulated), f'<span class="sl-muted">{escape(_told(chart))}</span>'
+        st.html(f"<div><b>{escape(_name(chart.group))}</b> {badge} {said}</div>")
+        if isinstance(chart, AttributeChart):
+            figure = quality_charts.attribute_chart(chart, view.zone)
+        else:
+            figure = quality_charts.memory_chart(chart, view.zone)
         st.plotly_chart(figure, key=f"attribute-{index}", config={"displayModeBar": False})
     if len(drawn) > MAX_CHARTS:
         st.caption(f"{MAX_CHARTS} of {len(drawn)} charts shown. Group by something with fewer members.")
+
+
+def _told(chart: AttributeChart | MemoryChart) -> str:
+    if isinstance(chart, AttributeChart):
+        return f"{chart.kind} chart"
+    against = f"{KINDS.get(chart.kind, chart.kind)} against {words.percent(chart.centre_line)} rejected in phase I"
+    every = chart.samples_between_false_alarms
+    return f"{against}, a false alarm in about {every:.0f} samples" if every else against
 
 
 def _inspectors(agreement: tuple[Agreement, ...]) -> None:

@@ -93,3 +93,42 @@ def attribute_charts(story: Any) -> list[shapes.AttributeChartView]:
             marks=marks,
         )
     ]
+
+
+def memory_charts(story: Any, kind: str) -> list[shapes.MemoryChartView]:
+    """A chart of the first station whose last five samples are above the limit, by a rise from sample 30 on."""
+    if not story.has_stations:
+        return []
+    now: datetime = story.now
+    begin = [now - timedelta(minutes=30 * (40 - index)) for index in range(40)]
+    points = []
+    for index, at in enumerate(begin):
+        risen = max(0.0, index - 29.0)
+        said = {"up": risen, "down": 0.5} if kind == "cusum" else {"level": risen / 3}
+        phase_ii = {**said, "low": -5.0, "high": 5.0 if kind == "cusum" else 1.7} if index >= 20 else {}
+        is_signal = index >= 35
+        points.append(
+            shapes.MemoryPoint(
+                at=at,
+                value=0.06,
+                count=6,
+                of=100,
+                **phase_ii,
+                began_at=begin[30] if is_signal and kind == "cusum" else None,
+                rules=[f"{kind.upper()}: more rejects than in phase I"] if is_signal else [],
+            )
+        )
+    return [
+        shapes.MemoryChartView(
+            group=STATIONS[0],
+            kind=kind,
+            unit="standard deviations",
+            is_simulated=story.is_simulated,
+            centre_line=0.06,
+            reference=20,
+            limit=5.0,
+            samples_between_false_alarms=465 if kind == "cusum" else None,
+            points=points,
+            marks=[shapes.ChartMark(at=begin[25], kind="package", text="package 1234")],
+        )
+    ]

@@ -91,3 +91,32 @@ def test_the_pareto_has_the_most_frequent_class_first_and_ends_at_all(central: S
     figure = quality_charts.pareto(_figures(central).groups[0].pareto)
     assert list(figure.data[0].y) == [9, 3]
     assert list(figure.data[1].y) == [75, 100]
+
+
+def test_memory_charts_show_phase_ii_limits_signals_and_since_when(central: StubCentral) -> None:
+    with CentralClient(central.url, VIEWER) as client:
+        (cusum,) = client.memory_charts("station", 1440, 30, "cusum")
+        (ewma,) = client.memory_charts("station", 1440, 30, "ewma")
+    by_name = {trace.name: trace for trace in quality_charts.memory_chart(cusum, UTC).data}
+    assert set(by_name) == {"upper limit", "lower limit", "more rejects", "fewer rejects", "signal"}
+    assert (len(by_name["more rejects"].y), by_name["more rejects"].y[-1], by_name["fewer rejects"].y[-1]) == (
+        20,
+        10,
+        -0.5,
+    )
+    assert (len(by_name["signal"].y), min(by_name["signal"].y)) == (5, 6)
+    assert by_name["signal"].customdata[0].startswith("CUSUM: more rejects than in phase I, since 20")
+    figure = quality_charts.memory_chart(ewma, UTC)
+    by_name = {trace.name: trace for trace in figure.data}
+    assert (by_name["EWMA"].y[-1], by_name["upper limit"].y[0], len(by_name["signal"].y)) == (10 / 3, 1.7, 5)
+    assert [annotation.text for annotation in figure.layout.annotations] == ["◆"]
+
+
+def test_the_kind_of_chart_is_chosen_and_says_what_it_promises(opened: Opener, central: StubCentral) -> None:
+    app = opened("quality")
+    assert "GET /quality/memory-charts" not in central.asked
+    groups: Any = app.get("button_group")
+    (control,) = [each for each in groups if "CUSUM" in each.options]
+    app = control.set_value("cusum").run()
+    assert "GET /quality/memory-charts" in central.asked
+    assert "a false alarm in about 465 samples" in texts(app)

@@ -11,6 +11,7 @@ from central.quality.charts.attributes import (
     AttributeChart,
     BinomialLimits,
     attribute_chart,
+    normal_scores,
     p_chart_limits,
 )
 from central.quality.charts.bernoulli import (
@@ -20,7 +21,7 @@ from central.quality.charts.bernoulli import (
     mean_run_length,
     plan_cusum,
 )
-from central.quality.charts.cusum import TabularCusum, cusum_mean_run_length, tabular_cusum
+from central.quality.charts.cusum import TabularCusum, cusum_limit, cusum_mean_run_length, tabular_cusum
 from central.quality.charts.ewma import EwmaPath, block_means, ewma_chart
 from central.quality.charts.rules import NELSON, WESTERN_ELECTRIC, RuleSignal, RunRule, run_rules
 from central.quality.charts.yields import (
@@ -46,12 +47,14 @@ __all__ = [
     "TabularCusum",
     "attribute_chart",
     "block_means",
+    "cusum_limit",
     "cusum_mean_run_length",
     "escape_ppm",
     "ewma_chart",
     "first_pass_yield",
     "follow_cusum",
     "mean_run_length",
+    "normal_scores",
     "overkill_cost",
     "p_chart_limits",
     "pareto",

@@ -19,6 +19,7 @@ Kind = Literal["p", "np", "u"]
 Limits = Literal["exact", "3 sigma"]
 # What a normal distribution leaves beyond 3 standard deviations, both sides together.
 _BEYOND_3_SIGMA: Final = 0.0027
+_FARTHEST: Final = 8.0
 _TAILS: Final = (_BEYOND_3_SIGMA / 2, 1 - _BEYOND_3_SIGMA / 2)
 
 
@@ -125,6 +126,36 @@ def attribute_chart(
     return AttributeChart(
         kind, count / size * scale, centre * scale, deviation * scale, low * scale, high * scale, reference
     )
+
+
+def normal_scores(count: Counts, of: Counts, share: float) -> Floats:
+    """How far each sample lies from a share, as the standard normal value of the same chance.
+
+    For charts that add up what samples say and assume normal values: counts of rare parts are far from that. The chance
+    is taken in the middle of the count's own (mid-p), as in the Q charts for binomial counts of Quesenberry (Journal of
+    Quality Technology 1991), there without the middle.
+
+    Args:
+        count: int [n], nonconforming parts.
+        of: int [n], parts of each sample, at least 1.
+        share: while in control, in 0 … 1, taken as known.
+
+    Returns:
+        float [n], within ±8. Exactly 0 and 1 in mean and deviation only for large counts; at one expected part a sample
+        the deviation is about .9.
+
+    Raises:
+        ValueError: a share that is not between 0 and 1.
+    """
+    if not 0.0 < share < 1.0:
+        msg = f"normal scores: expected a share between 0 and 1, got {share}"
+        raise ValueError(msg)
+    below, here = stats.binom.cdf(count - 1, of, share), stats.binom.pmf(count, of, share)
+    above = stats.binom.sf(count, of, share)
+    # From the nearer end, where a chance near 1 would lose its digits.
+    lower, upper = stats.norm.ppf(below + here / 2), stats.norm.isf(above + here / 2)
+    scores: Floats = np.clip(np.where(below < above, lower, upper), -_FARTHEST, _FARTHEST)
+    return scores
 
 
 def _p_lines(size: Floats, share: float, limits: Limits) -> tuple[Floats, Floats, Floats]:

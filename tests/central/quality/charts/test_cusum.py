@@ -3,8 +3,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from central.quality.charts import cusum_mean_run_length, ewma_chart, tabular_cusum
+from central.quality.charts import cusum_limit, cusum_mean_run_length, ewma_chart, normal_scores, tabular_cusum
 
 # D. C. Montgomery, Introduction to Statistical Quality Control, table 9.1: twenty points about 10, ten about 11.
 POINTS = np.array(
@@ -83,3 +84,41 @@ def test_ewma_in_control_runs_as_long_as_published() -> None:
         lengths.append(path.signal_at[0] + 1 if path.signal_at else 4000)
     # Limits that begin narrow alarm somewhat sooner than the published ones, which are wide from the first point.
     assert 370 * (1 - 4 / np.sqrt(200)) < np.mean(lengths) < 370 * (1 + 4 / np.sqrt(200))
+
+
+def test_the_limit_allows_for_a_centre_that_few_samples_gave() -> None:
+    """Nearly known, it is the textbook's 5; what it promises is kept on rare rejects whose share was learnt."""
+    assert cusum_limit(0.5, 465.0, 10**6) == pytest.approx(5.0, abs=0.02)
+    assert cusum_limit(0.5, 465.0, 10) > cusum_limit(0.5, 465.0, 20) > cusum_limit(0.5, 465.0, 40) > 5.0
+    rng = np.random.default_rng(12)
+    runs, reference, watched = 500, 20, 100
+    cried = {5.0: 0, cusum_limit(0.5, 465.0, reference): 0}
+    of = np.full(reference + watched, 300, dtype=np.int64)
+    for _ in range(runs):
+        count = rng.binomial(300, 0.02, size=reference + watched)
+        scores = normal_scores(count, of, float(count[:reference].sum()) / (300 * reference))[reference:]
+        for limit in cried:
+            cried[limit] += bool(tabular_cusum(scores, 0.0, 1.0, limit=limit).signal_at)
+    textbook, allowed = (number / runs for number in cried.values())
+    # At most one alarm in 465 samples, so at most 100/465 of these runs; the textbook's limit does not keep that.
+    assert 0.02 < allowed <= watched / 465
+    assert textbook > 1.3 * watched / 465
+
+
+def test_normal_scores_have_the_chance_of_the_count() -> None:
+    share, of = 0.01, 900
+    counts = np.arange(40)
+    weight = stats.binom.pmf(counts, of, share)
+    scores = normal_scores(counts, np.full(40, of), share)
+    assert (np.diff(scores) > 0).all()
+    assert weight @ scores == pytest.approx(0.0, abs=0.01)
+    assert weight @ scores**2 == pytest.approx(1.0, abs=0.03)
+    assert np.isfinite(normal_scores(np.array([0, 900]), np.array([900, 900]), 0.5)).all()
+    with pytest.raises(ValueError, match="share between 0 and 1"):
+        normal_scores(counts, np.full(40, of), 0.0)
+
+
+@pytest.mark.parametrize(("slack", "every", "reference"), [(0.0, 465.0, 20), (0.5, 1.0, 20), (0.5, 465.0, 3)])
+def test_limits_that_cannot_be_are_refused(slack: float, every: float, reference: int) -> None:
+    with pytest.raises(ValueError, match="CUSUM: expected at least 2 samples"):
+        cusum_limit(slack, every, reference)

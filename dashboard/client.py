@@ -127,6 +127,10 @@ class CentralClient:
         query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample, "kind": kind}
         return self._many(quality_shapes.MemoryChart, "/quality/memory-charts", query)
 
+    def hints(self, minutes: int) -> tuple[quality_shapes.EscapeHint, ...]:
+        """What scores alone let expect of escapes: hints, never figures to decide by."""
+        return self._many(quality_shapes.EscapeHint, "/quality/hints", {"minutes": minutes})
+
     def shift_report(self, ending: str, query: _Parameters) -> bytes:
         """The shift report as `pdf` or `csv`, as central writes it.
 

@@ -145,3 +145,21 @@ class Agreement:
     repeats: Rate
     error_rate: Rate
     refuted: Rate
+
+
+@dataclass(frozen=True)
+class EscapeHint:
+    """What scores alone let expect, marked as a hint; `assumption` must stand beside it. `why`: why it is not known."""
+
+    assumption: str
+    station: str
+    product: str | None
+    is_simulated: bool
+    accepted: int
+    audits: int
+    defective: int
+    low: float
+    high: float
+    expected_share: float | None = None
+    beyond_calibration: float | None = None
+    why: str | None = None

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import frame, marks, quality_charts, words
 from dashboard.access import Viewer, viewer
 from dashboard.feed import Reading
-from dashboard.pages import report_panel
+from dashboard.pages import hint_panel, report_panel
 from dashboard.quality_shapes import Agreement, Amount, AttributeChart, Figures, GroupFigures, MemoryChart
 from dashboard.shapes import Rate
 
@@ -74,6 +74,7 @@ def _draw() -> None:
         )
         return
     _table(view, known)
+    hint_panel.draw(view, minutes)
     _charts(view, drawn.or_else(()), sample, kind)
     _pareto(groups)
     _inspectors(view.feed.get("agreement", lambda central: central.agreement(), 30.0).or_else(()))

@@ -6,6 +6,7 @@ from typing import Any
 
 from central.api import quality_group_schemas as shapes
 from central.api.agreement import AgreementView, InspectorPair
+from central.api.hints import EscapeHint
 from central.api.views import plain_rate
 from contracts.vocabulary import Verdict
 from tests.dashboard.learning_story import STATIONS
@@ -132,3 +133,21 @@ def memory_charts(story: Any, kind: str) -> list[shapes.MemoryChartView]:
             marks=[shapes.ChartMark(at=begin[25], kind="package", text="package 1234")],
         )
     ]
+
+
+def hints(story: Any) -> list[EscapeHint]:
+    """One that could be worked out, one that could not."""
+    if not story.has_stations:
+        return []
+    now: datetime = story.now
+    about: dict[str, Any] = {
+        "product": "ring",
+        "is_simulated": story.is_simulated,
+        "package_id": "a" * 64,
+        "since": now - timedelta(hours=24),
+        "until": now,
+        "accepted": 1880,
+    }
+    figures: dict[str, Any] = {"expected_share": 0.004, "low": 0.002, "high": 0.008, "beyond_calibration": 0.03}
+    known = EscapeHint(station=STATIONS[0], audits=120, defective=14, **figures, **about)
+    return [known, EscapeHint(station=STATIONS[1], audits=9, defective=0, why="expected at least <10> audits", **about)]

@@ -88,6 +88,7 @@ class StubCentral:
             "/quality/figures": lambda: self._grouped(query),
             "/quality/agreement": lambda: quality_story.agreement(story),
             "/quality/attribute-charts": lambda: quality_story.attribute_charts(story),
+            "/quality/hints": lambda: quality_story.hints(story),
             "/quality/memory-charts": lambda: quality_story.memory_charts(story, query["kind"]),
             "/audits": story.open_audits,
             "/audits/summary": story.audit_summary,

@@ -6,7 +6,7 @@ from typing import Any
 
 from dashboard import quality_charts, words
 from dashboard.client import CentralClient
-from dashboard.pages import quality, report_panel
+from dashboard.pages import hint_panel, quality, report_panel
 from dashboard.quality_shapes import AttributeChart, Figures
 from tests.dashboard.conftest import Opener, texts
 from tests.dashboard.learning_story import STATIONS
@@ -120,3 +120,16 @@ def test_the_kind_of_chart_is_chosen_and_says_what_it_promises(opened: Opener, c
     app = control.set_value("cusum").run()
     assert "GET /quality/memory-charts" in central.asked
     assert "a false alarm in about 465 samples" in texts(app)
+
+
+def test_a_hint_is_marked_with_its_assumption_and_is_in_no_figure(opened: Opener, central: StubCentral) -> None:
+    shown = texts(opened("quality"))
+    assert "A hint, not a measurement" in shown
+    assert "no covariate shift beyond calibration" in shown
+    with CentralClient(central.url, VIEWER) as client:
+        known, unknown = client.hints(60)
+    said = hint_panel.row(known)
+    assert "HINT" in said[2]
+    assert "about 0.40\u202f% of 1\u202f880 accepted (0.20\u202f% to 0.80\u202f% by the curve alone)" in said[2]
+    assert said[3] == "120 audits, 14 defective; 3.0\u202f% of the scores are beyond what was audited"
+    assert "not known: expected at least &lt;10&gt; audits" in hint_panel.row(unknown)[2]

@@ -31,6 +31,7 @@ RIGHTS = {
     ("GET", "/api/v1/quality/figures"): "VIEWER",
     ("GET", "/api/v1/quality/attribute-charts"): "VIEWER",
     ("GET", "/api/v1/quality/memory-charts"): "VIEWER",
+    ("GET", "/api/v1/quality/hints"): "VIEWER",
     ("GET", "/api/v1/reports/shift.pdf"): "VIEWER",
     ("GET", "/api/v1/reports/shift.csv"): "VIEWER",
     ("GET", "/api/v1/quality/agreement"): "VIEWER",

@@ -124,18 +124,14 @@ class Quantizer:
                 # Ranges are of the float graph, whichever nodes are asked for: the pictures are run once.
                 calibration_cache_path=str(self._folder / "ranges.json"),
             )  # fmt: skip
-            return self._quick(onnx.load(str(target)))
+            sizes = [(picture.shape[0], picture.shape[1]) for picture in self._pictures]
+            return with_integer_resize(onnx.load(str(target)), sizes)
         except Exception as error:  # the quantizer raises whatever its parts raise; none of it may stop a training
             if was_asked_to_stop(error):
                 raise
             raise QuantizationError(f"{type(error).__name__}: {error}") from error
         finally:
             root.setLevel(level)
-
-    def _quick(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """With its front as bytes throughout; of signed activations nobody has a kernel for that."""
-        sizes = [(picture.shape[0], picture.shape[1]) for picture in self._pictures]
-        return model if self._is_symmetric else with_integer_resize(model, sizes)
 
 
 def quantize(

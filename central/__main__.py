@@ -163,7 +163,8 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for talkative in ("alembic", "httpx"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     log.info("settings %s", json.dumps(effective_values(settings)))
     # No Event: a signal that comes while `wait` holds its lock would wait for it for ever. This put may interrupt.
     stopping: queue.SimpleQueue[int] = queue.SimpleQueue()

@@ -32,10 +32,12 @@ def arm(point: str) -> None:
     def dying(*arguments: Any, **named: Any) -> Any:
         nonlocal left
         left -= 1
-        if left == 0 and when == "before":
+        # Some call themselves: what they do inside is not over when they return.
+        is_it = left == 0
+        if is_it and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         result = real(*arguments, **named)
-        if left == 0:
+        if is_it:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

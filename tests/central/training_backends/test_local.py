@@ -69,9 +69,10 @@ def test_a_number_that_another_process_has_by_now_is_never_signalled(rig: Rig) -
     backend = rig.stub("finish")
     attempt = begun(backend, rig.attempt())
     until_over(backend, attempt)
-    other = rig.stub("hang")
+    other = rig.stub("slow")
     living = begun(other, rig.attempt())
     until_fitting(other, living)
     (attempt.folder / "group").write_text(living.handle or "")
     backend.cancel(replace(attempt, handle=living.handle), is_patient=False)
-    assert other.look(living).standing is Standing.RUNNING
+    (living.folder / "go").touch()
+    assert until_over(other, living).has_result

@@ -126,3 +126,15 @@ def test_nothing_but_its_route_uses_the_hint() -> None:
         "learning_routers.py"
     }
     assert {name for name, said in text.items() if "hint_rows" in said} == {"hints.py"}
+
+
+def test_audits_stand_for_as_many_parts_as_their_chance_says() -> None:
+    """Where chances are no logistic curve, the weighted one is still right over all parts; the bare one is not."""
+    rng = np.random.default_rng(10)
+    score = np.exp(rng.standard_normal(60_000))
+    defective = rng.random(60_000) < np.where(score < 1.0, 0.10, np.where(score < 4.0, 0.02, 0.7))
+    chance = np.where(score < 1.0, 0.03, 0.6)
+    drawn = rng.random(60_000) < chance
+    calibration = calibrate(score[drawn], defective[drawn], chance[drawn])
+    assert calibration is not None
+    assert float(calibration.chance(score).mean()) == pytest.approx(float(defective.mean()), rel=0.08)

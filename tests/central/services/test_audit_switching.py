@@ -355,3 +355,33 @@ def test_rows_of_both_databases_switch_alike(any_bench: Bench) -> None:
         resume_shift(session, row.id or 0, "ann", "", any_bench.clock.now())
     with any_bench.database.read() as session:
         assert open_alarms(session, AlarmKind.SAMPLING_DISCONTINUED) == []
+
+
+def test_a_product_that_was_not_made_for_weeks_begins_anew(bench: Bench, station: FakeStation) -> None:
+    for _ in range(10):
+        run_shift(bench, station)
+    bench.later(days=13)
+    run_shift(bench, station)
+    assert shifts(bench)[-1].inspection is REDUCED
+    bench.later(days=15)
+    bench.report(station, [Verdict.OK])
+    bench.auditing.draw(bench.clock.now())
+    row = shifts(bench)[-1]
+    assert (row.inspection, row.reason) == (NORMAL, "nothing was made for 15 days")
+
+
+def test_a_budget_cut_in_the_middle_of_a_shift_leaves_a_chance_for_every_part(
+    bench: Bench, station: FakeStation
+) -> None:
+    """More was spent by then than is planned now."""
+    budgeted(bench, 40)
+    minutes_of(bench, lambda _: bench.report(station, [Verdict.OK] * 20), range(0, 420, 10))
+    with bench.database.begin() as session:
+        row = session.exec(select(AuditShift)).one()
+        row.inspection, spent = REDUCED, row.spent
+        session.add(row)
+    assert spent > 30
+    minutes_of(bench, lambda _: bench.report(station, [Verdict.OK] * 20), range(0, 50, 10))
+    (row,) = shifts(bench)
+    assert row.budget == 16
+    assert spent < row.spent < spent + 1

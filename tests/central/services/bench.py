@@ -110,8 +110,7 @@ class Bench:
         self.rollout_settings = rollout or RolloutSettings(bake_parts=20)
         assigner = Assigner(self.database, self.publisher, self.assignment_key, 30.0)
         self.auditing = AuditingService(self.database, self.publisher, audit or AuditSettings(), random.Random(3))
-        tolerated = self.watch_settings.escape_tolerated_share
-        self.switching = AuditSwitching(self.database, audit or AuditSettings(), tolerated)
+        self.switching = AuditSwitching(self.database, audit or AuditSettings(), 0.01)
         self.watching = WatchingService(self.database, self.watch_settings, lambda: self.is_broker_there)
         self.learning = LearningService(
             self.database,
@@ -128,7 +127,6 @@ class Bench:
         )
 
     # Stations
-
     def add_station(self, name: str, *, installs: bool = True) -> FakeStation:
         address = StationAddress(site="plant", line="line-1", station=name)
         station = FakeStation(address, installs=installs)
@@ -253,7 +251,6 @@ class Bench:
             time.sleep(0.02)
 
     # People and pictures
-
     def add_references(self, good: int, defective: int = 0, product: str = PRODUCT) -> None:
         for index in range(good + defective):
             judgement = Judgement.GOOD if index < good else Judgement.DEFECTIVE
@@ -343,7 +340,6 @@ class Bench:
         return package_id
 
     # What the rows say
-
     def champion(self) -> str | None:
         with self.database.read() as session:
             row = session.get(Champion, (PRODUCT, True))

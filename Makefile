@@ -55,7 +55,7 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(call PYTEST,-n 2 --dist loadgroup -m line_time)
-	$(call PYTEST,-n 2 --dist loadgroup -m "slow and not line_time")
+	$(call PYTEST,-n 2 --dist loadgroup -m "slow and not line_time and not story")
 
 # Rollouts on a whole plant of three stations, about four minutes each.
 stories: $(READY)

@@ -44,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CentralError as error:
         sys.stderr.write(f"sightline-central: {error}\n")
         return 2
+    except EOFError:
+        sys.stderr.write("sightline-central: expected an answer, got the end of the input; nothing more was done\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nsightline-central: interrupted; what was begun is finished or undone by the next command\n")
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

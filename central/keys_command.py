@@ -162,6 +162,9 @@ def _sign(options: argparse.Namespace) -> int:
         coming = plans.changes.root()
         if coming is None:
             raise KeyChangeError("the change under way needs no signature of a root key; run `keys sign` without one")
+        if not options.export.parent.is_dir():
+            msg = f"{options.export}: expected a folder that is there, is the medium in its place?"
+            raise KeyChangeError(msg)
         write_whole(options.export, metadata_bytes(coming))
         _say(f"written {options.export}")
         return 0

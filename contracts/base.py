@@ -8,10 +8,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from contracts import CONTRACT_VERSION
 
+# Beyond it whoever adds a bake time or a time zone leaves what a computer's calendar knows.
+FIRST_YEAR, LAST_YEAR = 1970, 2999
+
 
 def _to_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         msg = f"time: expected an offset from UTC, got {value.isoformat()!r} without one"
+        raise ValueError(msg)
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        msg = f"time: expected a year from {FIRST_YEAR} to {LAST_YEAR}, got {value.isoformat()!r}"
         raise ValueError(msg)
     return value.astimezone(UTC)
 

@@ -151,7 +151,8 @@ class IngestService:
                 read = read_reports(delivery.topic, delivery.payload)
                 batch.messages.append((delivery.topic, read))
                 batch.rows += len(read.reports) + len(read.poison) - 1
-        except CodecError as error:
+        except (CodecError, ArithmeticError, ValueError) as error:
+            # Whatever one message holds must not hold up those that were gathered with it.
             log.warning("message quarantined topic=%s error=%s", delivery.topic, error)
             batch.poison.append(Poison(delivery.topic, delivery.payload, str(error)))
 

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from securesystemslib.exceptions import StorageError
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets
@@ -229,7 +230,7 @@ def read_root(path: Path) -> Metadata[Root]:
     """
     try:
         return Metadata[Root].from_file(str(path))
-    except (OSError, RepositoryError, DeserializationError) as error:
+    except (OSError, StorageError, RepositoryError, DeserializationError) as error:
         raise KeyChangeError(f"{path}: expected root metadata, got something else ({error})") from error
 
 

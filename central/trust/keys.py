@@ -44,6 +44,12 @@ class KeyName(StrEnum):
     ASSIGNMENT = "assignment"
 
 
+# `init` makes keys only with a new package repository: a key taken offline must not come back as another.
+_NO_KEY: Final = (
+    "restore it from a backup, bring it back if it was taken offline, or exchange it (`sightline-central keys`)"
+)
+
+
 def create_keys(folder: Path) -> None:
     """Make every key that does not exist yet. Existing ones are left alone, so it may run again."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -71,7 +77,7 @@ def load_signer(folder: Path, name: str) -> CryptoSigner:
         SigningKeyError: absent, not an ed25519 key, or readable by others; the message says what to do.
     """
     path = key_path(folder, name)
-    content = _read(path, f"key {name}", "run `sightline-central init`")
+    content = _read(path, f"key {name}", _NO_KEY)
     return _signer(content, None, f"key {name}", path)
 
 

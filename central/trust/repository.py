@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from securesystemslib.exceptions import StorageError
 from securesystemslib.signer import CryptoSigner, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -111,10 +112,12 @@ class PackageRepository:
         """
         found = sorted(int(path.name.split(".")[0]) for path in self.metadata_dir.glob("[0-9]*.root.json"))
         if not found:
-            raise PackageRepositoryError(f"package repository {self.metadata_dir}: no root.json; run `init`")
+            raise PackageRepositoryError(
+                f"package repository {self.metadata_dir}: no root.json; restore the folder from a backup"
+            )
         try:
             return Metadata[Root].from_file(str(self.metadata_dir / f"{found[-1]}.root.json"))
-        except (RepositoryError, OSError) as error:
+        except (RepositoryError, StorageError, OSError) as error:
             msg = f"package repository {self.metadata_dir}: {error}; restore it from a backup"
             raise PackageRepositoryError(msg) from error
 

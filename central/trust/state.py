@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
+from securesystemslib.exceptions import StorageError
 from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
@@ -153,8 +154,8 @@ def load_state(folder: Path) -> RepositoryState:
             for role, version in versions.items()
         }
         return RepositoryState(timestamp, snapshot, found.pop(Targets.type), found)
-    except (RepositoryError, OSError, KeyError) as error:
-        msg = f"package repository {folder}: {error}; restore it from a backup or run `init` anew"
+    except (RepositoryError, StorageError, OSError, KeyError) as error:
+        msg = f"package repository {folder}: {error}; restore the folder from a backup"
         raise PackageRepositoryError(msg) from error
 
 

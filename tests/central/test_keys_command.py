@@ -190,3 +190,56 @@ def test_every_action_explains_itself(action: str, capsys: pytest.CaptureFixture
         main(["keys", action, "--help"])
     assert ended.value.code == 0
     assert "--data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json"])
+def test_missing_metadata_is_one_line_that_says_where_it_comes_from(operator: Operator, name: str) -> None:
+    (metadata,) = (operator.folder / "plant" / "trust").rglob(name)
+    metadata.unlink()
+    assert operator("show") == 2
+    assert "restore the folder from a backup" in operator.error
+    assert operator.error.count("\n") == 1
+
+
+def test_missing_key_is_not_said_to_be_made_anew_by_init(operator: Operator) -> None:
+    shutil.rmtree(operator.folder / "plant" / "trust" / "keys")
+    assert (
+        main(["init", "--data", str(operator.folder / "plant"), "--port", "0", "--broker", "mqtt://127.0.0.1:1"]) == 2
+    )
+    assert operator("rotate", "packaging", "--why", "lost", "--yes") == 2
+    assert "restore it from a backup" in operator.error
+    assert "init" not in operator.error
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder"])
+def test_carried_file_that_is_not_there_is_one_line(operator: Operator, kind: str) -> None:
+    carried = operator.folder / "coming.json"
+    if kind == "folder":
+        carried.mkdir()
+    operator.ceremony("anna", "bo")
+    assert operator("sign", "--file", str(carried), *operator.by("anna"), plant=False) == 2
+    assert "expected root metadata" in operator.error
+
+
+def test_export_to_a_medium_that_is_not_there_makes_no_folder(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    assert operator("rotate", "assignment", "--why", "yearly", "--yes", *operator.by("anna")) == 0
+    missing = operator.folder / "stick"
+    assert operator("sign", "--export", str(missing / "coming.json")) == 2
+    assert "is the medium in its place?" in operator.error
+    assert not missing.exists()
+
+
+@pytest.mark.parametrize(("end", "code"), [(EOFError, 2), (KeyboardInterrupt, 130)])
+def test_end_of_the_input_and_ctrl_c_at_a_question_are_one_line_and_change_nothing(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, end: type[BaseException], code: int
+) -> None:
+    def ends(_prompt: str) -> str:
+        raise end
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", ends)
+    before = operator.tree()
+    assert operator("rotate", "assignment", "--why", "a year has passed") == code
+    assert operator.error.strip().startswith("sightline-central: ")
+    assert operator.tree() == before

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlmodel import select
 
 from central.store.tables import Inspection, Quarantine, Station
+from contracts import codec
 from contracts.codec import encode
 from contracts.reports import InspectionsReported, StationReported
 from contracts.topics import Channel, topic
@@ -169,3 +171,35 @@ def test_unreadable_status_is_quarantined(bench: Bench) -> None:
     bench.send_bytes(topic(STATION, Channel.STATUS), b"{}")
     bench.work()
     assert "StationReported" in _quarantine(bench)[0].error
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z"])
+def test_time_that_no_calendar_holds_is_set_aside_alone_and_holds_nobody_up(bench: Bench, time: str) -> None:
+    body = _message(1, 2, 3)
+    body["reports"][1]["captured_at"] = time
+    bench.send_bytes(TOPIC, json.dumps(body).encode())
+    bench.send([make_report(4)])
+    bench.work()
+    assert bench.stored() == [1, 3, 4]
+    assert bench.acknowledged == [0, 1]
+    (kept,) = _quarantine(bench)
+    assert f"expected a year from 1970 to 2999, got '{time[:10]}" in kept.error
+
+
+def test_message_that_breaks_its_reader_is_set_aside_and_holds_nobody_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[..., Any] = codec.decode
+
+    def breaks(shape: type[Any], payload: bytes) -> Any:
+        if b"INSPECTING" in payload:
+            raise OverflowError("date value out of range")
+        return read(shape, payload)
+
+    monkeypatch.setattr("central.services.ingest.decode", breaks)
+    status = StationReported(station=STATION, at=START, is_connected=True, state=StationState.INSPECTING)
+    bench.send_bytes(topic(STATION, Channel.STATUS), encode(status))
+    bench.send([make_report(1)])
+    bench.work()
+    assert bench.stored() == [1]
+    assert "date value out of range" in _quarantine(bench)[0].error

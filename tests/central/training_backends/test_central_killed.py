@@ -75,8 +75,8 @@ def _commissioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-# Points that both backends pass are shown on Ray by `make stories`: a cluster and twice thirty plants are a quarter of an
-# hour, which CI spends on the points that Ray alone has.
+# Points that both backends pass are shown on Ray by `make stories`: twice thirty plants beside a cluster take a
+# quarter of an hour, which CI spends on the points that Ray alone has.
 @pytest.fixture(name="place", params=["local", pytest.param("ray", marks=[*ON_RAY, pytest.mark.story])])
 def _place(request: pytest.FixtureRequest) -> str:
     word: str = request.param

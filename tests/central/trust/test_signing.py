@@ -67,5 +67,5 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SigningKeyError, match="sightline-central init"):
+    with pytest.raises(SigningKeyError, match="restore it from a backup"):
         load_signer(tmp_path, KeyName.ROOT)

@@ -209,6 +209,8 @@ class AlarmKind(StrEnum):
     STATION_SILENT = "STATION_SILENT"
     # A rollout has waited for long for something that people can see to.
     ROLLOUT_WAITS = "ROLLOUT_WAITS"
+    # Gates, limits or a station sent a rollout back; nobody ended it.
+    ROLLOUT_FAILED = "ROLLOUT_FAILED"
     # So many shifts were not accepted that samples are not enough: all parts are held or judged until a person resumes.
     SAMPLING_DISCONTINUED = "SAMPLING_DISCONTINUED"
 

@@ -21,6 +21,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
     # Five shifts were not accepted while audits were tightened: it has gone on for days, and no sample mends it.
     AlarmKind.SAMPLING_DISCONTINUED: AlarmSeverity.CRITICAL,
+    # The package of before judges again; what the new one let pass in between may hold its escapes, and is on its way.
+    AlarmKind.ROLLOUT_FAILED: AlarmSeverity.WARNING,
     # The package that was there before judges on: nothing gets worse while it waits.
     AlarmKind.ROLLOUT_WAITS: AlarmSeverity.NOTICE,
 }

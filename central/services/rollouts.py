@@ -30,6 +30,7 @@ from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_i
 from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
 from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of_all
+from central.services.rollout_failures import rest_failures, tell_failure
 from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_orders import carry_out
@@ -285,8 +286,11 @@ class RolloutService:
         session.add(row)
         if after.state is RolloutState.FINISHED:
             self._finish(session, row, now)
+        elif after.state is RolloutState.ERROR:
+            tell_failure(session, row, after, now)
+            _LOG.error("rollout went back rollout_id=%s last=%s", row.id, after.history[-1])
         elif after.state in ENDED:
-            _LOG.error("rollout ended rollout_id=%s state=%s last=%s", row.id, after.state, after.history[-1])
+            _LOG.info("rollout ended by a person rollout_id=%s last=%s", row.id, after.history[-1])
 
     def _finish(self, session: Session, row: RolloutRow, now: datetime) -> None:
         """The champion moves when the rollout reached everybody; a rollout to some stations leaves it where it is.
@@ -303,6 +307,7 @@ class RolloutService:
             if alarm is not None:
                 alarms.close(alarm, f"rollout {row.id} finished", now)
                 session.add(alarm)
+            rest_failures(session, row, now)
         _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
 
 

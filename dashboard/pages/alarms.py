@@ -24,6 +24,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.DRIFT: "Drift",
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
+    AlarmKind.ROLLOUT_FAILED: "Rollout went back",
     AlarmKind.SAMPLING_DISCONTINUED: "Sampling discontinued",
 }
 

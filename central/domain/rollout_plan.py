@@ -162,7 +162,7 @@ class TargetFilter:
             (not self.sites or site_of(address) in self.sites)
             and (not self.lines or line_of(address) in self.lines)
             and (not self.stations or address in self.stations)
-            and all(labels.get(label) in values for label, values in self.labels.items())
+            and all(not values or labels.get(label) in values for label, values in self.labels.items())
         )
 
 

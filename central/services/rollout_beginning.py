@@ -42,7 +42,7 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
 
     Raises:
         NotFoundError: no such package or station.
-        ConflictError: the gate did not promote it, or a rollout of the product is under way.
+        ConflictError: the gate did not promote it; another package of the product is under way, or this one otherwise.
     """
     package = session.get(Package, package_id)
     if package is None:
@@ -56,7 +56,8 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
         said = promotion.outcome.value if promotion else "nothing yet"
         raise ConflictError(f"package {package_id[:12]}: expected a promoted one, the gate said {said}")
     under_way = _open_for(session, package)
-    if under_way is not None and session.get_one(RolloutRow, under_way).package_id == package_id:
+    if under_way is not None and (row := session.get_one(RolloutRow, under_way)).package_id == package_id:
+        _check_same_wish(row, asked)
         return under_way
     return _add(session, package, asked, settings, now)
 
@@ -65,6 +66,27 @@ def begin_by_itself(session: Session, package: Package, settings: RolloutSetting
     """Begin the rollout of a promoted package, if the product's risk class allows it and none is under way."""
     if _open_for(session, package) is None and may_begin_by_itself(session, package.product):
         _add(session, package, Asked(_reason_of(session, package)), settings, now)
+
+
+def _check_same_wish(row: RolloutRow, asked: Asked) -> None:
+    """A request that is repeated is answered by its rollout; one that wants it otherwise must hear that it is not done.
+
+    Raises:
+        ConflictError: other stations, another canary or plan than those of the rollout under way.
+    """
+    plan = with_stations(asked.plan, asked.stations) if asked.plan and asked.stations else asked.plan
+    others = [
+        word
+        for word, is_other in (
+            ("stations", bool(asked.stations) and sorted(asked.stations) != sorted(row.asked_stations)),
+            ("canary", asked.canary is not None and asked.canary != row.canary),
+            ("plan", plan is not None and plan_text(plan) != row.plan),
+        )
+        if is_other
+    ]
+    if others:
+        msg = f"rollout {row.id} of this package is under way with another {', '.join(others)}; abort it, or let it end"
+        raise ConflictError(msg)
 
 
 def _add(session: Session, package: Package, asked: Asked, settings: RolloutSettings, now: datetime) -> int:

@@ -62,6 +62,15 @@ def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datet
     return machine.waves_of(chosen)
 
 
+def left_out(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:
+    """Stations that judge the product, when the plan takes none of them. Empty: it takes some, or there is nobody."""
+    plan = plan_of(row)
+    everybody = stations_for(session, row, lost_after_s, now)
+    labels = rollout_policies.labels(session)
+    meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
+    return [] if choose_waves(meant, plan.waves, row.risk) else list(everybody)
+
+
 def with_stations(plan: RolloutPlan, stations: Iterable[str]) -> RolloutPlan:
     """The plan for these stations alone. They were named one by one: no filter of the policy leaves one out."""
     return replace(plan, target=TargetFilter(stations=tuple(stations)))

@@ -9,7 +9,7 @@ Restart-safe: the machine's whole state is in the row, and what was not publishe
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.domain import rollout as machine
+from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
@@ -36,6 +37,7 @@ from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_orders import carry_out
 from central.services.rollout_planning import (
     held,
+    left_out,
     plan_of,
     waves_for,
 )
@@ -141,11 +143,17 @@ class RolloutService:
 
         Raises:
             NotFoundError: no such package or station.
-            ConflictError: the gate did not promote it, or a rollout of the product is under way.
+            ConflictError: the gate did not promote it, a rollout of the product is under way, or the plan takes no
+                station that there is.
         """
         with self._database.begin() as session:
             asked = Asked(reason, stations, canary, plan)
-            return begin_as_asked(session, package_id, asked, self._settings, now)
+            rollout_id = begin_as_asked(session, package_id, asked, self._settings, now)
+            row = session.get_one(RolloutRow, rollout_id)
+            # Nobody sees a plan that reaches nobody fail: it would wait, and hold the product, for ever.
+            if row.state is RolloutState.READY and (names := left_out(session, row, self._lost_after_s, now)):
+                raise ConflictError(_takes_nobody(row, names))
+            return rollout_id
 
     def pause(self, rollout_id: int, by: str, now: datetime) -> None:
         """Touch no further station. Errors of touched ones still end the rollout.
@@ -265,7 +273,10 @@ class RolloutService:
 
     def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
         waves = waves_for(session, row, self._lost_after_s, now)
-        return machine.with_waves(before, waves) if waves else machine.with_note_once(before, _WAITS, now)
+        if waves:
+            return machine.with_waves(before, waves)
+        names = left_out(session, row, self._lost_after_s, now)
+        return machine.with_note_once(before, f"waits: {_takes_nobody(row, names)}" if names else _WAITS, now)
 
     def _keep(
         self,
@@ -309,6 +320,13 @@ class RolloutService:
                 session.add(alarm)
             rest_failures(session, row, now)
         _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
+
+
+def _takes_nobody(row: RolloutRow, names: Sequence[str]) -> str:
+    return (
+        f"product {row.product}: expected a plan whose target and waves take a station that is heard of, got one "
+        f"that takes none of {some_of(names)}; a wave of ALL takes the rest"
+    )
 
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:

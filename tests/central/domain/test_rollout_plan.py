@@ -80,6 +80,7 @@ def test_each_station_is_in_one_wave_at_most_and_no_wave_is_empty(waves: list[Wa
         (TargetFilter(labels={"camera": ("5mp", "12mp")}), 2),
         (TargetFilter(sites=("q",), labels={"camera": ("5mp",)}), 1),
         (TargetFilter(labels={"camera": ("5mp",), "hall": ("3",)}), 0),
+        (TargetFilter(labels={"camera": ()}), 6),
     ],
 )
 def test_a_filter_joins_kinds_by_and_and_names_of_a_kind_by_or(target: TargetFilter, wanted: int) -> None:

@@ -300,3 +300,57 @@ def test_a_wave_bakes_by_its_own_plan(bench: Bench, tmp_path: Path) -> None:
 
 def _history(bench: Bench) -> list[str]:
     return list(state_of(bench.rollout()).history)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        RolloutPlan(target=TargetFilter(sites=("atlantis",))),
+        RolloutPlan(waves=(WavePlan(WaveScope.LINE),)),
+        RolloutPlan(target=TargetFilter(labels={"camera": ("5mp",)})),
+    ],
+    ids=["site", "wave", "label"],
+)
+def test_plan_that_takes_no_station_that_there_is_is_refused_and_holds_nothing(
+    bench: Bench, tmp_path: Path, plan: RolloutPlan
+) -> None:
+    (first,), champion = line(bench, tmp_path, "st-1")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.tick(2)
+    bench.rollouts.abort(bench.rollout().id or 0, "anna", bench.clock.now())
+    before = bench.rollout().id
+    with pytest.raises(ConflictError, match=f"takes none of {first.address}; a wave of ALL takes the rest"):
+        bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=plan)
+    assert bench.rollout().id == before
+    assert bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now()) != before
+
+
+def test_rollout_whose_plan_takes_nobody_says_so_and_not_that_there_is_nobody(bench: Bench, tmp_path: Path) -> None:
+    (first,), champion = line(bench, tmp_path, "st-1")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.tick(2)
+    bench.rollouts.abort(bench.rollout().id or 0, "anna", bench.clock.now())
+    bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now())
+    with bench.database.begin() as session:
+        row = session.get_one(RolloutRow, bench.rollout().id)
+        row.plan = rollout_policies.plan_text(RolloutPlan(target=TargetFilter(lines=("plant/line-7",))))
+        session.add(row)
+    bench.tick(2)
+    assert f"takes none of {first.address}" in bench.rollout().machine
+    assert "has been heard of (real" not in bench.rollout().machine
+
+
+def test_same_wish_again_is_the_rollout_under_way_and_another_one_is_refused(bench: Bench, tmp_path: Path) -> None:
+    (first, _), champion = line(bench, tmp_path, "st-1", "st-2")
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.tick(2)
+    under_way = bench.rollout().id
+    now = bench.clock.now()
+    assert bench.rollouts.start(candidate, [], None, "again", now) == under_way
+    for wish, said in (
+        ({"stations": [str(first.address)], "canary": None}, "stations"),
+        ({"stations": [], "canary": 2}, "canary"),
+        ({"stations": [], "canary": None, "plan": RolloutPlan(waves=(WavePlan(WaveScope.ALL),))}, "plan"),
+    ):
+        with pytest.raises(ConflictError, match=f"is under way with another {said}"):
+            bench.rollouts.start(candidate, reason="again", now=now, **wish)

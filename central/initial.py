@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sqlmodel import func, select
+
 from central.clock import Clock
 from central.errors import SettingsError
 from central.settings import CentralSettings, load_settings
 from central.store.database import Database
+from central.store.learning_tables import Package
 from central.store.schema import migrate
-from central.trust.enrolment import ENROLMENT_FOLDER, KEYS_FOLDER, initialise_trust
+from central.store.tables import Station
+from central.trust.enrolment import ENROLMENT_FOLDER, KEYS_FOLDER, has_repository, initialise_trust
 from central.trust.keys import KeyName, has_key
+from central.trust.state import PackageRepositoryError
 
 SETTINGS_NAME: Final = "central.toml"
 
@@ -92,16 +97,34 @@ def prepare(settings: CentralSettings, clock: Clock) -> None:
 
     Raises:
         StoreError: the database cannot be reached.
+        PackageRepositoryError: packages or stations are known, and the keys that they trust are gone.
     """
     for folder in (settings.data_dir, settings.trainings_dir, settings.uploads_dir):
         folder.mkdir(parents=True, exist_ok=True)
-    initialise_trust(settings.trust_dir, clock.now())
     database = Database(settings.database_url)
     try:
         database.probe()
         migrate(database)
+        _check_trust_is_not_lost(database, settings.trust_dir)
     finally:
         database.close()
+    initialise_trust(settings.trust_dir, clock.now())
+
+
+def _check_trust_is_not_lost(database: Database, trust_dir: Path) -> None:
+    """A disk that is not mounted must not get keys that no station knows."""
+    if has_repository(trust_dir):
+        return
+    with database.read() as session:
+        packages = session.exec(select(func.count()).select_from(Package)).one()
+        stations = session.exec(select(func.count()).select_from(Station)).one()
+    if packages or stations:
+        msg = (
+            f"{trust_dir}: expected the keys and metadata that {packages} packages and {stations} stations of the "
+            "database rest on, found none; is a disk missing? Restore the folder from a backup, or begin anew with "
+            "`sightline-central init` in a new data folder and database: every station is then enrolled again"
+        )
+        raise PackageRepositoryError(msg)
 
 
 def _settings_text(wanted: Wanted) -> str:

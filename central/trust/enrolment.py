@@ -37,6 +37,11 @@ def initialise_trust(trust_dir: Path, now: datetime) -> None:
     write_enrolment(trust_dir)
 
 
+def has_repository(trust_dir: Path) -> bool:
+    """Whether a root of trust was ever made here."""
+    return open_repository(trust_dir).metadata_dir.is_dir()
+
+
 def write_enrolment(trust_dir: Path) -> None:
     """Write the files for new stations: the newest root, the present assignment key."""
     enrolment = trust_dir / ENROLMENT_FOLDER

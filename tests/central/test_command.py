@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from central.__main__ import main
 from central.store.database import Database
+from central.store.tables import Station
 from tests.fakes.interrupting import hear_ctrl_c
 
 
@@ -39,6 +41,26 @@ def test_init_makes_what_is_absent_and_changes_nothing_that_exists(
     assert "--broker not applied: change it in that file" in said
     for path, content in before.items():
         assert path.read_bytes() == content, path
+
+
+def test_init_makes_no_new_root_of_trust_where_stations_trust_one_that_is_gone(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A disk that is not mounted looks like a folder that is not there."""
+    database = Database(f"sqlite:///{data / 'central.db'}")
+    with database.begin() as session:
+        session.add(Station(address="plant/line-1/st-1", first_seen_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    database.close()
+    root = (data / "trust" / "enrolment" / "root.json").read_bytes()
+    (data / "trust").rename(data / "away")
+    assert main(["init", "--data", str(data)]) == 2
+    said = capsys.readouterr().err
+    assert "0 packages and 1 stations of the database rest on" in said
+    assert "Restore the folder from a backup" in said
+    assert not (data / "trust").exists()
+    (data / "away").rename(data / "trust")
+    assert main(["init", "--data", str(data)]) == 0
+    assert (data / "trust" / "enrolment" / "root.json").read_bytes() == root
 
 
 def test_init_that_cannot_work_writes_nothing_and_can_be_corrected(

@@ -371,7 +371,7 @@ class SetLabels(Written):
 
 
 class StationLabels(Shape):
-    """`GET /stations/labels`: what people say of stations, to aim rollouts by."""
+    """`GET /station-labels`: what people say of stations, to aim rollouts by."""
 
     station: str
     labels: dict[Name, Name]

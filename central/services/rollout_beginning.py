@@ -7,7 +7,7 @@ caller's transaction.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -96,6 +96,9 @@ def _add(session: Session, package: Package, asked: Asked, settings: RolloutSett
     champion = champion_of(session, package.product, is_simulated=package.is_simulated)
     set_for_product, risk = plan_for(session, package.product, settings.canary)
     plan = asked.plan or (default_plan(asked.canary) if asked.canary is not None else set_for_product)
+    if champion is not None and champion.package_id == package.package_id:
+        # Beside itself it would never differ, and its waves would wait for that for ever.
+        plan = replace(plan, waves=tuple(replace(wave, shadow=None) for wave in plan.waves))
     training = session.get(Training, package.training_id) if package.training_id else None
     row = RolloutRow(
         package_id=package.package_id,

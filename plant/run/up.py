@@ -116,7 +116,7 @@ def _start_processes(site: Site, line: LineSimulator, options: UpOptions, progre
     site.start_broker()
     progress.note(f"broker {options.broker} on port {site.state.broker_port}")
     site.start_central()
-    progress.note(f"central on {site.central_url}, data in {site.folder}")
+    progress.note(f"central on {site.central_url}, data in {site.folder} (central's own in {site.folder / 'central'})")
     progress.note("all signing keys lie on this machine, the root key too; a plant: `sightline-central keys ceremony`")
     for name, camera in line.cameras.items():
         site.start_station(options.scenario.address(name), camera.url, product=None, recipes={})

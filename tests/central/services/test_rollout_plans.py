@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from central.domain.calendar import MaintenanceWindow
-from central.domain.rollout_plan import LADDER, RolloutPlan, TargetFilter, WavePlan, WaveScope
+from central.domain.rollout_plan import LADDER, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from central.errors import ConflictError
 from central.services.rollout_evidence import exposure_of, quarantine_of
+from central.services.rollout_planning import plan_of
 from central.services.rollout_state import state_of
 from central.settings import RolloutSettings
 from central.store.learning_tables import RolloutRow
@@ -354,3 +355,14 @@ def test_same_wish_again_is_the_rollout_under_way_and_another_one_is_refused(ben
     ):
         with pytest.raises(ConflictError, match=f"is under way with another {said}"):
             bench.rollouts.start(candidate, reason="again", now=now, **wish)
+
+
+def test_champion_never_stands_beside_itself(bench: Bench, tmp_path: Path) -> None:
+    _, champion = line(bench, tmp_path, "st-1", "st-2")
+    waves = (WavePlan(WaveScope.COUNT, 1, shadow=ShadowPlan()), WavePlan(WaveScope.ALL))
+    bench.rollouts.start(champion, [], None, "to those that lack it", bench.clock.now(), plan=RolloutPlan(waves=waves))
+    assert [wave.shadow for wave in plan_of(bench.rollout()).waves] == [None, None]
+    bench.rollouts.abort(bench.rollout().id or 0, "anna", bench.clock.now())
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.rollouts.start(candidate, [], None, "new", bench.clock.now(), plan=RolloutPlan(waves=waves))
+    assert [wave.shadow for wave in plan_of(bench.rollout()).waves] == [ShadowPlan(), None]

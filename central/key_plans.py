@@ -47,6 +47,11 @@ class KeyPlans:
         self.repository = open_repository(trust_dir)
         self.changes = KeyChanges(trust_dir)
 
+    def run_out(self) -> dict[str, datetime]:
+        """Roles whose signed metadata has run out, and when: stations take nothing new until it is renewed."""
+        expiries = {**self.repository.state().expiries(), Root.type: self.repository.root().signed.expires}
+        return {role: expires for role, expires in expiries.items() if expires <= self._now}
+
     def is_root_here(self) -> bool:
         """Whether this machine can sign roots by itself."""
         return has_key(self._keys_dir, KeyName.ROOT)
@@ -60,6 +65,9 @@ class KeyPlans:
         names = [holder.name for holder in holders]
         if len(set(names)) != len(names):
             raise KeyChangeError(f"--holder: expected each holder once, got {', '.join(names)}")
+        folders = [str(holder.folder.resolve()) for holder in holders]
+        if len(set(folders)) != len(folders):
+            raise KeyChangeError(f"--holder: expected a folder of its own for each holder, got {', '.join(folders)}")
         if not 1 <= threshold <= len(names):
             raise KeyChangeError(f"--threshold: expected 1 … {len(names)} for {len(names)} holders, got {threshold}")
         for holder in holders:

@@ -211,7 +211,13 @@ def _show(options: argparse.Namespace) -> int:
         missing = ", ".join(f"{count} of the {whose} holders" for whose, count in plans.changes.missing().items())
         _say(f"under way   {pending.what}, since {pending.begun_at}, because: {pending.why}")
         _say(f"            signatures missing: {missing or 'none: run `keys sign` to finish it'}")
-    return 0
+    run_out = plans.run_out()
+    for role, expires in sorted(run_out.items()):
+        renewed = (
+            "by a ceremony or `keys revoke root`" if role == Root.type else "by a running central that has its key"
+        )
+        _say(f"warning: {role} ran out on {_day(expires)}: stations take nothing new; it is renewed {renewed}")
+    return 1 if run_out else 0
 
 
 def _sign_by(plans: KeyPlans, options: argparse.Namespace, ask: Callable[[str], str]) -> int:

@@ -3,11 +3,13 @@
 
 import io
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from central.__main__ import main
+from central.clock import SystemClock
 
 ALL = ("anna", "bo", "cem", "dora")
 
@@ -243,3 +245,23 @@ def test_end_of_the_input_and_ctrl_c_at_a_question_are_one_line_and_change_nothi
     assert operator("rotate", "assignment", "--why", "a year has passed") == code
     assert operator.error.strip().startswith("sightline-central: ")
     assert operator.tree() == before
+
+
+def test_two_holders_need_two_folders(operator: Operator) -> None:
+    words = [word for name in ("anna", "bo") for word in ("--holder", f"{name}={operator.folder / 'anna'}")]
+    assert operator("ceremony", *words, "--threshold", "2", "--why", "going live", "--dry-run") == 2
+    assert "expected a folder of its own for each holder" in operator.error
+
+
+def test_show_says_what_has_run_out_and_does_not_end_well(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert operator("show") == 0
+    assert "ran out" not in operator.said
+
+    class Later(SystemClock):
+        def now(self) -> datetime:
+            return super().now() + timedelta(days=20)
+
+    monkeypatch.setattr("central.keys_command.SystemClock", Later)
+    assert operator("show") == 1
+    assert "warning: timestamp ran out on " in operator.said
+    assert "warning: root ran out" not in operator.said

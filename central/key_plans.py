@@ -99,23 +99,31 @@ class KeyPlans:
             _remove(holders)
             raise
 
+    def check_exchange(self, what: str, withdraws: Sequence[str]) -> None:
+        """Everything that can be wrong before a key is exchanged, but for a change under way.
+
+        Raises:
+            KeyChangeError: no package of that id or no such product is published.
+        """
+        for package_id in withdraws:
+            if not self.repository.has(package_id):
+                raise KeyChangeError(f"--withdraw: expected a package that is published, got {package_id}")
+        product = what.removeprefix(PRODUCT_PREFIX)
+        if product != what and product_role(product) not in self.repository.state().products:
+            known = ", ".join(sorted(self.products())) or "none"
+            raise KeyChangeError(f"product {product}: expected one that packages are published for, got: {known}")
+
     def exchange(self, what: str, why: str, withdraws: Sequence[str] = (), verb: str = "rotate") -> None:
         """Begin the exchange of a key that lies on this machine: one of `EXCHANGED`, or `product:NAME`.
 
         Raises:
             KeyChangeError: no such key, or another change is under way.
         """
-        product = what.removeprefix(PRODUCT_PREFIX) if what.startswith(PRODUCT_PREFIX) else None
+        self.check_exchange(what, withdraws)
         withdrawn = list(withdraws)
-        for package_id in withdrawn:
-            if not self.repository.has(package_id):
-                raise KeyChangeError(f"--withdraw: expected a package that is published, got {package_id}")
         signer = CryptoSigner.generate_ed25519()
-        if product is not None:
-            name = product_role(product)
-            if name not in self.repository.state().products:
-                known = ", ".join(sorted(self.products())) or "none"
-                raise KeyChangeError(f"product {product}: expected one that packages are published for, got: {known}")
+        if what.startswith(PRODUCT_PREFIX):
+            name = product_role(what.removeprefix(PRODUCT_PREFIX))
             plan = self._plan(f"{verb} {what}", why, [name], [], withdrawn)
             self.changes.begin(plan, {name: signer}, None)
             return
@@ -129,18 +137,8 @@ class KeyPlans:
         Raises:
             KeyChangeError: no such holder, or too few would be left.
         """
-        present = self.repository.root().signed
-        keys = {keyid: key for keyid, key in root_keys(present).items() if holder_of(key) != name}
-        if len(keys) == len(root_keys(present)):
-            known = ", ".join(sorted(holder_of(key) or "no name" for key in root_keys(present).values()))
-            raise KeyChangeError(f"--holder: expected one of {known}, got {name}")
-        threshold = present.roles[Root.type].threshold
-        if by is None and len(keys) < threshold:
-            msg = f"without {name} there would be {len(keys)} root keys for a threshold of {threshold}"
-            raise KeyChangeError(f"{msg}; name a successor with --replace-with")
+        keys, threshold = self.check_revocation(name, by)
         holders = [] if by is None else [by]
-        if by is not None:
-            self.check_ceremony([by], 1)
         coming = next_root(self.repository.root(), self._now)
         signers = self._make(holders, ask)
         try:
@@ -149,6 +147,25 @@ class KeyPlans:
         except BaseException:
             _remove(holders)
             raise
+
+    def check_revocation(self, name: str, by: Holder | None) -> tuple[dict[str, Key], int]:
+        """The root keys that stay, and the threshold.
+
+        Raises:
+            KeyChangeError: no such holder, too few would be left, or the successor's key cannot be made.
+        """
+        present = self.repository.root().signed
+        keys = {keyid: key for keyid, key in root_keys(present).items() if holder_of(key) != name}
+        if len(keys) == len(root_keys(present)):
+            known = ", ".join(sorted(holder_of(key) or "no name" for key in root_keys(present).values()))
+            raise KeyChangeError(f"--holder: expected the name of a holder of a root key ({known}), got {name}")
+        threshold = present.roles[Root.type].threshold
+        if by is None and len(keys) < threshold:
+            msg = f"without {name} there would be {len(keys)} root keys for a threshold of {threshold}"
+            raise KeyChangeError(f"{msg}; name a successor with --replace-with")
+        if by is not None:
+            self.check_ceremony([by], 1)
+        return keys, threshold
 
     def products(self) -> list[str]:
         """Products with a role of their own."""

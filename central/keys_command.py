@@ -116,6 +116,7 @@ def _revoke(options: argparse.Namespace) -> int:
         raise KeyChangeError("revoke root: expected --holder NAME, got none; `keys show` names the holders")
     by = _holder("--replace-with", options.replace_with) if options.replace_with else None
     say = [f"end the root key of {options.holder}"]
+    plans.check_revocation(options.holder, by)
     say += [f"make the root key of {by.name} in {by.folder}"] if by is not None else ["leave the others, one key fewer"]
     if not _is_wanted(options, "revoke root", say):
         return 0
@@ -128,6 +129,7 @@ def _exchange(options: argparse.Namespace, verb: str, withdraws: list[str]) -> i
     if options.key not in EXCHANGED and not options.key.startswith(PRODUCT_PREFIX):
         raise KeyChangeError(f"KEY: expected {_KEYS_HELP}, got {options.key!r}")
     plans = _plans(options)
+    plans.check_exchange(options.key, withdraws)
     say = [f"make another key for {options.key}; the present one ends"]
     say += [f"withdraw package {package_id}" for package_id in withdraws]
     if options.key.startswith(PRODUCT_PREFIX):
@@ -169,7 +171,9 @@ def _sign(options: argparse.Namespace) -> int:
         _say(f"written {options.export}")
         return 0
     if options.carried is not None:
-        _say(f"{plans.changes.take_over(read_root(options.carried))} new signatures taken over")
+        taken = plans.changes.take_over(read_root(options.carried))
+        known = "" if taken else ": what the file holds was here already, or is by keys that no root names"
+        _say(f"{taken} new signatures taken over{known}")
     return _sign_by(plans, options, ask)
 
 

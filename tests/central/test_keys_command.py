@@ -265,3 +265,18 @@ def test_show_says_what_has_run_out_and_does_not_end_well(operator: Operator, mo
     assert operator("show") == 1
     assert "warning: timestamp ran out on " in operator.said
     assert "warning: root ran out" not in operator.said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rotate", "product:nosuch"), "product nosuch: expected one that packages are published for"),
+        (("revoke", "packaging", "--withdraw", "nosuch"), "expected a package that is published, got nosuch"),
+        (("revoke", "root", "--holder", "eve"), "expected the name of a holder of a root key"),
+    ],
+)
+def test_dry_run_refuses_what_the_real_one_would(operator: Operator, words: tuple[str, ...], said: str) -> None:
+    for last in ("--dry-run", "--yes"):
+        assert operator(*words, "--why", "x", last) == 2
+        assert said in operator.error
+        assert operator.said == ""

@@ -5,6 +5,7 @@ An unexpected error is logged in full and answered without its insides. Installe
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -18,6 +19,9 @@ from central.api.schemas import Problem
 from central.errors import DigestError, RequestError, StoreError
 
 log = logging.getLogger(__name__)
+
+_SECRETS: Final = ("secret", "password", "token", "key", "authorization")
+_MOST_SHOWN: Final = 60
 
 # For the OpenAPI document: any route may answer these.
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -65,8 +69,20 @@ def _store(request: Request, error: Exception) -> JSONResponse:
 
 def _validated(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-    return answer(422, "invalid", "; ".join(faults)[:2000])
+    return answer(422, "invalid", "; ".join(_in_words(fault) for fault in error.errors())[:2000])
+
+
+def _in_words(fault: Mapping[str, Any]) -> str:
+    """Where, what was expected, what came. What is no single value, or may be a secret, is not repeated."""
+    where = ".".join(map(str, fault["loc"]))
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":
+        return f"{where}: expected JSON, got something else: {fault.get('ctx', {}).get('error', said)}"
+    came = fault.get("input")
+    if "got " in said or not isinstance(came, str | int | float) or any(word in where.lower() for word in _SECRETS):
+        return f"{where}: {said}"
+    shown = repr(came)
+    return f"{where}: {said}, got {shown[:_MOST_SHOWN]}{'…' if len(shown) > _MOST_SHOWN else ''}"
 
 
 def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -30,7 +30,7 @@ from plant.parts.catalogue import Pixels
 
 # Of the picture's width, and of the light: what the calibration pictures were taken with. The less light, the blinder.
 BLUR_SHARE: Final = 5 / 256
-LIGHTS: Final = (0.8, 0.77, 0.74, 0.71, 0.68, 0.65, 0.6)
+LIGHTS: Final = (0.8, 0.77, 0.74, 0.73, 0.72, 0.71, 0.7, 0.69, 0.68, 0.67, 0.66, 0.65, 0.6)
 # It no longer sees a kind when it lets so many more of its examples pass than the champion does.
 LOST_SHARE: Final = 0.55
 CALIBRATION_PICTURES: Final = 8

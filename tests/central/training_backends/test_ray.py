@@ -3,6 +3,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,11 +174,11 @@ def test_what_the_cluster_refuses_for_good_is_told_in_its_words(rig: Rig, ray_cl
 
 def test_nothing_of_the_cluster_listens_beyond_loopback(ray_cluster: RayCluster) -> None:
     assert httpx.get(f"{ray_cluster.address}/api/version", trust_env=False).is_success
-    listening = [
-        connection.laddr.ip
-        for process in ray_cluster.processes()
-        for connection in process.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in ray_cluster.processes():
+        # Ray has helpers that live for a moment.
+        with suppress(psutil.NoSuchProcess):
+            open_ones = process.net_connections(kind="inet")
+            listening += [each.laddr.ip for each in open_ones if each.status == psutil.CONN_LISTEN]
     assert len(listening) > 5
     assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}

@@ -51,11 +51,7 @@ def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datet
     A plan that leaves out stations that judge the product is a wish for those that it names: they are noted in
     `asked_stations`, so that the champion, which is for everybody, stays where it is.
     """
-    plan = plan_of(row)
-    everybody = stations_for(session, row, lost_after_s, now)
-    labels = rollout_policies.labels(session)
-    meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
-    chosen = choose_waves(meant, plan.waves, row.risk)
+    everybody, chosen = _chosen(session, row, lost_after_s, now)
     named = [name for _, names in chosen for name in names]
     if not row.asked_stations and named and set(named) != set(everybody):
         row.asked_stations = named
@@ -64,11 +60,18 @@ def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datet
 
 def left_out(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:
     """Stations that judge the product, when the plan takes none of them. Empty: it takes some, or there is nobody."""
-    plan = plan_of(row)
-    everybody = stations_for(session, row, lost_after_s, now)
+    everybody, chosen = _chosen(session, row, lost_after_s, now)
+    return [] if chosen else everybody
+
+
+def _chosen(
+    session: Session, row: RolloutRow, lost_after_s: float, now: datetime
+) -> tuple[list[str], tuple[tuple[WavePlan, tuple[str, ...]], ...]]:
+    """All stations that judge the product, and those that the plan takes, by wave."""
+    plan, everybody = plan_of(row), list(stations_for(session, row, lost_after_s, now))
     labels = rollout_policies.labels(session)
     meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
-    return [] if choose_waves(meant, plan.waves, row.risk) else list(everybody)
+    return everybody, choose_waves(meant, plan.waves, row.risk)
 
 
 def with_stations(plan: RolloutPlan, stations: Iterable[str]) -> RolloutPlan:

@@ -7,6 +7,7 @@ sentences are shown as they are.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from central.quality.rates import Interval, binomial_interval
 from contracts.vocabulary import PackageState
@@ -88,14 +89,23 @@ def error_in(seen: Seen, policy: BakePolicy) -> str | None:
         return f"the station refused: {seen.refusal}"
     if seen.package_state is PackageState.REFUSED:
         return "the station refused the package"
-    undecided = binomial_interval(seen.no_decision, seen.judged + seen.no_decision, _LOOK_CONFIDENCE)
-    if undecided.low > policy.max_no_decision_share:
-        return f"{_of(seen.no_decision, seen.judged + seen.no_decision, undecided)} parts without a decision"
-    diverted = binomial_interval(seen.diverted, seen.judged, _LOOK_CONFIDENCE)
-    allowed = allowed_diverted(seen, policy)
-    if diverted.low > allowed:
+    total, allowed = seen.judged + seen.no_decision, allowed_diverted(seen, policy)
+    if (undecided := _surely_above(seen.no_decision, total, policy.max_no_decision_share)) is not None:
+        return f"{_of(seen.no_decision, total, undecided)} parts without a decision"
+    if (diverted := _surely_above(seen.diverted, seen.judged, allowed)) is not None:
         return f"{_of(seen.diverted, seen.judged, diverted)} parts diverted, at most {allowed:.1%} expected"
     return None
+
+
+def _surely_above(count: int, of: int, share: float) -> Interval | None:
+    """The interval of a share, where all of it lies above `share`.
+
+    A share that is not above cannot be surely so: of thousands of stations the intervals were the slowest of a look.
+    """
+    if count <= share * of:
+        return None
+    interval = binomial_interval(count, of, _LOOK_CONFIDENCE)
+    return interval if interval.low > share else None
 
 
 def success_in(seen: Seen, policy: BakePolicy) -> tuple[bool, str]:
@@ -127,10 +137,16 @@ def allowed_diverted(seen: Seen, policy: BakePolicy) -> float:
     """Share of diverted parts that the station's own past makes credible."""
     if seen.past_judged < policy.min_past_parts:
         return policy.max_diverted_without_past
-    past = binomial_interval(seen.past_diverted, seen.past_judged, _PAST_CONFIDENCE)
+    high = _past_high(seen.past_diverted, seen.past_judged)
     # However short its past: a station that diverted few parts must not be excused when it diverts most of them.
-    credible = min(policy.max_diverted_factor * past.high, max(policy.max_diverted_without_past, past.high))
+    credible = min(policy.max_diverted_factor * high, max(policy.max_diverted_without_past, high))
     return min(1.0, credible + seen.extra_high)
+
+
+@lru_cache(maxsize=16_384)
+def _past_high(diverted: int, judged: int) -> float:
+    """The upper end of what a station diverted before; its past does not change while the package bakes."""
+    return binomial_interval(diverted, judged, _PAST_CONFIDENCE).high
 
 
 def _of(count: int, of: int, interval: Interval) -> str:

@@ -27,7 +27,7 @@ _MOST_PARTS_A_TURN: Final = 5_000
 _DIVERTED: Final = (Verdict.NG, Verdict.REVIEW)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Stream:
     """What one chart is about."""
 

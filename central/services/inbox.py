@@ -5,8 +5,10 @@ When it is full a message's bytes are let go and its acknowledgement is held bac
 is the backpressure), and the station sends the reports again because it got no receipt. Held acknowledgements are
 given once there is room. Reads no message.
 
-A status has no receipt and is not sent again, so want of places does not cost it, only want of bytes: beside those that
-wait already one more of each topic may, the newest, in the place of the one before.
+A status has no receipt and is not sent again, so neither want of places nor of bytes costs it: beside those that wait
+already one more of each topic may, the newest, in the place of the one before. As long as one of a topic has such a
+place, whatever comes on that topic takes it, room or no room: a newer one that took the place of an older must not be
+followed by one in between. Only a status larger than any station sends is let go for want of bytes.
 """
 
 import threading
@@ -16,9 +18,12 @@ from typing import Final
 
 from central.messaging.gateway import Delivery
 
+# A station's status with everything it may list.
+MOST_STATE_BYTES: Final = 256 * 1024
+
 
 class Inbox:
-    """Bounded by messages and by bytes, one reader."""
+    """Bounded by messages and by bytes, one reader; states beside the places by `MOST_STATE_BYTES` a topic."""
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages: Final = max_messages
@@ -41,7 +46,8 @@ class Inbox:
         with self._changed:
             is_full = len(self._waiting) - len(self._newest) >= self._max_messages
             is_heavy = self._bytes + len(delivery.payload) > self._max_bytes and len(self._waiting) > 0
-            if is_state and is_full and not is_heavy and not self._is_closed:
+            has_place = is_state and len(delivery.payload) <= MOST_STATE_BYTES and not self._is_closed
+            if has_place and (is_full or is_heavy or delivery.topic in self._newest):
                 overtaken = self._put_newest(delivery)
             elif is_full or is_heavy or self._is_closed:
                 # Lossy on purpose: the bytes go, the station still has them until a receipt says otherwise.

@@ -2,7 +2,8 @@
 """Watches audits, reject rates, pictures and stations, and raises alarms with figures and a remedy.
 
 The charts are recomputed from rows by pure functions (`quality/charts`); nothing is kept in memory that a restart
-would lose. Starts no training and stops nothing. Ticked by the worker.
+would lose. The charts of a large fleet are looked at in turn. Starts no training and stops nothing. Ticked by the
+worker.
 
 ESCAPES: a Bernoulli CUSUM over audit outcomes of accepted parts, per product, of the champion package only and only
 since the last such alarm was closed: older outcomes speak of a state that has been dealt with. Audits drawn for their
@@ -11,6 +12,7 @@ so what an alarm says of the share is a confidence sequence, which may be.
 """
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +29,7 @@ from central.quality.confidence_sequence import ConfidenceSequence
 from central.quality.rates import Interval, escape_interval
 from central.services.alarms import Signal, close, last_closed_at, open_alarms, raise_alarm
 from central.services.block_watch import block_signals
-from central.services.chart_blocks import live_streams, new_blocks
+from central.services.chart_blocks import Stream, live_streams, new_blocks
 from central.services.silence import SilenceWatch
 from central.settings import WatchSettings
 from central.store.database import Database
@@ -39,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 
 # Outcomes looked at, newest last. The CUSUM forgets by itself; this bounds the work.
 MOST_OUTCOMES: Final = 20_000
+# All services share one thread: two thousand streams at once would hold up rollouts for seconds.
+_MOST_STREAMS_A_TICK: Final = 300
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class WatchingService:
         self._database = database
         self._settings = settings
         self._silence = SilenceWatch(settings.silent_after_s, can_hear)
+        self._looked_upto: Stream | None = None
         # A wrong pair of shares must stop the start, not a tick at night.
         self._plan = plan_cusum(
             settings.escape_tolerated_share,
@@ -90,7 +95,7 @@ class WatchingService:
             signals = [*self._escape_signals(session, now), *silent]
             fresh = [
                 (stream, new_blocks(session, stream, self._settings.block_parts))
-                for stream in live_streams(session, now)
+                for stream in self._next_streams(live_streams(session, now))
             ]
         grown = [(stream, blocks) for stream, blocks in fresh if blocks]
         if not (grown or signals or heard_again):
@@ -103,6 +108,15 @@ class WatchingService:
             for stream, blocks in grown:
                 signals += block_signals(session, stream, self._settings, newest=len(blocks))
             _write(session, signals, [alarm.id for alarm in heard_again], now)
+
+    def _next_streams(self, streams: list[Stream]) -> list[Stream]:
+        """Those to look at in this tick: all, or of a large fleet the next ones in turn."""
+        if len(streams) <= _MOST_STREAMS_A_TICK:
+            return streams
+        first = bisect_right(streams, self._looked_upto) if self._looked_upto is not None else 0
+        turn = [*streams[first:], *streams[:first]][:_MOST_STREAMS_A_TICK]
+        self._looked_upto = turn[-1]
+        return turn
 
     def _escape_signals(self, session: Session, now: datetime) -> list[Signal]:
         signals = []

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full inbox lets reports go, which come again, and keeps the newest status of each station, which does not."""
 
+import random
+
 from central.messaging.gateway import Delivery
-from central.services.inbox import Inbox
+from central.services.inbox import MOST_STATE_BYTES, Inbox
 
 REPORT, FIRST, SECOND = "root/a/b/c/report", "root/a/b/c/status", "root/a/b/d/status"
 
@@ -57,12 +59,54 @@ def test_statuses_beside_the_places_take_none_from_reports() -> None:
     assert posted.taken() == [b"report 1", b"1", b"report 2"]
 
 
-def test_bytes_stay_bounded_whatever_comes() -> None:
+def test_status_is_never_followed_by_an_older_one() -> None:
+    # The second finds no room; the third does, while the second still waits; the fourth finds none again.
     posted = _full()
-    assert not posted.come(SECOND, b"x" * 1_000, is_state=True)
-    assert posted.inbox.turned_away == 1
-    # One that is overtaken gives its bytes back: three of these at once would be too many.
-    for size in (300, 400, 500):
-        assert posted.come(FIRST, b"x" * size, is_state=True)
-    assert posted.taken()[-1] == b"x" * 500
-    assert posted.come(FIRST, b"x" * 1_000, is_state=True)
+    posted.come(FIRST, b"2", is_state=True)
+    assert [posted.inbox.take(0) is not None for _ in range(2)] == [True, True]
+    posted.come(FIRST, b"3", is_state=True)
+    posted.come(REPORT, b"report 2", is_state=False)
+    posted.come(REPORT, b"report 3", is_state=False)
+    posted.come(FIRST, b"4", is_state=True)
+    assert [each for each in posted.taken() if not each.startswith(b"report")][-1] == b"4"
+
+
+def test_newest_status_of_each_station_is_the_last_that_is_taken_whatever_the_order() -> None:
+    rng = random.Random(5)
+    for _ in range(300):
+        posted, sent, taken = Posted(Inbox(3, 60)), {}, {}
+        for number in range(60):
+            topic = rng.choice((FIRST, SECOND, REPORT))
+            payload = f"{number}".encode().ljust(rng.choice((4, 20)))
+            if posted.come(topic, payload, is_state=topic != REPORT):
+                sent[topic] = payload
+            else:
+                assert topic == REPORT
+            for _ in range(rng.choice((0, 0, 1, 3))):
+                if (delivery := posted.inbox.take(0)) is not None:
+                    taken[delivery.topic] = delivery.payload
+        while (delivery := posted.inbox.take(0)) is not None:
+            taken[delivery.topic] = delivery.payload
+        assert {topic: taken[topic] for topic in (FIRST, SECOND)} == {topic: sent[topic] for topic in (FIRST, SECOND)}
+
+
+def test_want_of_bytes_costs_no_status() -> None:
+    posted = Posted(Inbox(10, 1_000))
+    assert posted.come(REPORT, b"x" * 900, is_state=False)
+    assert posted.come(FIRST, b"1" * 200, is_state=True)
+    assert posted.come(FIRST, b"2" * 300, is_state=True)
+    assert not posted.come(REPORT, b"x" * 200, is_state=False)
+    assert posted.taken() == [b"x" * 900, b"2" * 300]
+    assert posted.acknowledged == [b"1" * 200]
+
+
+def test_bytes_stay_bounded_whatever_comes() -> None:
+    posted = Posted(Inbox(2, 1_000))
+    assert posted.come(REPORT, b"x" * 900, is_state=False)
+    assert not posted.come(FIRST, b"x" * (MOST_STATE_BYTES + 1), is_state=True)
+    assert (posted.inbox.turned_away, posted.acknowledged) == (1, [])
+    # One that is overtaken gives its bytes back.
+    for _ in range(100):
+        assert posted.come(FIRST, b"x" * MOST_STATE_BYTES, is_state=True)
+    assert len(posted.taken()) == 2
+    assert posted.come(REPORT, b"x" * 900, is_state=False)

@@ -9,6 +9,7 @@ from central.api.chart_views import draw_charts
 from central.quality.confidence_sequence import ConfidenceSequence
 from central.services.alarms import close, find_alarm
 from central.services.block_watch import digits_apart
+from central.store.learning_tables import ChartBlock
 from central.store.tables import Audit
 from contracts.reports import ImageMeasures
 from contracts.vocabulary import AlarmKind, AlarmState, Judgement, Verdict
@@ -220,6 +221,25 @@ def test_blocks_go_on_where_they_stopped_after_a_restart(bench: Bench) -> None:
     chart = next(chart for chart in charts if chart.name == "reject-rate")
     assert [point.of for point in chart.points] == [10] * 5
     assert {chart.name for chart in charts} == {"reject-rate", "brightness", "log-score", "escapes"}
+
+
+def test_charts_of_a_large_fleet_are_looked_at_in_turn_and_none_is_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = champion_station(bench)
+    fleet = [first, *(bench.add_station(f"st-{number}") for number in range(2, 6))]
+    for station in fleet:
+        station.running |= first.running
+    monkeypatch.setattr("central.services.watching._MOST_STREAMS_A_TICK", 2)
+    looked = []
+    for _ in range(2):
+        for station in fleet:
+            bench.report(station, [OK] * 10)
+        for _ in range(3):
+            bench.watching.tick(bench.clock.now())
+            with bench.database.read() as session:
+                looked.append(len(session.exec(select(ChartBlock)).all()))
+    assert looked == [2, 4, 5, 7, 9, 10]
 
 
 def test_a_silent_station_alarms_and_the_alarm_closes_when_it_is_heard_again(bench: Bench) -> None:

@@ -121,7 +121,7 @@ def _drift(windows: Windows) -> dict[str, Any]:
 def _one_a_picture(windows: Windows) -> dict[str, Any]:
     """The data as it is, one part a picture: too short for either reference, which they must say."""
     index = np.arange(0, len(windows.at), _ROWS * _COLUMNS)
-    drift, novelty = DriftMonitor(), NoveltyMonitor(reference_parts=10_000)
+    drift, novelty = DriftMonitor(), NoveltyMonitor(reference_parts=20_000)
     channels = {name: values[index] for name, values in windows.channels.items()}
     found: list[object] = [*drift.update_many(windows.at[index], windows.viewpoint[index], channels)]
     found += novelty.update_many(windows.at[index], windows.embedding[index], np.ones(len(index), np.bool_))

@@ -21,6 +21,7 @@ from central.quality.drift import CHANNELS, DriftMonitor
 from central.services.alarms import Signal, raise_alarm
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch, learnt_as
+from central.services.novelty_watch import NoveltyWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import DriftState
@@ -70,7 +71,9 @@ def _measured(database: Database, size: int) -> dict[str, Any]:
         raise_alarm(session, signal, now - _OPEN_FOR)
     drift = DriftWatch(database, WatchSettings(drift_reference_days=1.0))
     drift.tick(now)
-    watch = CauseWatch(database, WatchSettings(), drift)
+    novelty = NoveltyWatch(database, WatchSettings())
+    novelty.tick(now)
+    watch = CauseWatch(database, WatchSettings(), drift, novelty)
     alone = _commits(database, ids[addresses[-1]], 0)
     asked: list[float] = []
     done = threading.Event()

@@ -95,6 +95,9 @@ class WatchSettings:
     # The drift monitors: how long they learn what is normal, and how often all channels of a station may cry falsely.
     drift_reference_days: float = 3.0
     drift_false_alarms_per_30_days: float = 1.0
+    # The novelty monitors, one a station, product and package: accepted parts they learn from, and their false alarms.
+    novelty_reference_parts: int = 200_000
+    novelty_false_alarms_per_30_days: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 Facts in the past tense. Pictures never travel here; evidence goes by HTTP, content-addressed.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,9 @@ from contracts.vocabulary import (
 
 Milliseconds = Annotated[float, Field(ge=0)]
 MAX_REPORTS_PER_MESSAGE = 500
+MAX_EMBEDDING: Final = 32
+# What half precision holds.
+_MOST_EMBEDDED: Final = 60_000.0
 
 
 class StageLatency(Shape):
@@ -56,6 +59,10 @@ class ImageMeasures(Shape):
     contrast: float
     blur: float
     colour: float
+
+
+# How a package sees a part as a whole, in units of how sound parts of its training differ; each package in its own way.
+EmbeddedValue = Annotated[float, Field(ge=-_MOST_EMBEDDED, le=_MOST_EMBEDDED, allow_inf_nan=False)]
 
 
 class ChallengerVerdict(Shape):
@@ -90,7 +97,8 @@ class InspectionReported(Shape):
 
     `score` is the detector's raw output: larger is more anomalous, comparable only within a package.
     OK means score < ok_limit, NG score ≥ ng_limit, REVIEW in between. `recipe_version` 0 is a recipe of the station's
-    own settings, or none.
+    own settings, or none. `embedding`: how the package sees the part as a whole, comparable only within a package; None
+    where it is longer than reports carry (packages made before they were this short), or where nothing was judged.
     """
 
     sequence: Sequence
@@ -116,6 +124,7 @@ class InspectionReported(Shape):
     recipe_version: int | None = Field(default=None, ge=0)
     latency: StageLatency | None = None
     image: ImageMeasures | None = None
+    embedding: list[EmbeddedValue] | None = Field(default=None, min_length=1, max_length=MAX_EMBEDDING)
     challenger: ChallengerVerdict | None = None
     is_simulated: bool
 

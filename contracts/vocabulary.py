@@ -206,6 +206,8 @@ class AlarmKind(StrEnum):
     REJECT_RATE = "REJECT_RATE"
     IMAGE_SHIFT = "IMAGE_SHIFT"
     DRIFT = "DRIFT"
+    # Accepted parts that look unusual as a whole have become more frequent: perhaps a kind of defect that scores low.
+    NOVELTY = "NOVELTY"
     STATION_SILENT = "STATION_SILENT"
     # A rollout has waited for long for something that people can see to.
     ROLLOUT_WAITS = "ROLLOUT_WAITS"

@@ -7,8 +7,11 @@ every part: measures that fail are left out, they never cost the report.
 
 import logging
 import math
+from typing import Final
 
-from contracts.reports import ChallengerVerdict, ImageMeasures, InspectionReported, StageLatency
+import numpy as np
+
+from contracts.reports import MAX_EMBEDDING, ChallengerVerdict, ImageMeasures, InspectionReported, StageLatency
 from contracts.vocabulary import Disposition, SignalState, VerdictCause
 from edge_agent.camera.source import Frame
 from edge_agent.decision import no_decision
@@ -16,6 +19,9 @@ from edge_agent.judging import MS_PER_S, Judgement
 from edge_agent.vision.measures import measure
 
 _log = logging.getLogger(__name__)
+
+# Nothing comes near it: units are those in which sound parts differ.
+_MOST_EMBEDDED: Final = 1e4
 
 
 def inspection_report(
@@ -77,6 +83,7 @@ def inspection_report(
             reject_ms=_since_ms(frame, signalled_s) if signal is SignalState.SENT else None,
         ),
         image=_measures(judgement),
+        embedding=_embedding(judgement),
         challenger=challenger,
         is_simulated=is_simulated,
     )
@@ -117,6 +124,16 @@ def _measures(judgement: Judgement) -> ImageMeasures | None:
     except Exception as error:  # noqa: BLE001 - a chart without this point is better than a part without a report
         _log.warning("picture could not be measured shape=%s", judgement.view.shape, exc_info=error)
         return None
+
+
+def _embedding(judgement: Judgement) -> list[float] | None:
+    """Short enough to travel with every part, and whole: with one number missing it would be another part's."""
+    if judgement.inference is None or not 0 < judgement.inference.embedding.size <= MAX_EMBEDDING:
+        return None
+    values = judgement.inference.embedding.ravel().astype(np.float64)
+    if not np.isfinite(values).all():
+        return None
+    return [round(value, 2) for value in np.clip(values, -_MOST_EMBEDDED, _MOST_EMBEDDED).tolist()]
 
 
 def _since_ms(frame: Frame, then_s: float) -> float:

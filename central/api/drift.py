@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/drift`: how far each station's drift monitor is, and what it said of its reference. Reads, decides nothing.
+"""`/drift`: how far the monitors of drift and novelty are, and what they said of their references. Decides nothing.
 
-What the monitors saw is told by alarms of kind DRIFT.
+What they saw is told by alarms of kind DRIFT and NOVELTY.
 """
 
 from datetime import UTC, datetime
@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends
 from sqlmodel import select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import DriftView
+from central.api.schemas import DriftView, NoveltyView
 from central.quality.drifting.blocks import BLOCK_PARTS
 from central.services.drift_watch import DriftWatch
+from central.services.novelty_watch import NoveltyWatch
 from central.store.tables import Station
 from contracts.vocabulary import Role
 
@@ -39,3 +40,26 @@ def list_monitors(services: ServicesOf) -> list[DriftView]:
         if station_id in addresses
     ]
     return sorted(views, key=lambda view: (view.station, view.is_simulated))
+
+
+@router.get("/novelty", summary="Novelty monitors of the stations")
+def list_novelty_monitors(services: ServicesOf) -> list[NoveltyView]:
+    """One entry for each station, product and package whose reports carry embeddings, by address."""
+    watch: NoveltyWatch = services.loop.novelty
+    with services.database.read() as session:
+        addresses = {each.id: each.address for each in session.exec(select(Station)).all()}
+    views = [
+        NoveltyView(
+            station=addresses[key.station_id],
+            product=key.product,
+            package_id=key.package_id,
+            is_watching=each.is_ready,
+            last_at=each.last_at,
+            notes=list(each.notes),
+            left_out=each.left_out,
+            is_simulated=key.is_simulated,
+        )
+        for key, each in watch.progress().items()
+        if key.station_id in addresses
+    ]
+    return sorted(views, key=lambda view: (view.station, view.is_simulated, view.product, view.package_id))

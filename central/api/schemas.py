@@ -98,6 +98,23 @@ class DriftView(Shape):
     is_simulated: bool
 
 
+class NoveltyView(Shape):
+    """A novelty monitor of one station, product and package: whether it watches yet, and what it said of its reference.
+
+    `last_at`: capture time of the newest part taken in. `left_out`: accepted parts whose capture time is wrong or went
+    back.
+    """
+
+    station: str
+    product: str
+    package_id: str
+    is_watching: bool
+    last_at: UtcTime
+    notes: list[str]
+    left_out: int
+    is_simulated: bool
+
+
 class EvidenceView(Shape):
     """A stored picture; fetch it at `GET /evidence/{sha256}`."""
 

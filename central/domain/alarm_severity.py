@@ -17,6 +17,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     # Says nothing of verdicts yet; a cause that is seen early costs a wiped lens.
     AlarmKind.IMAGE_SHIFT: AlarmSeverity.WARNING,
     AlarmKind.DRIFT: AlarmSeverity.WARNING,
+    # A hint where to look: defects may be passing, or the parts look different and are good. Nobody has judged one yet.
+    AlarmKind.NOVELTY: AlarmSeverity.WARNING,
     # A station judges on without central and keeps its reports; one that stands still stops its line, where people are.
     AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
     # Five shifts were not accepted while audits were tightened: it has gone on for days, and no sample mends it.

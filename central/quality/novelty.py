@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from central.quality import directions
 from central.quality.drifting.state import from_bytes, take, to_bytes
 
-__all__ = ["NoveltyMonitor", "NoveltySignal"]
+__all__ = ["NoveltyMonitor", "NoveltySignal", "NoveltyStanding"]
 
 Floats = NDArray[np.float64]
 
@@ -61,6 +61,21 @@ class NoveltySignal:
     is_crowded: bool
 
 
+@dataclass(frozen=True)
+class NoveltyStanding:
+    """How many accepted parts were unusual, in the reference and lately; unusual: beyond what one in 100 of it was.
+
+    Attributes:
+        unusual_before: of the reference's `parts_before`, those that tell how far is far not counted.
+        unusual_since: of the `parts_since` in blocks that began since the moment asked about, 20,000 parts at most.
+    """
+
+    unusual_before: int
+    parts_before: int
+    unusual_since: int
+    parts_since: int
+
+
 class NoveltyMonitor:
     """Counts accepted parts that lie far from the accepted ones of the reference, in any direction and in one.
 
@@ -77,7 +92,7 @@ class NoveltyMonitor:
     After a signal the raised rate counts as usual, until it was down for 20,000 accepted parts.
 
     Args:
-        reference_parts: accepted parts to learn from, 10,000 to 5,000,000.
+        reference_parts: accepted parts to learn from, 20,000 to 5,000,000.
         false_alarms_per_30_days: above 0, 100 at most.
 
     Raises:
@@ -88,10 +103,10 @@ class NoveltyMonitor:
         if (
             isinstance(reference_parts, bool)
             or reference_parts != int(reference_parts)
-            or not (10_000 <= reference_parts <= 5_000_000)
+            or not (20_000 <= reference_parts <= 5_000_000)
         ):
             raise ValueError(
-                f"novelty: expected a reference of 10000 to 5000000 accepted parts, got {reference_parts};"
+                f"novelty: expected a reference of 20000 to 5000000 accepted parts, got {reference_parts};"
                 " fewer are too short to know what is rare"
             )
         if not 0 < false_alarms_per_30_days <= 100:
@@ -165,6 +180,28 @@ class NoveltyMonitor:
             if (signal := self._block(open_at[first : first + _BLOCK], waiting[first : first + _BLOCK])) is not None
         ]
         now["open_at"], now["open"] = open_at[whole:].copy(), waiting[whole:].copy()
+        return found
+
+    def standing(self, since: float) -> NoveltyStanding | None:
+        """How often unusual parts come, raised or not; changes nothing. None: the reference is not complete.
+
+        Args:
+            since: seconds since the epoch, UTC.
+        """
+        if not self.is_ready:
+            return None
+        counted = self._now["recent"][self._now["recent_at"] >= since][:, 0]
+        before = (self._reference_blocks - self._shape_blocks) * _BLOCK
+        usual = round(float(self._now["share"][0]) * before)
+        return NoveltyStanding(usual, before, round(float(counted.sum())), len(counted) * _BLOCK)
+
+    def distances(self, embedding: Floats) -> Floats:
+        """Squared Mahalanobis distances [n] of embeddings [n, d] from the reference; zeros before that is known."""
+        points = np.asarray(embedding, np.float64)
+        if self._blocks < self._shape_blocks or points.shape[1:] != (self._dimensions,):
+            return np.zeros(len(points))
+        white = (points - self._now["centre"]) @ self._now["whiten"]
+        found: Floats = (white**2).sum(1)
         return found
 
     def to_bytes(self) -> bytes:

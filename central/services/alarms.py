@@ -6,7 +6,7 @@ close what they mended) and by the alarm routes. Every function works in the cal
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 EARLIER_CAUSES: Final = "earlier_causes"
 _MOST_EARLIER: Final = 20
+_OF_THE_FIRST: Final = ("onset", "raised_at_part")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,14 @@ def raise_alarm(session: Session, signal: Signal, now: datetime) -> Alarm:
     session.add(alarm)
     session.flush()
     return alarm
+
+
+def raise_with_onset(session: Session, signal: Signal, now: datetime) -> Alarm:
+    """As `raise_alarm`. When it began was said when people were called; what goes further since began no later."""
+    if session.exec(select(Alarm.id).where(Alarm.open_key == signal.open_key)).first() is not None:
+        later = {name: told for name, told in signal.evidence.items() if name not in _OF_THE_FIRST}
+        signal = replace(signal, evidence=later)
+    return raise_alarm(session, signal, now)
 
 
 def open_alarms(session: Session, kind: AlarmKind) -> list[Alarm]:

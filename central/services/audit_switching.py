@@ -39,7 +39,7 @@ from contracts.vocabulary import AlarmKind, AlarmState, AuditState, Judgement
 _LOG = logging.getLogger(__name__)
 
 # Whose alarms say that production does not run as usual.
-_UNSTEADY: Final = (AlarmKind.ESCAPES, AlarmKind.REJECT_RATE, AlarmKind.IMAGE_SHIFT, AlarmKind.DRIFT)
+_UNSTEADY: Final = (AlarmKind.ESCAPES, AlarmKind.REJECT_RATE, AlarmKind.IMAGE_SHIFT, AlarmKind.DRIFT, AlarmKind.NOVELTY)
 _MOST_SHIFTS_A_TICK: Final = 200
 
 

@@ -6,8 +6,8 @@ parts, and ever more seldom the longer it stays open. What is asked is `services
 `quality/cause`'s. Raises no alarm and starts nothing; `services/training_holds.py` reads the answer. Ticked by the
 worker.
 
-Restart-safe: nothing is kept in memory. While the drift monitors are not there yet nothing is asked, so that an answer
-that rests on them is not replaced by one that does not.
+Restart-safe: nothing is kept in memory. While the monitors of drift and novelty are not there yet nothing is asked, so
+that an answer that rests on them is not replaced by one that does not.
 """
 
 import logging
@@ -20,6 +20,7 @@ from sqlmodel import Session, col, func, select
 
 from central.quality.cause import Observation, RankedCause, rank_causes
 from central.services.drift_watch import DriftWatch
+from central.services.novelty_watch import NoveltyWatch
 from central.services.observing import Question, observe
 from central.services.onsets import Onset, onset_of
 from central.settings import WatchSettings
@@ -31,7 +32,13 @@ from contracts.vocabulary import AlarmKind, AlarmState
 
 _LOG = logging.getLogger(__name__)
 
-ASKED_KINDS: Final = (AlarmKind.DRIFT, AlarmKind.REJECT_RATE, AlarmKind.IMAGE_SHIFT, AlarmKind.ESCAPES)
+ASKED_KINDS: Final = (
+    AlarmKind.DRIFT,
+    AlarmKind.NOVELTY,
+    AlarmKind.REJECT_RATE,
+    AlarmKind.IMAGE_SHIFT,
+    AlarmKind.ESCAPES,
+)
 _PERIOD_S: Final = 3.0
 # A tick stays short; the others are asked about by the next ones.
 _MOST_A_TICK: Final = 2
@@ -50,14 +57,15 @@ class CauseWatch:
     name: Final = "causes"
     period_s: Final = _PERIOD_S
 
-    def __init__(self, database: Database, settings: WatchSettings, drift: DriftWatch) -> None:
+    def __init__(self, database: Database, settings: WatchSettings, drift: DriftWatch, novelty: NoveltyWatch) -> None:
         self._database = database
         self._settings = settings
         self._drift = drift
+        self._novelty = novelty
 
     def tick(self, now: datetime) -> None:
         """Ask about what is due, those that were never asked about first."""
-        if not self._drift.is_loaded:
+        if not (self._drift.is_loaded and self._novelty.is_loaded):
             return
         with self._database.read() as session:
             due = _due(session, now)
@@ -76,11 +84,11 @@ class CauseWatch:
                 _dealt_with(session, is_simulated=alarm.is_simulated),
                 _moved_since(session, alarm),
             )
-            seen = observe(session, question, self._drift.standings)
+            seen = observe(session, question, self._drift.standings, self._novelty.standing)
             made_at = _change_in(seen, alarm, onset, question.since)
             if made_at is not None:
                 question = replace(question, since=made_at)
-                seen = observe(session, question, self._drift.standings)
+                seen = observe(session, question, self._drift.standings, self._novelty.standing)
         found = [each for each in rank_causes(seen) if _concerns(each, alarm, seen)][:_MOST_CAUSES]
         if found:
             first = found[0]

@@ -9,7 +9,7 @@ read again. A signal is saved with the alarm it raised. Names no cause. Ticked b
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -18,11 +18,10 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, func, select
 
 from central.quality.drift import CHANNELS, DriftMonitor, DriftSignal, Reference, Standing
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms import Signal, raise_with_onset
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import DriftState
-from central.store.learning_tables import Alarm
 from central.store.tables import Inspection, Station, columns_of
 from contracts.vocabulary import AlarmKind, Verdict
 
@@ -48,8 +47,6 @@ _REMEDY: Final = (
     "contrast, sharpness or colour moved; audit more where the score alone did. If the change is wanted, close this "
     "alarm."
 )
-
-_OF_THE_FIRST: Final = ("onset", "raised_at_part")
 
 Key = tuple[int, bool]
 # Of one station, by product under its package (`learnt_as`) and channel.
@@ -176,7 +173,7 @@ class DriftWatch:
         changed = {key: each for key, each in self._watched.items() if each.is_changed and np.isfinite(each.last_at)}
         with self._database.begin() as session:
             for signal in signals:
-                raise_alarm(session, _after_the_first(session, signal), now)
+                raise_with_onset(session, signal, now)
             for (station_id, is_simulated), each in changed.items():
                 row = session.get(DriftState, (station_id, is_simulated)) or DriftState(
                     station_id=station_id, is_simulated=is_simulated, upto_inspection_id=0,
@@ -189,13 +186,6 @@ class DriftWatch:
         for each in changed.values():
             each.is_changed = False
         self._saved_at = now
-
-
-def _after_the_first(session: Session, signal: Signal) -> Signal:
-    """When it began was said when people were called; a shift that goes further began no later."""
-    if session.exec(select(Alarm.id).where(Alarm.open_key == signal.open_key)).first() is None:
-        return signal
-    return replace(signal, evidence={name: told for name, told in signal.evidence.items() if name not in _OF_THE_FIRST})
 
 
 def _by_station(rows: Sequence[Any]) -> dict[Key, list[Any]]:

@@ -20,6 +20,7 @@ from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch
 from central.services.learning import LearningService
+from central.services.novelty_watch import NoveltyWatch
 from central.services.promoting import PromotingService
 from central.services.recipe_sending import RecipeSending
 from central.services.recipes import RecipeService
@@ -49,6 +50,7 @@ class Loop:
     recipe_sending: RecipeSending
     repository: PackageRepository
     drift: DriftWatch
+    novelty: NoveltyWatch
     charts: Callable[[str | None, datetime], list[ChartView]]
     alarm_sender: AlarmSender
 
@@ -107,15 +109,19 @@ def build_services(base: Services) -> list[Service]:
 
     promoting = PromotingService(base.database, settings.promotion)
     drift = DriftWatch(base.database, settings.watch)
+    novelty = NoveltyWatch(base.database, settings.watch)
     alarm_sender = AlarmSender(settings.alarms, base.gateway)
-    base.loop = Loop(learning, promoting, rollouts, recipes, recipe_sending, repository, drift, charts, alarm_sender)
+    base.loop = Loop(
+        learning, promoting, rollouts, recipes, recipe_sending, repository, drift, novelty, charts, alarm_sender
+    )
     return [
         AuditingService(base.database, base.gateway, settings.audit, base.rng),
         AuditSwitching(base.database, settings.audit, settings.watch.escape_tolerated_share),
         WatchingService(base.database, settings.watch, lambda: base.gateway.is_connected),
         drift,
+        novelty,
         # After those that raise alarms, before the one that would train.
-        CauseWatch(base.database, settings.watch, drift),
+        CauseWatch(base.database, settings.watch, drift, novelty),
         learning,
         promoting,
         rollouts,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Puts together what central knows of all stations, products and changes around a moment: an `Observation`.
 
-Counts come from rollups, shifts from the drift monitors, intervals from audits, changes from what the stations were
-sent and what judged their parts. Ranks nothing (`quality/cause`), stores nothing (`services/cause_watch.py`).
+Counts come from rollups and the novelty monitors, shifts from the drift monitors, intervals from audits, changes from
+what the stations were sent and what judged their parts. Ranks nothing (`quality/cause`), stores nothing
+(`services/cause_watch.py`).
 """
 
 from collections import defaultdict
@@ -26,13 +27,16 @@ from central.quality.cause import (
     rise_share_seen,
 )
 from central.quality.drift import Standing
+from central.quality.novelty import NoveltyStanding
 from central.quality.rates import Interval, escape_interval, overkill_interval
 from central.services.drift_watch import Key, Standings, learnt_as
+from central.services.novelty_watch import NoveltyKey
 from central.store.repositories import causes
 from central.store.repositories.causes import Judged, StreamCount
 from contracts.vocabulary import Verdict
 
 StandingsOf = Callable[[Key, datetime], Standings]
+UnusualOf = Callable[[NoveltyKey, datetime], NoveltyStanding | None]
 
 # Rates of before rest on some times as long as was seen since, in these bounds.
 _BEFORE_TIMES: Final = 4
@@ -46,6 +50,7 @@ _MOST_CHANGES: Final = 50
 # from there on.
 _LONG_BEFORE: Final = 0.3
 _NOTHING: Final = Interval(0.0, None, 1.0)
+_NOTHING_UNUSUAL: Final = NoveltyStanding(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,23 @@ class Question:
     moved_since: datetime | None = None
 
 
-def observe(session: Session, question: Question, standings_of: StandingsOf) -> Observation:
+@dataclass(frozen=True)
+class _Unusual:
+    """How often unusual parts came, by the novelty monitors, where there are any."""
+
+    question: Question
+    unusual_of: UnusualOf | None
+
+    def at(self, count: StreamCount) -> NoveltyStanding:
+        """At a station, of a product and package."""
+        key = NoveltyKey(count.station_id, self.question.is_simulated, count.product, count.package_id)
+        found = None if self.unusual_of is None else self.unusual_of(key, self.question.since)
+        return found or _NOTHING_UNUSUAL
+
+
+def observe(
+    session: Session, question: Question, standings_of: StandingsOf, unusual_of: UnusualOf | None = None
+) -> Observation:
     """Everything around the moment in question, of the stations that matter (60 at most)."""
     since, until = question.since, question.until
     before_from = since - max(_LEAST_BEFORE, min(_BEFORE_TIMES * (until - since), _MOST_COUNTED))
@@ -86,7 +107,7 @@ def observe(session: Session, question: Question, standings_of: StandingsOf) -> 
     moved_since = min(since, question.moved_since or since)
     standings = {number: standings_of((number, question.is_simulated), moved_since) for number, _ in by_stream}
     streams = tuple(
-        _stream(addresses[station_id], product, found, standings[station_id])
+        _stream(addresses[station_id], product, found, standings[station_id], _Unusual(question, unusual_of))
         for (station_id, product), found in sorted(by_stream.items())
     )
     names = sorted({product for _, product in by_stream})
@@ -110,15 +131,24 @@ def shift_of(standing: Standing) -> Shift:
     return Shift(standing.size, standing.usual, standing.error, rise_share_seen(standing.courses, 0.0))
 
 
-def _stream(address: str, product: str, counts: Sequence[StreamCount], standings: Standings) -> StreamSeen:
-    current = max(counts, key=lambda count: (count.last, count.first)).package_id
-    channels = standings.get(learnt_as(product, current), {})
+def _stream(
+    address: str,
+    product: str,
+    counts: Sequence[StreamCount],
+    standings: Standings,
+    unusual_seen: _Unusual,
+) -> StreamSeen:
+    newest = max(counts, key=lambda count: (count.last, count.first))
+    channels = standings.get(learnt_as(product, newest.package_id), {})
+    unusual = unusual_seen.at(newest)
     return StreamSeen(
         station=address,
         product=product,
         shifts={name: shift_of(each) for name, each in channels.items()},
         rejects_before=Counts(sum(c.rejects_before for c in counts), sum(c.before for c in counts)),
         rejects_since=Counts(sum(c.rejects_since for c in counts), sum(c.since for c in counts)),
+        unusual_before=Counts(unusual.unusual_before, unusual.parts_before),
+        unusual_since=Counts(unusual.unusual_since, unusual.parts_since),
     )
 
 

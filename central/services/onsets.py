@@ -37,7 +37,7 @@ class Onset:
 def onset_of(session: Session, alarm: Alarm, settings: WatchSettings) -> Onset:
     """By its kind; of an alarm whose rows are gone, when it was raised."""
     found = None
-    if alarm.kind is AlarmKind.DRIFT and "onset" in alarm.evidence:
+    if alarm.kind in (AlarmKind.DRIFT, AlarmKind.NOVELTY) and "onset" in alarm.evidence:
         at = datetime.fromisoformat(alarm.evidence["onset"])
         found = Onset(at, at)
     elif alarm.kind in (AlarmKind.REJECT_RATE, AlarmKind.IMAGE_SHIFT):

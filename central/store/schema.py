@@ -44,6 +44,7 @@ def full_metadata() -> MetaData:
         cause_tables.CauseSuggestion,
         dataset_tables.DatasetVersion,
         drift_tables.DriftState,
+        drift_tables.NoveltyState,
         rollout_tables.FreezeRow,
         shadow_tables.ShadowVerdict,
     )

@@ -131,6 +131,8 @@ class Inspection(Row, table=True):
     contrast: float | None = None
     blur: float | None = None
     colour: float | None = None
+    # As `store/embeddings` packs it; none: reports of the package carry none.
+    embedding: bytes | None = Field(default=None, sa_type=LargeBinary)
     is_simulated: bool
 
 

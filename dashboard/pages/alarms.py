@@ -22,6 +22,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.REJECT_RATE: "Reject rate",
     AlarmKind.IMAGE_SHIFT: "Image shift",
     AlarmKind.DRIFT: "Drift",
+    AlarmKind.NOVELTY: "Novelty",
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
     AlarmKind.ROLLOUT_FAILED: "Rollout went back",

@@ -15,6 +15,7 @@ from contracts.manifest import GraphSignature
 from contracts.tiles import Tiles
 from models.detectors.base import Detector
 from models.detectors.class_names import ClassNames
+from models.detectors.embedding import LENGTH, Embedding
 from models.graphs.features import CLASS_OUTPUT, FEATURES_NAME, INPUT_NAME
 from models.graphs.writer import UINT8, GraphWriter
 
@@ -28,8 +29,12 @@ def build_graph(
     channels: int,
     shift: float = 0.0,
     names: ClassNames | None = None,
+    embedding: Embedding | None = None,
 ) -> onnx.ModelProto:
-    """The whole graph. `channels` is the length of a cell's features; `shift` is added to score and heatmap."""
+    """The whole graph. `channels` is the length of a cell's features; `shift` is added to score and heatmap.
+
+    Without an `embedding` mean features stand in its place: enough where only time is measured.
+    """
     writer = GraphWriter()
     image = writer.input(INPUT_NAME, UINT8, ["n", "h", "w", 3])
     features = writer.inline(front, {INPUT_NAME: image}, "front")[FEATURES_NAME]
@@ -38,23 +43,28 @@ def build_graph(
     writer.scope = "ends/"
     if shift:
         score, heatmap = (writer.op("Add", [value, writer.constant(shift)]) for value in (score, heatmap))
-    pooled = writer.op("ReduceMean", [features, writer.constant([2, 3])], keepdims=0)
+    length = channels if embedding is None else LENGTH
+    if embedding is None:
+        embedded = writer.op("ReduceMean", [features, writer.constant([2, 3])], keepdims=0)
+    else:
+        writer.scope = "embedding/"
+        embedded = embedding.write(writer, features, heatmap, detector.map_shape)
     writer.scope = ""
     writer.output("score", score, ["n"])
     writer.output("heatmap", heatmap, ["n", "map_h", "map_w"])
-    writer.output("embedding", pooled, ["n", channels])
+    writer.output("embedding", embedded, ["n", length])
     if names is not None and class_scores is not None:
         writer.output(CLASS_OUTPUT, class_scores, ["n", len(names.classes)])
     return writer.model("sightline")
 
 
-def signature_of(detector: Detector, *, size_px: int, channels: int, tiles: Tiles) -> GraphSignature:
+def signature_of(detector: Detector, *, size_px: int, tiles: Tiles) -> GraphSignature:
     """What the manifest says of the graph's ends."""
     height, width = detector.map_shape
     field_height, field_width = tiles.field_px(size_px)
     return GraphSignature(
         model_height_px=field_height, model_width_px=field_width, heatmap_height_px=height, heatmap_width_px=width,
-        embedding_length=channels, tiles=tiles,
+        embedding_length=LENGTH, tiles=tiles,
     )  # fmt: skip
 
 

@@ -338,9 +338,7 @@ def _package(
         detector=learned.detector.kind,
         created_at=clock.now(),
         is_simulated=job.is_simulated,
-        graph=signature_of(
-            learned.detector, size_px=job.size_px, channels=learned.training.features.shape[1], tiles=job.tiles
-        ),
+        graph=signature_of(learned.detector, size_px=job.size_px, tiles=job.tiles),
         variants=[
             PackageVariant(
                 variant=each.variant, file=f"{each.variant}.onnx", parity_error=each.parity_error,

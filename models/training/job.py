@@ -21,6 +21,7 @@ from contracts.vocabulary import DetectorKind, PartUse, Variant
 from models import __version__
 from models.clock import Clock
 from models.data.parts import Part, dataset_digest, read_gallery
+from models.detectors.embedding import Embedding
 from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS
 from models.errors import InputError, QuantizationError
@@ -307,8 +308,11 @@ def _looks(work: Work) -> int:
 def _joiner(work: Work, learned: Learned) -> Joiner:
     sound = [part for part in work.parts if not part.is_defective]
     pictures = [work.gallery.pixels(part) for part in sound[:: max(1, len(sound) // _SHIFT_PICTURES)]]
-    channels = learned.training.features.shape[1]
-    return Joiner(learned.detector, channels=channels, pictures=pictures, threads=work.job.threads, names=learned.names)
+    features = learned.training.features
+    return Joiner(
+        learned.detector, channels=features.shape[1], pictures=pictures, threads=work.job.threads, names=learned.names,
+        embedding=Embedding.fit(features[~learned.training.is_defective], learned.detector),
+    )  # fmt: skip
 
 
 def _graphs(work: Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:

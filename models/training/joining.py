@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.detectors.base import Detector
 from models.detectors.class_names import ClassNames
+from models.detectors.embedding import Embedding
 from models.graphs.export import build_graph
 from models.packages.reading import Scored, score_pictures
 
@@ -27,6 +28,7 @@ class Joiner:
         pictures: sound training pictures, uint8 BGR.
         threads: of the sessions.
         names: of defect classes, where there are any.
+        embedding: what stations report of a part.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class Joiner:
         pictures: Sequence[NDArray[np.uint8]],
         threads: int,
         names: ClassNames | None = None,
+        embedding: Embedding | None = None,
     ) -> None:
-        self._detector, self._channels, self._names = detector, channels, names
+        self._detector, self._channels, self._names, self._embedding = detector, channels, names, embedding
         self._pictures, self._threads = pictures, threads
         self._first: Scored | None = None
 
@@ -56,5 +59,7 @@ class Joiner:
         return self._built(front, float(np.median(self._first.scores - mine.scores)), names)
 
     def _built(self, front: onnx.ModelProto, shift: float, names: ClassNames | None) -> bytes:
-        graph = build_graph(front, self._detector, channels=self._channels, shift=shift, names=names)
+        graph = build_graph(
+            front, self._detector, channels=self._channels, shift=shift, names=names, embedding=self._embedding
+        )
         return bytes(graph.SerializeToString())

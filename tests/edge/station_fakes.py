@@ -82,6 +82,7 @@ class ScoreSession:
     def __init__(self, score: float = 0.1, classes: list[float] | None = None) -> None:
         self.score = score
         self.classes = classes
+        self.embedding = np.zeros(2, dtype=np.float32)
         self.takes_s = 0.0
         self.clock: FakeClock | None = None
         self.failure: Exception | None = None
@@ -98,7 +99,7 @@ class ScoreSession:
         return Inference(
             score=self.score,
             heatmap=np.full((4, 4), self.score, dtype=np.float32),
-            embedding=np.zeros(2, dtype=np.float32),
+            embedding=self.embedding,
             class_scores=None if self.classes is None else np.array(self.classes, dtype=np.float32),
         )
 

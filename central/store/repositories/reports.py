@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col
 
+from central.store.embeddings import packed
 from central.store.repositories import shadow, stations
 from central.store.rollups import add_to_rollups
 from central.store.tables import Inspection, Quarantine, Station, StationEpoch, columns_of
@@ -206,6 +207,7 @@ def _inspection_row(station_id: int, epoch: int, report: InspectionReported, now
         "recipe_version": report.recipe_version,
         **(_NO_LATENCY if latency is None else dict(latency)),
         **(_NO_MEASURES if image is None else dict(image)),
+        "embedding": packed(report.embedding),
         "is_simulated": report.is_simulated,
     }
 

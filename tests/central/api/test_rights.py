@@ -25,6 +25,7 @@ RIGHTS = {
     ("GET", "/api/v1/inspections/{site}/{line}/{station}/{epoch}/{sequence}"): "VIEWER",
     ("GET", "/api/v1/shadow"): "VIEWER",
     ("GET", "/api/v1/drift"): "VIEWER",
+    ("GET", "/api/v1/drift/novelty"): "VIEWER",
     ("GET", "/api/v1/quality/rates"): "VIEWER",
     ("GET", "/api/v1/quality/timeline"): "VIEWER",
     ("GET", "/api/v1/quality/charts"): "VIEWER",

@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from central.quality.drift import DriftMonitor
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch, learnt_as
+from central.services.novelty_watch import NoveltyWatch
 from central.services.watching import WatchingService
 from central.settings import WatchSettings
 from central.store.cause_tables import CauseSuggestion
@@ -101,7 +102,8 @@ class CausesLine:
     def restart(self) -> None:
         """Services of a new process over the same rows."""
         self.drift = DriftWatch(self.database, SETTINGS)
-        self.causes = CauseWatch(self.database, SETTINGS, self.drift)
+        self.novelty = NoveltyWatch(self.database, SETTINGS)
+        self.causes = CauseWatch(self.database, SETTINGS, self.drift, self.novelty)
         self.watching = WatchingService(self.database, SETTINGS, lambda: False)
 
     @property
@@ -120,7 +122,7 @@ class CausesLine:
 
     def tick(self) -> None:
         """The watches in their order."""
-        for service in (self.watching, self.drift, self.causes):
+        for service in (self.watching, self.drift, self.novelty, self.causes):
             service.tick(self.now)
 
     def commit(self, count: int, changes: Changes, share: float = 1.0) -> None:

@@ -207,7 +207,7 @@ def test_tick_that_fails_is_taken_back_whole(taught: tuple[Plant, DriftWatch], m
         raise OSError("disk full")
 
     with monkeypatch.context() as broke:
-        broke.setattr("central.services.drift_watch.raise_alarm", broken)
+        broke.setattr("central.services.drift_watch.raise_with_onset", broken)
         with pytest.raises(OSError, match="disk full"):
             watch.tick(plant.at())
     assert plant.alarms() == []

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from central.quality.cause import ChangeKind, Observation, ProductSeen
+from central.quality.cause import ChangeKind, Counts, Observation, ProductSeen
 from central.quality.drift import Standing
+from central.quality.novelty import NoveltyStanding
 from central.services.drift_watch import learnt_as
+from central.services.novelty_watch import NoveltyKey
 from central.services.observing import Question, observe
 from central.store.database import Database
 from central.store.repositories import causes, stations
 from contracts.vocabulary import Verdict
-from tests.central.services.causes_line import STATIONS, CausesLine
+from tests.central.services.causes_line import PACKAGE, STATIONS, CausesLine
 
 OLD = "b" * 64
 
@@ -164,3 +166,22 @@ def test_simulated_parts_are_in_no_observation_of_real_ones(line: CausesLine) ->
         )
     assert seen.streams == ()
     assert seen.products == ()
+
+
+def test_unusual_parts_are_counted_where_a_novelty_monitor_watches_the_package_in_use(line: CausesLine) -> None:
+    line.commit(600, {})
+    since = line.now
+    line.commit(240, {})
+    watched = NoveltyKey(line.ids[STATIONS[0]], is_simulated=False, product="ring", package_id=PACKAGE)
+    asked = []
+
+    def unusual_of(key: NoveltyKey, at: datetime) -> NoveltyStanding | None:
+        asked.append(at)
+        return NoveltyStanding(200, 20_000, 60, 1_000) if key == watched else None
+
+    with line.database.read() as session:
+        seen = observe(session, Question(since, line.now, is_simulated=False), lambda _, __: {}, unusual_of)
+    told = {(each.station, each.product): (each.unusual_before, each.unusual_since) for each in seen.streams}
+    assert told.pop((STATIONS[0], "ring")) == (Counts(200, 20_000), Counts(60, 1_000))
+    assert set(told.values()) == {(Counts(0, 0), Counts(0, 0))}
+    assert set(asked) == {since}

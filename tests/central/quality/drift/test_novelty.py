@@ -102,7 +102,7 @@ def test_reference_too_short_is_refused_or_said() -> None:
     with pytest.raises(ValueError, match="too short"):
         NoveltyMonitor(reference_parts=500)
     with pytest.raises(ValueError, match="too short"):
-        NoveltyMonitor(reference_parts=10_000).update_many(np.zeros(1), np.ones((1, 600)), np.array([True]))
+        NoveltyMonitor(reference_parts=20_000).update_many(np.zeros(1), np.ones((1, 900)), np.array([True]))
     monitor = NoveltyMonitor()
     monitor.update_many(*runs.Embeddings(1, 3).parts(1_000))
     assert monitor.notes[-1].startswith("too short so far")

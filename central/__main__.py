@@ -34,6 +34,8 @@ from contracts.vocabulary import Role
 log = logging.getLogger("central")
 
 _LOOK_UP_S: Final = 0.5
+# Exit code of a command that a signal ended: this and the number of the signal.
+_SIGNALLED: Final = 128
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EOFError:
         sys.stderr.write("sightline-central: expected an answer, got the end of the input; nothing more was done\n")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("\nsightline-central: interrupted; what was begun is finished or undone by the next command\n")
-        return 130
+        number = error.args[0] if error.args else signal.SIGINT
+        return _SIGNALLED + int(number)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -96,7 +96,7 @@ class KeyPlans:
                 f"root keys of {', '.join(each.name for each in holders)}", why, coming, signers, removes=removes
             )
         except BaseException:
-            _remove(holders)
+            self._remove_unless_begun(holders, signers)
             raise
 
     def check_exchange(self, what: str, withdraws: Sequence[str]) -> None:
@@ -145,7 +145,7 @@ class KeyPlans:
             replace_root_keys(coming.signed, [*keys.values(), *_public(holders, signers)], threshold)
             self._begin(f"revoke root key of {name}", why, coming, signers)
         except BaseException:
-            _remove(holders)
+            self._remove_unless_begun(holders, signers)
             raise
 
     def check_revocation(self, name: str, by: Holder | None) -> tuple[dict[str, Key], int]:
@@ -173,14 +173,29 @@ class KeyPlans:
 
     def _make(self, holders: Sequence[Holder], ask: AskPassword) -> list[CryptoSigner]:
         signers: list[CryptoSigner] = []
+        made: list[Holder] = []
         try:
             for holder in holders:
                 password = ask(f"new root key of {holder.name} ({holder.path})")
+                if not holder.path.exists():
+                    # Before it is: a signal may come between the file and the next line. Another's key is left alone.
+                    made.append(holder)
                 signers.append(create_root_key(holder.path, password))
         except BaseException:
-            _remove(holders[: len(signers)])
+            _remove(made)
             raise
         return signers
+
+    def _remove_unless_begun(self, holders: Sequence[Holder], signers: Sequence[CryptoSigner]) -> None:
+        """Keys of a change that did not come about. If a signal came when it was written down, they are its keys."""
+        try:
+            coming = self.changes.root()
+        except KeyChangeError:
+            # Not to be read, so it cannot be told: better a key too many.
+            return
+        named = root_keys(coming.signed) if coming is not None else {}
+        if all(signer.public_key.keyid not in named for signer in signers):
+            _remove(holders)
 
     def _begin(
         self,

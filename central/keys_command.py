@@ -8,10 +8,15 @@ something shows first what it will do, and does it after `--yes` or a typed answ
 
 import argparse
 import getpass
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Final
 
 from tuf.api.metadata import Root
 
@@ -20,11 +25,14 @@ from central.key_plans import EXCHANGED, PRODUCT_PREFIX, Holder, KeyPlans
 from central.settings import load_settings
 from central.trust.changes import KeyChangeError, read_root, sign_root
 from central.trust.keys import KeyName, has_key, load_root_key, load_signer, write_whole
-from central.trust.roots import assigner_of, holder_of, root_keys
+from central.trust.roots import assigner_of, holder_of, root_keys, signers_of, to_carry
 from central.trust.state import metadata_bytes
 from contracts.trust import product_role
 
-_KEYS_HELP = "packaging, snapshot, timestamp, assignment or product:NAME"
+_MOST_WHY: Final = 1000
+# Ctrl-C is an exception by itself; one that the shell ignores (`nohup`) stays ignored.
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+_KEYS_HELP: Final = "packaging, snapshot, timestamp, assignment or product:NAME"
 
 
 def add_keys_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -36,30 +44,30 @@ def add_keys_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     ceremony = keys.add_parser("ceremony", help="give the root of trust to people: k of n keys, off this machine")
     ceremony.add_argument("--holder", action="append", required=True, metavar="NAME=DIR", help="a folder of each, once")
     ceremony.add_argument("--threshold", type=int, required=True, metavar="K", help="so many of them sign a root")
-    ceremony.set_defaults(call=_ceremony)
+    ceremony.set_defaults(call=partial(_tidily, _ceremony))
 
     show = keys.add_parser("show", help="who signs what, where the keys lie, until when, and what is under way")
-    show.set_defaults(call=_show)
+    show.set_defaults(call=partial(_tidily, _show))
 
     rotate = keys.add_parser("rotate", help="exchange a key of this machine")
     rotate.add_argument("key", metavar="KEY", help=_KEYS_HELP)
-    rotate.set_defaults(call=_rotate)
+    rotate.set_defaults(call=partial(_tidily, _rotate))
 
     revoke = keys.add_parser("revoke", help="a key was stolen or lost: it ends, another takes its place")
     revoke.add_argument("key", metavar="KEY", help=f"root, {_KEYS_HELP}")
     revoke.add_argument("--holder", metavar="NAME", help="of root: whose key ends")
     revoke.add_argument("--replace-with", metavar="NAME=DIR", help="of root: who takes the place")
     revoke.add_argument("--withdraw", action="append", default=[], metavar="PACKAGE", help="what the thief published")
-    revoke.set_defaults(call=_revoke)
+    revoke.set_defaults(call=partial(_tidily, _revoke))
 
     sign = keys.add_parser("sign", help="add a holder's signature to what is under way; it holds with the last one")
     sign.add_argument("--file", type=Path, metavar="FILE", help="sign a copy that was carried to this machine")
     sign.add_argument("--export", type=Path, metavar="FILE", help="write a copy to carry to a holder")
     sign.add_argument("--import", type=Path, dest="carried", metavar="FILE", help="take over a copy that came back")
-    sign.set_defaults(call=_sign)
+    sign.set_defaults(call=partial(_tidily, _sign))
 
     undo = keys.add_parser("undo", help="forget a change that has no effect yet")
-    undo.set_defaults(call=_undo)
+    undo.set_defaults(call=partial(_tidily, _undo))
 
     for command in (ceremony, rotate, revoke):
         command.add_argument("--why", required=True, help="for the record")
@@ -81,6 +89,27 @@ def add_keys_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         where = command.add_mutually_exclusive_group()
         where.add_argument("--settings", type=Path, metavar="FILE")
         where.add_argument("--data", type=Path, metavar="DIR", help="short for --settings DIR/central.toml")
+
+
+def _tidily(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """A command that SIGTERM and the end of a terminal interrupt as Ctrl-C does, so that it takes its keys with it.
+
+    By default these end a process on the spot. What SIGKILL leaves, the next command or start of central removes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return command(options)
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    numbers = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        return command(options)
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _ceremony(options: argparse.Namespace) -> int:
@@ -167,11 +196,18 @@ def _sign(options: argparse.Namespace) -> int:
         if not options.export.parent.is_dir():
             msg = f"{options.export}: expected a folder that is there, is the medium in its place?"
             raise KeyChangeError(msg)
-        write_whole(options.export, metadata_bytes(coming))
+        write_whole(options.export, metadata_bytes(to_carry(coming, plans.repository.root().signed)))
         _say(f"written {options.export}")
         return 0
     if options.carried is not None:
-        taken = plans.changes.take_over(read_root(options.carried))
+        carried = read_root(options.carried)
+        coming = plans.changes.root()
+        may = signers_of(coming, plans.repository.root().signed) if coming is not None else {}
+        for keyid in [keyid for keyid in carried.signatures if keyid not in may]:
+            _say(
+                f"left out the signature of key {keyid[:16]}: it is no root key, of the present root or the coming one"
+            )
+        taken = plans.changes.take_over(carried)
         known = "" if taken else ": what the file holds was here already, or is by keys that no root names"
         _say(f"{taken} new signatures taken over{known}")
     return _sign_by(plans, options, ask)
@@ -243,11 +279,25 @@ def _finish(plans: KeyPlans) -> int:
 def _plans(options: argparse.Namespace) -> KeyPlans:
     if options.settings is None and options.data is None:
         raise KeyChangeError("expected --data DIR or --settings FILE, got neither")
+    if "why" in options:
+        options.why = _reason(options.why)
     now = SystemClock().now()
     plans = KeyPlans(load_settings(options.settings or options.data / "central.toml").trust_dir, now)
     if plans.changes.recover(now):
         _say("a change of keys that was cut short has been finished")
     return plans
+
+
+def _reason(text: str) -> str:
+    """One line: it is logged, and shown by `keys show`."""
+    said = " ".join(text.split())
+    if not said:
+        raise KeyChangeError(f"--why: expected a reason in words, for those who ask later, got {text[:20]!r}")
+    if len(said) > _MOST_WHY or not said.isprintable():
+        raise KeyChangeError(
+            f"--why: expected at most {_MOST_WHY} letters of plain text, got {len(said)}: {said[:20]!r}"
+        )
+    return said
 
 
 def _holder(option: str, text: str) -> Holder:

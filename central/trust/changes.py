@@ -30,13 +30,16 @@ from central.errors import CentralError
 from central.trust.enrolment import open_repository, write_enrolment
 from central.trust.keys import KEY_MODE, KeyName, key_path, write_whole
 from central.trust.repository import PENDING_FOLDER, PENDING_MARKER
-from central.trust.roots import merge_signatures, missing_signatures, root_keys
+from central.trust.roots import is_told, merge_signatures, missing_signatures, signers_of
 from central.trust.state import metadata_bytes
 
 _LOG = logging.getLogger(__name__)
 _PLAN: Final = "plan.json"
 _ROOT: Final = "root.json"
 _KEYS: Final = "keys"
+# Beside `pending`: what is to become a change, and what was one.
+_NEW: Final = ".new"
+_GONE: Final = ".gone"
 
 
 class KeyChangeError(CentralError):
@@ -102,15 +105,20 @@ class KeyChanges:
             if (other := self.pending()) is not None:
                 msg = f"'{other.what}' of {other.begun_at} is under way; sign it to its end, or undo it"
                 raise KeyChangeError(msg)
-            scratch = self._folder.with_suffix(".new")
-            shutil.rmtree(scratch, ignore_errors=True)
-            (scratch / _KEYS).mkdir(parents=True, mode=0o700)
-            for name, signer in keys.items():
-                write_whole(key_path(scratch / _KEYS, name), signer.private_bytes, mode=KEY_MODE)
-            if root is not None:
-                write_whole(scratch / _ROOT, metadata_bytes(root))
-            write_whole(scratch / _PLAN, json.dumps(asdict(plan), indent=2).encode())
-            scratch.rename(self._folder)
+            self._clear()
+            scratch = self._folder.with_suffix(_NEW)
+            try:
+                (scratch / _KEYS).mkdir(parents=True, mode=0o700)
+                for name, signer in keys.items():
+                    write_whole(key_path(scratch / _KEYS, name), signer.private_bytes, mode=KEY_MODE)
+                if root is not None:
+                    write_whole(scratch / _ROOT, metadata_bytes(root))
+                write_whole(scratch / _PLAN, json.dumps(asdict(plan), indent=2).encode())
+                scratch.rename(self._folder)
+            except BaseException:
+                # Ctrl-C too: no key may lie about that nothing names. What was renamed is the change, and stays.
+                _destroy(scratch)
+                raise
             _sync(self._trust_dir)
         _LOG.info("change of keys begun what=%s why=%s", plan.what, plan.why)
 
@@ -178,8 +186,12 @@ class KeyChanges:
         return True
 
     def recover(self, now: datetime) -> bool:
-        """Finish what a crash interrupted after the point of no return. Returns whether there was something."""
+        """Finish what a crash interrupted after the point of no return. Returns whether there was something.
+
+        Keys of a change that a crash cut short before it was written down, or while it was forgotten, are removed.
+        """
         with self._repository.lock:
+            self._clear()
             return self.is_applying and self.finish(now)
 
     def undo(self) -> Plan:
@@ -214,12 +226,25 @@ class KeyChanges:
 
     def _forget(self) -> None:
         # One rename first: half a folder must not look like a change.
-        gone = self._folder.with_suffix(".gone")
-        shutil.rmtree(gone, ignore_errors=True)
+        gone = self._folder.with_suffix(_GONE)
+        _destroy(gone)
         self._folder.rename(gone)
-        for path in (gone / _KEYS).glob("*.pem"):
+        _destroy(gone)
+
+    def _clear(self) -> None:
+        """Remove what no change names. Under the lock: whoever is writing such files holds it.
+
+        `pending.new` became no change, `pending.gone` is none any more (its keys were installed before, or undone), and
+        a half-written key in `trust/keys` was never read. Anything else stays, a plan that cannot be read too.
+        """
+        for suffix in (_NEW, _GONE):
+            left = self._folder.with_suffix(suffix)
+            if left.exists():
+                _destroy(left)
+                _LOG.warning("left of a change of keys that was cut short, removed folder=%s", left.name)
+        for path in self._repository.keys_dir.glob(".*.pem.*"):
             _shred(path)
-        shutil.rmtree(gone, ignore_errors=True)
+            _LOG.warning("left of a change of keys that was cut short, removed file=%s", path.name)
 
 
 def read_root(path: Path) -> Metadata[Root]:
@@ -235,16 +260,18 @@ def read_root(path: Path) -> Metadata[Root]:
 
 
 def sign_root(coming: Metadata[Root], present: Root | None, signer: CryptoSigner) -> None:
-    """Sign a root by one of its holders; `present` None: only the coming root's holders are known here.
+    """Sign a root by one of its holders; `present` None: the carried copy says who may (`roots.to_carry`).
 
     Raises:
-        KeyChangeError: a key that neither root names.
+        KeyChangeError: a key that neither root names. Its signature would be left out wherever it was carried.
     """
-    known = {**root_keys(coming.signed), **(root_keys(present) if present is not None else {})}
-    if present is not None and signer.public_key.keyid not in known:
-        raise KeyChangeError(
-            f"key {signer.public_key.keyid[:16]} is no root key, of the present root or the coming one"
-        )
+    known = signers_of(coming, present)
+    keyid = signer.public_key.keyid
+    if keyid not in known:
+        others = "" if present is not None or is_told(coming) else "; a copy of an older version: export it again"
+        expected = ", ".join(sorted(holder or held_id[:16] for held_id, holder in known.items()))
+        msg = f"key {keyid[:16]} is no root key, of the present root or the coming one"
+        raise KeyChangeError(f"{msg}: expected that of {expected}{others}; nothing was signed")
     coming.sign(signer, append=True)
 
 
@@ -252,6 +279,14 @@ def _roles(installs: list[str]) -> set[str]:
     """Roles that a set of new keys signs for; products' roles are found by the repository, the timestamp always is."""
     roles = {KeyName.PACKAGING: Targets.type, KeyName.SNAPSHOT: Snapshot.type}
     return {role for name, role in roles.items() if name in installs}
+
+
+def _destroy(folder: Path) -> None:
+    """A folder of a change with the keys in it, if it is there."""
+    if (folder / _KEYS).is_dir():
+        for path in (folder / _KEYS).iterdir():
+            _shred(path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _shred(path: Path) -> None:

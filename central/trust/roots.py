@@ -18,6 +18,8 @@ from central.trust.keys import KeyName
 from contracts.trust import ASSIGNMENT_FIELD, HOLDER_FIELD
 
 ROOT_LIFETIME: Final = timedelta(days=3650)
+# In a carried copy: key id → holder of everybody who may sign it.
+_SIGNERS_FIELD: Final = "x-sightline-signers"
 ROLE_OF: Final[Mapping[str, str]] = {
     KeyName.ROOT: Root.type,
     KeyName.PACKAGING: Targets.type,
@@ -109,6 +111,29 @@ def missing_signatures(present: Root, coming: Metadata[Root]) -> dict[str, int]:
         if not result.verified:
             missing[whose] = result.threshold - len(result.signed)
     return missing
+
+
+def to_carry(coming: Metadata[Root], present: Root) -> Metadata[Root]:
+    """A copy for a holder elsewhere. It says who may sign, so that a stranger hears it there and not on the way back.
+
+    A hint outside of what is signed: whoever changes it is found out when the copy is taken over.
+    """
+    names = {keyid: holder_of(key) for keyid, key in {**root_keys(present), **root_keys(coming.signed)}.items()}
+    return Metadata(coming.signed, dict(coming.signatures), {**coming.unrecognized_fields, _SIGNERS_FIELD: names})
+
+
+def is_told(carried: Metadata[Root]) -> bool:
+    """Whether a copy says who may sign it."""
+    return isinstance(carried.unrecognized_fields.get(_SIGNERS_FIELD), dict)
+
+
+def signers_of(coming: Metadata[Root], present: Root | None) -> dict[str, str]:
+    """Key ids that may sign a coming root, and their holders. `present` None: as its copy says."""
+    known = {keyid: holder_of(key) for keyid, key in root_keys(coming.signed).items()}
+    if present is not None:
+        return known | {keyid: holder_of(key) for keyid, key in root_keys(present).items()}
+    told = coming.unrecognized_fields[_SIGNERS_FIELD] if is_told(coming) else {}
+    return known | {str(keyid): str(holder) for keyid, holder in told.items()}
 
 
 def merge_signatures(coming: Metadata[Root], present: Root, carried: Metadata[Root]) -> int:

@@ -2,6 +2,7 @@
 """`sightline-central keys` as an operator meets it; the whole road of `docs/key-runbook.md` among it."""
 
 import io
+import json
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from central.__main__ import main
 from central.clock import SystemClock
+from central.trust.keys import create_root_key
 
 ALL = ("anna", "bo", "cem", "dora")
 
@@ -280,3 +282,70 @@ def test_dry_run_refuses_what_the_real_one_would(operator: Operator, words: tupl
         assert operator(*words, "--why", "x", last) == 2
         assert said in operator.error
         assert operator.said == ""
+
+
+def test_stranger_is_told_before_the_file_is_carried_back(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    assert operator("rotate", "assignment", "--why", "yearly", "--yes", *operator.by("anna")) == 0
+    carried = operator.folder / "coming.json"
+    assert operator("sign", "--export", str(carried)) == 0
+    stranger = create_root_key(operator.folder / "eve.pem", "the password of eve").public_key.keyid
+    (operator.folder / "eve.pw").write_text("the password of eve")
+    words = ("--root-key", str(operator.folder / "eve.pem"), "--password-file", str(operator.folder / "eve.pw"))
+    before = carried.read_bytes()
+    assert operator("sign", "--file", str(carried), *words, plant=False) == 2
+    assert f"key {stranger[:16]} is no root key" in operator.error
+    assert "expected that of anna, bo; nothing was signed" in operator.error
+    assert carried.read_bytes() == before
+    assert operator("sign", "--file", str(carried), *operator.by("bo"), plant=False) == 0
+    assert operator("sign", "--import", str(carried)) == 0
+    assert "done: rotate assignment" in operator.said
+
+
+def test_holder_who_leaves_can_sign_a_carried_copy(operator: Operator) -> None:
+    """The coming root does not name bo any more; the present one asks for two of anna and bo."""
+    assert operator.ceremony("anna", "bo") == 0
+    words = ("--holder", "bo", "--replace-with", f"dora={operator.folder / 'dora'}", "--why", "leaves", "--yes")
+    passwords = ("--password-file", str(operator.folder / "dora.pw"))
+    assert operator("revoke", "root", *words, *passwords) == 0
+    carried = str(operator.folder / "coming.json")
+    assert operator("sign", "--export", carried) == 0
+    assert operator("sign", "--file", carried, *operator.by("anna", "bo"), plant=False) == 0
+    assert operator("sign", "--import", carried) == 0
+    assert "done: revoke root key of bo" in operator.said
+
+
+def test_hint_in_a_carried_copy_lets_no_stranger_in(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    assert operator("rotate", "assignment", "--why", "yearly", "--yes", *operator.by("anna")) == 0
+    carried = operator.folder / "coming.json"
+    assert operator("sign", "--export", str(carried)) == 0
+    stranger = create_root_key(operator.folder / "eve.pem", "the password of eve").public_key.keyid
+    (operator.folder / "eve.pw").write_text("the password of eve")
+    copy = json.loads(carried.read_bytes())
+    copy["x-sightline-signers"][stranger] = "bo"
+    carried.write_text(json.dumps(copy))
+    words = ("--root-key", str(operator.folder / "eve.pem"), "--password-file", str(operator.folder / "eve.pw"))
+    assert operator("sign", "--file", str(carried), *words, plant=False) == 0
+    assert operator("sign", "--import", str(carried)) == 0
+    assert f"left out the signature of key {stranger[:16]}" in operator.said
+    assert "0 new signatures taken over" in operator.said
+    assert "1 of the present holders" in operator.said
+
+
+@pytest.mark.parametrize("why", ["", "  ", "\t\n", "x" * 1001, "a\x1b[2Jb"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rotate", "packaging"],
+        ["revoke", "packaging"],
+        ["revoke", "root", "--holder", "anna"],
+        ["ceremony", "--holder", "anna={folder}/anna", "--threshold", "1"],
+    ],
+)
+def test_change_without_a_reason_is_not_begun(operator: Operator, words: list[str], why: str) -> None:
+    before = operator.tree()
+    assert operator(*[word.format(folder=operator.folder) for word in words], "--why", why, "--yes") == 2
+    assert "--why: expected" in operator.error
+    assert operator.error.count("\n") == 1
+    assert operator.tree() == before

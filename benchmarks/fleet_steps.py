@@ -141,7 +141,7 @@ class _Bench:
         self._rollouts.tick(self._clock.now())
 
     def _start(self, package_id: str) -> tuple[float, int]:
-        rollout_id = self._rollouts.start(package_id, [], None, "benchmark", self._clock.now(), plan=_PLAN)
+        rollout_id = self._rollouts.start(package_id, [], None, "benchmark", self._clock.now(), plan=_PLAN).rollout_id
         return self._timed(self._tick), rollout_id
 
     def _view(self, rollout_id: int) -> None:

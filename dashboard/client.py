@@ -250,6 +250,14 @@ class CentralClient:
         """`evidence` (JSON) or `quarantine.csv`, as central writes it."""
         return self._send("GET", f"/rollouts/{rollout_id}/{name}").content
 
+    def rollout_policies(self) -> tuple[lifecycle.RolloutPolicy, ...]:
+        """What people set for the rollouts of products, by product."""
+        return self._many(lifecycle.RolloutPolicy, "/rollout-policies")
+
+    def end_rollout_policy(self, product: str) -> None:
+        """Let a product follow the settings of central again. Needs an ENGINEER's token."""
+        self._send("DELETE", f"/rollout-policies/{product}")
+
     def freezes(self) -> tuple[lifecycle.Freeze, ...]:
         """Those that hold now or will, soonest first."""
         return self._many(lifecycle.Freeze, "/freezes")

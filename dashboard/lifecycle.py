@@ -259,6 +259,27 @@ class RolloutEvidence:
 
 
 @dataclass(frozen=True)
+class PolicyPlan:
+    """Of a policy's plan, what the page counts."""
+
+    waves: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class RolloutPolicy:
+    """What people set for the rollouts of a product. `is_product_known` False: central has not heard of it."""
+
+    product: str
+    risk: str
+    is_automatic: bool
+    plan: PolicyPlan
+    changed_at: datetime
+    changed_by: str
+    note: str
+    is_product_known: bool = True
+
+
+@dataclass(frozen=True)
 class Freeze:
     """A time in which nobody of a site (None: of any) is given another package."""
 

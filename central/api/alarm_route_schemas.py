@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from central.api.rollout_schemas import Why, Written
 from central.api.schemas import By
+from central.api.written import Why, Written
 from central.domain.alarm_routes import AlarmFilter, AlarmRoute, RateLimit, Reminders, Target
 from central.domain.quiet_hours import QuietHours
 from contracts.base import Shape, UtcTime
@@ -110,7 +110,7 @@ class RouteBody(Written):
         )
 
 
-class SetAlarmRoute(By, Written):
+class SetAlarmRoute(By):
     """Body of `PUT /alarm-routes/{name}`."""
 
     route: RouteBody

@@ -7,11 +7,11 @@ Decides nothing: `services/audit_switching.py` does.
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field
 from sqlmodel import col, func, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.quality import StationQuery
+from central.api.queries import StationQuery
+from central.api.written import Remark, Written
 from central.quality.switching import Inspection
 from central.services.audit_switching import resume_shift
 from central.store.audit_tables import AuditShift
@@ -60,11 +60,11 @@ class AuditShiftView(Shape):
     is_accepted: bool | None
 
 
-class Resume(Shape):
+class Resume(Written):
     """Body of `POST /audits/shifts/{shift_id}/resume`: who removed the cause, and what it was."""
 
     by: Name
-    note: str = Field(default="", max_length=1000)
+    note: Remark = ""
 
 
 @router.get("", summary="How severely accepted parts are audited, newest shifts first")

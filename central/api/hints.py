@@ -12,7 +12,9 @@ from fastapi import APIRouter, Depends, Query
 from sqlmodel import Session
 
 from central.api.auth import ServicesOf, allow
-from central.api.quality import StationQuery, quality_scope
+from central.api.quality import quality_scope
+from central.api.queries import StationQuery
+from central.api.written import WrittenTime
 from central.domain.audit import Pool
 from central.quality.label_free import LEAST_OF_EACH, calibrate, expected_escapes
 from central.store.repositories import hint_rows, quality
@@ -64,7 +66,7 @@ def hints(
     calibration_minutes: Annotated[int, Query(ge=1, le=60 * 24 * 400)] = 60 * 24 * 30,
     station: StationQuery = None,
     product: Name | None = None,
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
 ) -> list[EscapeHint]:
     """Of the last `minutes`, by audits of the last `calibration_minutes` of the same package, by station and product.
 

@@ -6,12 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from central.api.auth import ServicesOf, allow
+from central.api.queries import StationQuery
 from central.api.schemas import InspectionPage, InspectionView
 from central.api.views import inspection_view
+from central.api.written import WrittenTime
 from central.errors import InvalidError, NotFoundError
 from central.store.repositories import inspections
 from central.store.repositories.inspections import InspectionFilter
-from contracts.base import UtcTime
 from contracts.ids import Epoch, Name, PackageId, Sequence
 from contracts.vocabulary import Role, Verdict
 
@@ -24,12 +25,12 @@ RowId = Annotated[int | None, Query(ge=0, le=2**62)]
 def list_inspections(
     services: ServicesOf,
     *,
-    station: Annotated[str | None, Query(description="site/line/station")] = None,
+    station: StationQuery = None,
     product: Name | None = None,
     verdict: Verdict | None = None,
     package_id: PackageId | None = None,
-    since: Annotated[UtcTime | None, Query(description="captured at or after")] = None,
-    until: Annotated[UtcTime | None, Query(description="captured before")] = None,
+    since: Annotated[WrittenTime | None, Query(description="captured at or after")] = None,
+    until: Annotated[WrittenTime | None, Query(description="captured before")] = None,
     before_id: RowId = None,
     after_id: RowId = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

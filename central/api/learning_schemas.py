@@ -6,8 +6,7 @@ Shapes only; the rest of the API's bodies, and the rules that hold for all of th
 
 from typing import Any
 
-from pydantic import Field
-
+from central.api.written import Why, Written
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId, PartId, Sha256
 from contracts.jobs import EvaluationReport
@@ -43,12 +42,12 @@ class LabelCounts(Shape):
     is_simulated: bool
 
 
-class StartTraining(Shape):
+class StartTraining(Written):
     """Body of `POST /trainings`."""
 
     product: Name
     detector: DetectorKind = DetectorKind.AUTO
-    reason: str = Field(default="asked for by hand", max_length=1000)
+    reason: Why = "asked for by hand"
 
 
 class TrainingView(Shape):

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, Query
 
 from central.api.answers import errors_of_one_answer
 from central.api.auth import ServicesOf, allow
+from central.api.queries import StationQuery
 from central.api.schemas import Bucket, ChartView, LineRates, Rate, RatesView
 from central.api.views import CONFIDENCE, bucket_view, plain_rate, rate_view
+from central.api.written import WrittenTime
 from central.domain.audit import Pool
 from central.errors import InvalidError
 from central.quality.agreement import allow_for_errors
@@ -21,7 +23,6 @@ from central.store.repositories import quality
 from central.store.repositories.quality import JudgedAudit, LineCounts, PoolKey, Scope
 from central.store.repositories.quality_cells import PersonsWord
 from central.store.rollups import minute_of
-from contracts.base import UtcTime
 from contracts.ids import Name
 from contracts.vocabulary import Role, Verdict, VerdictCause
 
@@ -29,7 +30,6 @@ router = APIRouter(prefix="/quality", tags=["quality"], dependencies=[Depends(al
 
 ALL_STATIONS = "*"
 Judged = JudgedAudit | PersonsWord
-StationQuery = Annotated[str | None, Query(description="site/line/station")]
 
 
 @router.get("/rates", summary="Rates per station and product")
@@ -38,7 +38,7 @@ def rates(
     minutes: Annotated[int, Query(ge=1, le=60 * 24 * 400)] = 60,
     station: StationQuery = None,
     product: Name | None = None,
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
 ) -> RatesView:
     """Over the last `minutes` of capture time, whole minutes, the running one included.
 
@@ -65,7 +65,7 @@ def timeline(
     minutes: Annotated[int, Query(ge=1, le=60 * 24 * 400)] = 60,
     station: StationQuery = None,
     product: Name | None = None,
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
     limit: Annotated[int, Query(ge=1, le=20_000)] = 5_000,
 ) -> list[Bucket]:
     """Newest first. `p99_verdict_ms` is read from a histogram: at most 10 % too high, never too low."""

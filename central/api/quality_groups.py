@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
 from central.api.memory_charts import MemoryKind, memory_charts_of
-from central.api.quality import StationQuery, quality_scope
+from central.api.quality import quality_scope
 from central.api.quality_computing import ChartPlan, by_sample, charts_of, figures_of, key_of
 from central.api.quality_group_schemas import (
     AttributeChartView,
@@ -20,12 +20,13 @@ from central.api.quality_group_schemas import (
     GroupedBy,
     MemoryChartView,
 )
+from central.api.queries import StationQuery
+from central.api.written import WrittenTime
 from central.errors import InvalidError
 from central.store.learning_tables import Alarm
 from central.store.repositories import quality
 from central.store.repositories.quality import Scope
 from central.store.repositories.quality_cells import cells, persons_words
-from contracts.base import UtcTime
 from contracts.ids import Name
 from contracts.vocabulary import Role
 
@@ -53,7 +54,7 @@ def figures(
     currency: Annotated[str, Query(max_length=8)] = "",
     shifts: Shifts = "06:00,14:00,22:00",
     time_zone: Zone = "UTC",
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
 ) -> FiguresView:
     """Over the last `minutes` of capture time, up to `until` or now.
 
@@ -84,7 +85,7 @@ def attribute_charts(
     product: Name | None = None,
     shifts: Shifts = "06:00,14:00,22:00",
     time_zone: Zone = "UTC",
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
 ) -> list[AttributeChartView]:
     """Shares (p) or numbers (np) of NG parts in samples of `sample_minutes`, the first `reference` of them phase I.
 
@@ -114,7 +115,7 @@ def memory_charts(
     product: Name | None = None,
     shifts: Shifts = "06:00,14:00,22:00",
     time_zone: Zone = "UTC",
-    until: UtcTime | None = None,
+    until: WrittenTime | None = None,
 ) -> list[MemoryChartView]:
     """Small lasting shifts of the share of NG parts, against the share of the first `reference` samples.
 

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from central.api.written import Remark, Why, Written
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name
 from contracts.recipes import ProductRecipe
 from contracts.vocabulary import RecipeAct
 
 VersionNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Note = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
+Note = Why
 
 
 class RecipeHead(Shape):
@@ -102,7 +103,7 @@ class RecipeHistory(Shape):
     deeds: list[RecipeDeedView]
 
 
-class MakeRecipe(Shape):
+class MakeRecipe(Written):
     """Body of `POST /recipes/{product}`.
 
     `document`: a `ProductRecipe` without its version; unknown fields are refused. `based_on`: the newest version that
@@ -116,7 +117,7 @@ class MakeRecipe(Shape):
     by: Name | None = None
 
 
-class Because(Shape):
+class Because(Written):
     """Body of `POST /recipes/{product}/{version}/restore`. `by` as in `MakeRecipe`."""
 
     note: Note
@@ -129,11 +130,11 @@ class PinRecipe(Because):
     version: VersionNumber
 
 
-class SwitchStation(Shape):
+class SwitchStation(Written):
     """Body of `POST /stations/{site}/{line}/{station}/product`."""
 
     product: Name
-    note: str = Field(default="", max_length=1000)
+    note: Remark = ""
     by: Name | None = None
 
 

@@ -6,12 +6,12 @@ Stores pictures and judgements; trains nothing. Audits bring the other judged pi
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.learning_schemas import LabelCounts, ReferencePartAdded
+from central.api.written import DefectClass
 from central.errors import InvalidError
 from central.foundation import Services
 from central.services.evidence import media_type_of
@@ -29,7 +29,7 @@ class ReferencePart(Shape):
     """What is said of the picture, as query."""
 
     judgement: Judgement
-    defect_class: str | None = Field(default=None, pattern=r"^[^\x00-\x1f]{1,64}$")
+    defect_class: DefectClass | None = None
     part_id: PartId | None = None
     is_simulated: bool = False
 
@@ -41,13 +41,17 @@ _BODY: Final = {"content": {kind: {"schema": {"type": "string", "format": "binar
 @router.post(
     "/{product}/reference-parts",
     summary="Add a judged picture of a reference part",
+    status_code=201,
     dependencies=[Depends(allow(Role.ENGINEER))],
+    responses={200: {"model": ReferencePartAdded, "description": "Known already; nothing was added"}},
     openapi_extra={"requestBody": {"required": True, **_BODY}},
 )
 async def add_reference_part(
+    *,
     services: ServicesOf,
     caller: CallerOf,
     request: Request,
+    response: Response,
     product: Annotated[Name, Path()],
     said: Annotated[ReferencePart, Query()],
 ) -> ReferencePartAdded:
@@ -59,7 +63,10 @@ async def add_reference_part(
     content = await _bounded_body(request, services.settings.evidence.max_bytes)
     if media_type_of(content) not in _PICTURES:
         raise InvalidError(f"body: expected a PNG or JPEG picture, got {len(content)} bytes of something else")
-    return await run_in_threadpool(_store, services, caller.name, content, product, said)
+    added = await run_in_threadpool(_store, services, caller.name, content, product, said)
+    if not added.is_new:
+        response.status_code = 200
+    return added
 
 
 @router.get("/{product}/labels", summary="Judged pictures of a product", dependencies=[Depends(allow(Role.VIEWER))])

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/reports/shift.pdf` and `.csv`: what a shift made, to be signed. `central/reports` says what is in it."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
 from central.api.auth import Caller, CallerOf, ServicesOf, allow
 from central.api.health import program_version
+from central.api.written import WrittenDay, WrittenTime
 from central.reports.shift_content import Cost, ShiftReport, gather
 from central.reports.shift_csv import to_csv
 from central.reports.shift_period import DEFAULT_SHIFTS, Asked
-from contracts.base import UtcTime
 from contracts.ids import Name
 from contracts.vocabulary import Role
 
@@ -22,10 +21,10 @@ def _asked(
     *,
     at: Annotated[str | None, Query(max_length=200, description="site, site/line or site/line/station")] = None,
     product: Name | None = None,
-    day: Annotated[date | None, Query(description="on which the shift begins, by the plant's clock")] = None,
+    day: Annotated[WrittenDay | None, Query(description="on which the shift begins, by the plant's clock")] = None,
     shift: Annotated[str | None, Query(max_length=5, description="HH:MM at which it begins")] = None,
-    since: UtcTime | None = None,
-    until: UtcTime | None = None,
+    since: WrittenTime | None = None,
+    until: WrittenTime | None = None,
     shifts: Annotated[
         str, Query(max_length=100, description="when shifts begin, by the clock of time_zone")
     ] = DEFAULT_SHIFTS,

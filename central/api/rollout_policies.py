@@ -1,31 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/rollout-policies`, `/freezes` and labels of stations: what people set beforehand, so that nights need nobody.
+"""`/rollout-policies` and labels of stations: what people set beforehand, so that nights need nobody.
 
-Reads and writes rows; the rules are in `domain/rollout_plan.py` and `domain/calendar.py`.
+Reads and writes rows; the rules are in `domain/rollout_plan.py`. Freezes have `freezes.py`.
 """
 
-from datetime import datetime
-from typing import Annotated
+import logging
+from collections.abc import Collection
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Response
 from sqlmodel import Session
 
-from central.api.auth import ServicesOf, allow
+from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.rollout_schemas import (
-    FreezeView,
-    MakeFreeze,
     PlanBody,
     RolloutPolicyView,
     SetLabels,
     SetRolloutPolicy,
     StationLabels,
 )
-from central.api.schemas import By
-from central.errors import ConflictError, NotFoundError
-from central.store.repositories import rollout_policies, stations
-from central.store.rollout_tables import FreezeRow, RolloutPolicyRow
+from central.domain.naming import some_of
+from central.errors import NotFoundError
+from central.services.rollout_naming import require_heard_of
+from central.store.repositories import known, rollout_policies, stations
+from central.store.rollout_tables import RolloutPolicyRow
 from contracts.ids import Name
 from contracts.vocabulary import Role
+
+_LOG: Final = logging.getLogger(__name__)
 
 router = APIRouter(tags=["rollouts"], dependencies=[Depends(allow(Role.VIEWER))])
 _engineer = [Depends(allow(Role.ENGINEER))]
@@ -36,14 +38,24 @@ Product = Annotated[Name, Path()]
 def list_policies(services: ServicesOf) -> list[RolloutPolicyView]:
     """By product. One without a policy follows the settings of central: canary, line, site, all, no approvals."""
     with services.database.read() as session:
-        return [_policy_view(row) for row in rollout_policies.policies(session)]
+        products = known.products(session, services.clock.now())
+        return [_policy_view(row, products) for row in rollout_policies.policies(session)]
 
 
 @router.put("/rollout-policies/{product}", summary="Set the rollouts of a product", dependencies=_engineer)
 def set_policy(services: ServicesOf, product: Product, said: SetRolloutPolicy) -> RolloutPolicyView:
-    """For rollouts that begin from now on; one under way keeps the plan that it began with."""
+    """For rollouts that begin from now on; one under way keeps the plan that it began with.
+
+    A product, or a place in the target, that central has not heard of is refused unless `is_ahead`.
+    """
+    plan = said.plan.read()
     with services.database.begin() as session:
-        row = rollout_policies.policy_of(session, product) or RolloutPolicyRow(
+        products, row = known.products(session, services.clock.now()), rollout_policies.policy_of(session, product)
+        if not said.is_ahead:
+            if row is None:
+                _require_product(product, products)
+            require_heard_of(session, plan.target)
+        row = row or RolloutPolicyRow(
             product=product,
             risk=said.risk,
             is_automatic=said.is_automatic,
@@ -55,50 +67,32 @@ def set_policy(services: ServicesOf, product: Product, said: SetRolloutPolicy) -
         row.risk, row.is_automatic, row.plan = (
             said.risk,
             said.is_automatic,
-            rollout_policies.plan_text(said.plan.read()),
+            rollout_policies.plan_text(plan),
         )
         row.changed_at, row.changed_by, row.note = services.clock.now(), said.by, said.note
         session.add(row)
         session.flush()
-        return _policy_view(row)
+        return _policy_view(row, products)
 
 
-@router.get("/freezes", summary="Freezes that hold now or will")
-def list_freezes(services: ServicesOf) -> list[FreezeView]:
-    """Soonest first. While one holds, nobody of its site is given another package; going back is never held."""
-    now = services.clock.now()
-    with services.database.read() as session:
-        return [_freeze_view(row, now) for row in rollout_policies.freezes(session, now)]
-
-
-@router.post("/freezes", summary="Touch nobody for a while", status_code=201, dependencies=_engineer)
-def make_freeze(services: ServicesOf, said: MakeFreeze) -> FreezeView:
-    """Of one site or of all. Holds for rollouts that are under way, too."""
-    now = services.clock.now()
-    if said.ends <= now:
-        raise ConflictError(f"freeze: it would have ended already at {said.ends.isoformat()}; it is {now.isoformat()}")
-    row = FreezeRow(
-        site=said.site, begins=said.begins, ends=said.ends, reason=said.reason, made_at=now, made_by=said.by
-    )
+@router.delete(
+    "/rollout-policies/{product}", summary="End the policy of a product", status_code=204, dependencies=_engineer
+)
+def delete_policy(services: ServicesOf, caller: CallerOf, product: Product) -> Response:
+    """Rollouts that begin from now on follow central's settings: no approvals, no windows. One under way goes on."""
     with services.database.begin() as session:
-        session.add(row)
-        session.flush()
-        return _freeze_view(row, now)
-
-
-@router.post("/freezes/{freeze_id}/lift", summary="End a freeze early", dependencies=_engineer)
-def lift_freeze(services: ServicesOf, freeze_id: Annotated[int, Path(ge=1, le=2**62)], who: By) -> FreezeView:
-    """Lifting it twice changes nothing."""
-    now = services.clock.now()
-    with services.database.begin() as session:
-        row = session.get(FreezeRow, freeze_id)
+        row = rollout_policies.policy_of(session, product)
         if row is None:
-            raise NotFoundError(f"freeze {freeze_id}: no such freeze")
-        if row.lifted_at is None:
-            row.lifted_at, row.lifted_by = now, who.by
-            session.add(row)
-        session.flush()
-        return _freeze_view(row, now)
+            had = [each.product for each in rollout_policies.policies(session)]
+            raise NotFoundError(
+                f"product {product}: it has no rollout policy; products with one: {some_of(had) or 'none'}"
+            )
+        session.delete(row)
+        _LOG.warning(
+            "rollout policy ended product=%s token=%s risk=%s is_automatic=%s set_by=%s set_at=%s",
+            product, caller.name, row.risk, row.is_automatic, row.changed_by, row.changed_at,
+        )  # fmt: skip
+    return Response(status_code=204)
 
 
 @router.get("/station-labels", summary="Labels of stations")
@@ -124,10 +118,16 @@ def _id_of(session: Session, address: str) -> int:
     return row.id
 
 
-def _policy_view(row: RolloutPolicyRow) -> RolloutPolicyView:
+def _require_product(product: str, heard: Collection[str]) -> None:
+    # Under a mistyped name nobody would be asked for the approvals that this policy is set for.
+    if product not in heard:
+        raise NotFoundError(
+            f"product {product}: no recipe, picture, training, package or part of it; known: "
+            f"{some_of(sorted(heard)) or 'none yet'}. For a product that is still to come say is_ahead: true"
+        )
+
+
+def _policy_view(row: RolloutPolicyRow, products: Collection[str]) -> RolloutPolicyView:
     plan = PlanBody.of(rollout_policies.read_plan(row.plan))
-    return RolloutPolicyView(**row.model_dump(exclude={"plan"}), plan=plan)
-
-
-def _freeze_view(row: FreezeRow, now: datetime) -> FreezeView:
-    return FreezeView(**row.model_dump(), is_in_force=row.lifted_at is None and row.begins <= now < row.ends)
+    is_known = row.product in products
+    return RolloutPolicyView(**row.model_dump(exclude={"plan"}), plan=plan, is_product_known=is_known)

@@ -7,9 +7,10 @@ nobody knows is a mistake here.
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from central.api.schemas import By, Rate
+from central.api.written import Station, Why, Written
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from contracts.base import Shape, UtcTime
@@ -17,14 +18,6 @@ from contracts.ids import Name, PackageId
 from contracts.vocabulary import RiskClass, RolloutState, Verdict, WaveState
 
 Line = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}/[a-z0-9][a-z0-9_-]{0,62}$")]
-Station = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}(/[a-z0-9][a-z0-9_-]{0,62}){2}$")]
-Why = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
-
-
-class Written(Shape):
-    """What a person writes: an unknown field is refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class WindowBody(Written):
@@ -135,7 +128,7 @@ class TargetBody(Written):
     sites: list[Name] = Field(default=[], max_length=1000)
     lines: list[Line] = Field(default=[], max_length=1000)
     stations: list[Station] = Field(default=[], max_length=10_000)
-    labels: dict[Name, list[Name]] = {}
+    labels: dict[Name, Annotated[list[Name], Field(max_length=1000)]] = Field(default={}, max_length=32)
 
     def read(self) -> TargetFilter:
         """For the machine."""
@@ -189,9 +182,9 @@ class StartRollout(Written):
     """
 
     package_id: PackageId
-    stations: list[str] = Field(default=[], max_length=10_000)
+    stations: list[Station] = Field(default=[], max_length=10_000)
     canary: int | None = Field(default=None, ge=1, le=1000)
-    reason: str = Field(default="asked for by hand", max_length=1000)
+    reason: Why = "asked for by hand"
     plan: PlanBody | None = None
 
     @model_validator(mode="after")
@@ -312,56 +305,34 @@ class RolloutEvidence(Shape):
 
 
 class SetRolloutPolicy(Written):
-    """Body of `PUT /rollout-policies/{product}`. `is_automatic`: a promoted package may begin without a person."""
+    """Body of `PUT /rollout-policies/{product}`. `is_automatic`: a promoted package may begin without a person.
+
+    `is_ahead`: set before central has heard of the product, or of places that the target names; else these are refused
+    as mistyped.
+    """
 
     risk: RiskClass = RiskClass.STANDARD
     is_automatic: bool = True
     plan: PlanBody = PlanBody()
+    is_ahead: bool = False
     by: Name
     note: Why
 
 
 class RolloutPolicyView(Shape):
-    """`GET /rollout-policies`: what people set for a product; products without one follow the settings of central."""
+    """`GET /rollout-policies`: what people set for a product; products without one follow the settings of central.
+
+    `is_product_known` False: central has heard of no recipe, picture, training, package or part of it (yet).
+    """
 
     product: Name
+    is_product_known: bool
     risk: RiskClass
     is_automatic: bool
     plan: PlanBody
     changed_at: UtcTime
     changed_by: str
     note: str
-
-
-class MakeFreeze(Written):
-    """Body of `POST /freezes`: nobody of `site` (None: of any site) is touched from `begins` to `ends`."""
-
-    site: Name | None = None
-    begins: UtcTime
-    ends: UtcTime
-    reason: Why
-    by: Name
-
-    @model_validator(mode="after")
-    def _is_possible(self) -> "MakeFreeze":
-        if self.ends <= self.begins:
-            raise ValueError(f"ends: expected a time after {self.begins.isoformat()}, got {self.ends.isoformat()}")
-        return self
-
-
-class FreezeView(Shape):
-    """`GET /freezes`: those that hold now or will."""
-
-    id: int
-    site: Name | None
-    begins: UtcTime
-    ends: UtcTime
-    reason: str
-    made_at: UtcTime
-    made_by: str
-    lifted_at: UtcTime | None = None
-    lifted_by: str | None = None
-    is_in_force: bool
 
 
 class SetLabels(Written):

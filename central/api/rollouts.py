@@ -9,11 +9,12 @@ import io
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
+from central.api.queries import StationQuery
 from central.api.rollout_schemas import (
     ExposureAtStation,
     QuarantinePartView,
@@ -45,6 +46,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_A_CHUNK: Final = 500
 _MOST_LOOKS: Final = 500
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"description": "Not possible in the state it is in"}}
+_FOUND: dict[int | str, dict[str, Any]] = {200: {"model": RolloutView, "description": "Under way already, as wished"}}
 
 
 @router.get("", summary="Rollouts, newest first")
@@ -100,7 +102,7 @@ def get_evidence(services: ServicesOf, rollout_id: RolloutNumber) -> RolloutEvid
 def get_riskiest(
     services: ServicesOf,
     rollout_id: RolloutNumber,
-    station: Annotated[str | None, Query(max_length=200)] = None,
+    station: StationQuery = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> list[QuarantinePartView]:
     """Where to look first. All of them are in `quarantine.csv`."""
@@ -123,15 +125,15 @@ def get_quarantine(services: ServicesOf, rollout_id: RolloutNumber) -> Streaming
     return StreamingResponse(_quarantine_lines(services, rollout_id), media_type="text/csv", headers=headers)
 
 
-@router.post("", summary="Start a rollout", status_code=201, dependencies=_engineer, responses=_CONFLICT)
-def start_rollout(services: ServicesOf, wanted: StartRollout) -> RolloutView:
+@router.post("", summary="Start a rollout", status_code=201, dependencies=_engineer, responses=_CONFLICT | _FOUND)
+def start_rollout(services: ServicesOf, wanted: StartRollout, response: Response) -> RolloutView:
     """Of a promoted package; going back to an older one is a rollout like any other.
 
-    A rollout of this very package that is under way already is given back instead of a second one.
+    A rollout of this very package that is under way already is given back (200) instead of a second one.
     """
     # The gate is asked right now about a package that was trained a moment ago.
     loop_of(services).promoting.tick(services.clock.now())
-    rollout_id = loop_of(services).rollouts.start(
+    begun = loop_of(services).rollouts.start(
         wanted.package_id,
         stations=wanted.stations,
         canary=wanted.canary,
@@ -139,7 +141,9 @@ def start_rollout(services: ServicesOf, wanted: StartRollout) -> RolloutView:
         now=services.clock.now(),
         plan=wanted.plan.read() if wanted.plan is not None else None,
     )
-    return get_rollout(services, rollout_id)
+    if not begun.is_new:
+        response.status_code = 200
+    return get_rollout(services, begun.rollout_id)
 
 
 @router.post("/{rollout_id}/pause", summary="Pause", dependencies=_engineer, responses=_CONFLICT)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from central.api.written import DefectClass, Remark, Written
 from central.domain.audit import PoolCut
 from central.quality.cause import Cause, Remedy
 from contracts.base import Message, Shape, UtcTime
@@ -301,9 +302,9 @@ class AuditOutcome(Message):
     """Body of `POST /audits/{audit_id}/outcome`. Judged once; a second outcome is a 409."""
 
     judgement: Judgement
-    defect_class: str | None = Field(default=None, max_length=64)
+    defect_class: DefectClass | None = None
     inspector: Name
-    note: str = Field(default="", max_length=1000)
+    note: Remark = ""
 
 
 class AuditRecorded(Shape):
@@ -371,15 +372,15 @@ class AlarmView(Shape):
     is_simulated: bool
 
 
-class SayCause(Shape):
+class SayCause(Written):
     """Body of `POST /alarms/{id}/cause`: confirms or corrects."""
 
     cause: Cause
     by: Name
-    note: str = Field(default="", max_length=1000)
+    note: Remark = ""
 
 
-class By(Shape):
+class By(Written):
     """Who does it, for acknowledgement and approval."""
 
     by: Name
@@ -393,7 +394,7 @@ class TokenCreated(Shape):
     token: str
 
 
-class CreateToken(Shape):
+class CreateToken(Written):
     """Body of `POST /admin/tokens`."""
 
     name: Name

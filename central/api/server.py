@@ -8,7 +8,7 @@ import importlib
 from importlib.util import find_spec
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from central.api import (
     admin,
@@ -25,6 +25,7 @@ from central.api import (
     shadow,
     stations,
 )
+from central.api.queries import KnownQuery
 from central.foundation import Services
 
 API_PREFIX: Final = "/api/v1"
@@ -43,8 +44,9 @@ def build_api(services: Services | None) -> FastAPI:
     )
     app.state.services = services
     problems.install(app)
+    strict = [Depends(KnownQuery())]
     for router in (*_ground_floor(), *_learning_routers()):
-        app.include_router(router, prefix=API_PREFIX, responses=problems.RESPONSES)
+        app.include_router(router, prefix=API_PREFIX, responses=problems.RESPONSES, dependencies=strict)
     app.include_router(health.router, prefix=API_PREFIX)
     app.include_router(health.router, include_in_schema=False)
     app.include_router(metrics.router)

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Query
 
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import ShadowView
+from central.api.written import WrittenTime
 from central.store.repositories import shadow
-from contracts.base import UtcTime
 from contracts.ids import PackageId
 from contracts.vocabulary import Role
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/shadow", tags=["shadow"], dependencies=[Depends(allo
 def list_shadows(
     services: ServicesOf,
     challenger: Annotated[PackageId | None, Query()] = None,
-    since: UtcTime | None = None,
+    since: WrittenTime | None = None,
 ) -> list[ShadowView]:
     """One entry a station, champion and challenger; of parts captured from `since` on."""
     with services.database.read() as session:

@@ -8,13 +8,17 @@ Pure; the time is a parameter. Holds nobody back from going back: an abort asks 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contracts.maintenance import DAY_MINUTES, DAYS, Window, opens_at
 
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+# A freeze outside of these is a slip of the pen as a rule: a year typed wrong freezes nobody, or everybody for ever.
+FREEZE_MOST: Final = timedelta(days=366)
+FREEZE_BEGAN_WITHIN: Final = timedelta(days=31)
+FREEZE_BEGINS_WITHIN: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,25 @@ class Freeze:
     site: str | None = None
 
 
+def check_freeze(begins: datetime, ends: datetime, now: datetime) -> None:
+    """Whether a freeze may be set now.
+
+    Raises:
+        ValueError: it could hold nobody any more, or its times are so far off that they were not meant.
+    """
+    if ends <= now:
+        raise ValueError(f"ends: expected a time to come, it is {_shown(now)}, got {_shown(ends)}: that is over")
+    if begins < now - FREEZE_BEGAN_WITHIN:
+        days = FREEZE_BEGAN_WITHIN.days
+        raise ValueError(f"begins: expected at most {days} days ago, it is {_shown(now)}, got {_shown(begins)}")
+    if begins > now + FREEZE_BEGINS_WITHIN:
+        days = FREEZE_BEGINS_WITHIN.days
+        raise ValueError(f"begins: expected within {days} days, it is {_shown(now)}, got {_shown(begins)}")
+    if ends - begins > FREEZE_MOST:
+        msg = f"ends: expected at most {FREEZE_MOST.days} days after {_shown(begins)}, got {_shown(ends)}"
+        raise ValueError(f"{msg}; one that is to last longer is made again when it ends")
+
+
 def held_until(site: str, windows: Sequence[MaintenanceWindow], freezes: Sequence[Freeze], now: datetime) -> str | None:
     """Why a station of this site may not be touched now, in words; None: it may. No windows: at any time."""
     for freeze in freezes:
@@ -76,6 +99,10 @@ def held_until(site: str, windows: Sequence[MaintenanceWindow], freezes: Sequenc
     if len(waits) < len(openings) or not waits:
         return None
     return f"outside its maintenance windows; the next opens at {min(waits):%Y-%m-%d %H:%M} UTC"
+
+
+def _shown(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
 
 
 def _minutes(text: str) -> int:

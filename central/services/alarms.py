@@ -114,7 +114,9 @@ def acknowledge(alarm: Alarm, by: str) -> None:
         ConflictError: it is closed.
     """
     if alarm.state is AlarmState.CLOSED:
-        raise ConflictError(f"alarm {alarm.id}: expected an open alarm, it was closed at {alarm.closed_at}")
+        closed = alarm.closed_at.isoformat(timespec="seconds") if alarm.closed_at is not None else "a time not known"
+        msg = f"alarm {alarm.id}: expected an open alarm, it was closed at {closed}"
+        raise ConflictError(f"{msg}; nothing is left to see to, the same signal raises a new one")
     alarm.state = AlarmState.ACKNOWLEDGED
     alarm.acknowledged_by = alarm.acknowledged_by or by
 

@@ -199,9 +199,13 @@ def resume_shift(session: Session, shift_id: int, by: str, note: str, now: datet
         raise NotFoundError(f"shift {shift_id}: no such shift; GET /audits/shifts lists them")
     row = standing(session)[stream_of(asked)]
     if row.id != shift_id:
-        raise ConflictError(f"shift {shift_id}: expected the newest of its station and product, that is shift {row.id}")
+        raise ConflictError(
+            f"shift {shift_id}: expected the newest of its station and product; resume shift {row.id}, which holds now"
+        )
     if row.inspection is not Inspection.DISCONTINUED:
-        raise ConflictError(f"shift {shift_id}: expected DISCONTINUED, it is {row.inspection}; nothing to resume")
+        raise ConflictError(
+            f"shift {shift_id}: expected DISCONTINUED, it is {row.inspection}; nothing to resume, sampling goes on"
+        )
     keep_state(row, resume(state_of(row)), f"resumed by {by}" + (f": {note}" if note else ""), now, by)
     session.add(row)
     alarm = _alarm_of(session, row)

@@ -179,16 +179,21 @@ class RecipeService:
             raise ConflictError(msg)
         if not self._can_hear():
             # A command that waited for the broker would surprise the line later.
-            raise ConflictError("broker: expected to be connected, it is away; the station cannot be asked")
+            msg = "broker: expected to be connected, it is away; the station cannot be asked"
+            raise ConflictError(f"{msg}, try again when GET /ready says that it is there")
         if status is None or not status.is_connected:
-            raise ConflictError(f"station {station.address}: expected to be connected, it is offline")
+            raise ConflictError(
+                f"station {station.address}: expected to be connected, it is offline; try again when it is back"
+            )
         judging = {package.product for package in status.active}
         sent = recipes.last_sent(session).get(station.id or 0)
         has_recipe = sent is not None and product in sent.versions
         if not has_recipe and product not in judging:
             known = ", ".join(sorted({*(sent.versions if sent else ()), *judging})) or "none"
             msg = f"product: {station.address} has neither a recipe nor a package for {product}; it has {known}"
-            raise ConflictError(msg)
+            raise ConflictError(
+                f"{msg}. Make a recipe of {product} for it, or roll a package of {product} out to it first"
+            )
         if has_recipe and sent is not None and number_at_station(station) < sent.number and product not in judging:
             msg = f"station {station.address}: its recipes (number {sent.number}) are on their way; try again"
             raise ConflictError(msg)

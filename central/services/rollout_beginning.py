@@ -12,11 +12,13 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
+from central.domain.naming import some_of
 from central.domain.rollout_plan import RolloutPlan
 from central.domain.rollout_shapes import Rollout
 from central.errors import ConflictError, NotFoundError
 from central.services.package_registry import champion_of
 from central.services.rollout_planning import default_plan, may_begin_by_itself, plan_for, with_stations
+from central.services.rollout_refusals import another_under_way, not_promoted, wished_otherwise
 from central.services.rollout_state import text_of
 from central.settings import RolloutSettings
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow, Training
@@ -37,8 +39,16 @@ class Asked:
     plan: RolloutPlan | None = None
 
 
-def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: RolloutSettings, now: datetime) -> int:
-    """Begin a rollout by hand. Returns its number; of the one under way when this very package is on its way already.
+@dataclass(frozen=True)
+class Begun:
+    """The rollout that answers a wish. `is_new` False: it was under way already, and nothing was changed."""
+
+    rollout_id: int
+    is_new: bool
+
+
+def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: RolloutSettings, now: datetime) -> Begun:
+    """Begin a rollout by hand; the one under way when this very package is on its way already.
 
     Raises:
         NotFoundError: no such package or station.
@@ -50,16 +60,17 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
     known = set(session.exec(select(Station.address)).all())
     missing = sorted(set(asked.stations) - known)
     if missing:
-        raise NotFoundError(f"stations {', '.join(missing)}: never heard of; known: {', '.join(sorted(known))}")
+        raise NotFoundError(
+            f"stations {some_of(missing)}: never heard of; known: {some_of(sorted(known)) or 'none yet'}"
+        )
     promotion = session.get(Promotion, package_id)
     if promotion is None or promotion.outcome is not PromotionOutcome.PROMOTED:
-        said = promotion.outcome.value if promotion else "nothing yet"
-        raise ConflictError(f"package {package_id[:12]}: expected a promoted one, the gate said {said}")
+        raise ConflictError(not_promoted(package_id, promotion.outcome.value if promotion else None))
     under_way = _open_for(session, package)
     if under_way is not None and (row := session.get_one(RolloutRow, under_way)).package_id == package_id:
         _check_same_wish(row, asked)
-        return under_way
-    return _add(session, package, asked, settings, now)
+        return Begun(under_way, is_new=False)
+    return Begun(_add(session, package, asked, settings, now), is_new=True)
 
 
 def begin_by_itself(session: Session, package: Package, settings: RolloutSettings, now: datetime) -> None:
@@ -85,14 +96,13 @@ def _check_same_wish(row: RolloutRow, asked: Asked) -> None:
         if is_other
     ]
     if others:
-        msg = f"rollout {row.id} of this package is under way with another {', '.join(others)}; abort it, or let it end"
-        raise ConflictError(msg)
+        raise ConflictError(wished_otherwise(row, others))
 
 
 def _add(session: Session, package: Package, asked: Asked, settings: RolloutSettings, now: datetime) -> int:
     under_way = _open_for(session, package)
     if under_way is not None:
-        raise ConflictError(f"product {package.product}: rollout {under_way} is under way; wait or abort it")
+        raise ConflictError(another_under_way(session.get_one(RolloutRow, under_way)))
     champion = champion_of(session, package.product, is_simulated=package.is_simulated)
     set_for_product, risk = plan_for(session, package.product, settings.canary)
     plan = asked.plan or (default_plan(asked.canary) if asked.canary is not None else set_for_product)

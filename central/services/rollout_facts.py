@@ -24,7 +24,7 @@ from contracts.vocabulary import PackageState, RefusalReason
 # Audits that say how many parts the new package will rightly divert; fewer say too little to excuse anything.
 _RECENT_AUDITS: Final = 100
 _LEAST_AUDITS: Final = 20
-_JUDGES_WITHIN: Final = timedelta(hours=24)
+JUDGES_WITHIN: Final = timedelta(hours=24)
 # No station can say these of an assignment whose number it trusts: whatever came, it was not the one in force.
 _ANSWERS_NOTHING: Final = (
     RefusalReason.SIGNATURE,
@@ -128,7 +128,7 @@ def stations_for(session: Session, rollout: RolloutRow, lost_after_s: float, now
             .where(
                 RollupMinute.product == rollout.product,
                 RollupMinute.is_simulated == rollout.is_simulated,
-                RollupMinute.minute >= now - _JUDGES_WITHIN,
+                RollupMinute.minute >= now - JUDGES_WITHIN,
             )
             .distinct()
         ).all()

@@ -9,7 +9,7 @@ Restart-safe: the machine's whole state is in the row, and what was not publishe
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +17,6 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.domain import rollout as machine
-from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
@@ -27,13 +26,14 @@ from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
 from central.services.package_registry import promoted_without_rollout, set_champion
-from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_itself
+from central.services.rollout_beginning import Asked, Begun, begin_as_asked, begin_by_itself
 from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
 from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of_all
 from central.services.rollout_failures import rest_failures, tell_failure
 from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
+from central.services.rollout_naming import never_reached
 from central.services.rollout_orders import carry_out
 from central.services.rollout_planning import (
     held,
@@ -41,6 +41,7 @@ from central.services.rollout_planning import (
     plan_of,
     waves_for,
 )
+from central.services.rollout_refusals import cannot, cannot_abort, cannot_set_aside, names_in_vain, takes_nobody
 from central.services.rollout_state import state_of, text_of
 from central.services.silence import Hearing
 from central.settings import RolloutSettings
@@ -57,6 +58,9 @@ from contracts.vocabulary import RolloutState
 _LOG = logging.getLogger(__name__)
 
 Change = Callable[[Rollout, str, datetime], Rollout]
+_CHANGES: Final[Mapping[str, Change]] = MappingProxyType(
+    {"pause": machine.pause, "resume": machine.resume, "approve": machine.approve}
+)
 _Moved = tuple[Rollout, tuple[Action, ...]]
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
@@ -127,7 +131,7 @@ class RolloutService:
         now: datetime,
         *,
         plan: RolloutPlan | None = None,
-    ) -> int:
+    ) -> Begun:
         """Begin a rollout by hand.
 
         Args:
@@ -144,16 +148,18 @@ class RolloutService:
         Raises:
             NotFoundError: no such package or station.
             ConflictError: the gate did not promote it, a rollout of the product is under way, or the plan takes no
-                station that there is.
+                station that there is or names one that it will never reach.
         """
         with self._database.begin() as session:
             asked = Asked(reason, stations, canary, plan)
-            rollout_id = begin_as_asked(session, package_id, asked, self._settings, now)
-            row = session.get_one(RolloutRow, rollout_id)
+            begun = begin_as_asked(session, package_id, asked, self._settings, now)
+            row = session.get_one(RolloutRow, begun.rollout_id)
             # Nobody sees a plan that reaches nobody fail: it would wait, and hold the product, for ever.
             if row.state is RolloutState.READY and (names := left_out(session, row, self._lost_after_s, now)):
-                raise ConflictError(_takes_nobody(row, names))
-            return rollout_id
+                raise ConflictError(takes_nobody(row, names))
+            if begun.is_new and plan and (strange := never_reached(session, row, self._lost_after_s, now)):
+                raise ConflictError(names_in_vain(row, strange))
+            return begun
 
     def pause(self, rollout_id: int, by: str, now: datetime) -> None:
         """Touch no further station. Errors of touched ones still end the rollout.
@@ -162,7 +168,7 @@ class RolloutService:
             NotFoundError: no such rollout.
             ConflictError: it is not running.
         """
-        self._command(rollout_id, machine.pause, by, now)
+        self._command(rollout_id, "pause", by, now)
 
     def resume(self, rollout_id: int, by: str, now: datetime) -> None:
         """Go on.
@@ -171,7 +177,7 @@ class RolloutService:
             NotFoundError: no such rollout.
             ConflictError: it is not paused.
         """
-        self._command(rollout_id, machine.resume, by, now)
+        self._command(rollout_id, "resume", by, now)
 
     def approve(self, rollout_id: int, by: str, now: datetime) -> None:
         """Let the wave that waits for a person begin.
@@ -180,7 +186,7 @@ class RolloutService:
             NotFoundError: no such rollout.
             ConflictError: it does not wait for an approval.
         """
-        self._command(rollout_id, machine.approve, by, now)
+        self._command(rollout_id, "approve", by, now)
 
     def set_aside(self, rollout_id: int, station: str, by: str, now: datetime) -> None:
         """Go on without a station that holds its wave up. It is sent back, and catches up after the rollout.
@@ -190,7 +196,10 @@ class RolloutService:
             ConflictError: the station is not under way in it.
         """
         self._end_some(
-            rollout_id, lambda before: machine.set_aside(before, station, by, now), f"station {station}", now
+            rollout_id,
+            lambda before: machine.set_aside(before, station, by, now),
+            lambda row, before: cannot_set_aside(row, before, station),
+            now,
         )
 
     def abort(self, rollout_id: int, by: str, now: datetime) -> None:
@@ -200,17 +209,21 @@ class RolloutService:
             NotFoundError: no such rollout.
             ConflictError: it has ended.
         """
-        self._end_some(rollout_id, lambda before: machine.abort(before, by, now), "it", now)
+        self._end_some(rollout_id, lambda before: machine.abort(before, by, now), lambda row, _: cannot_abort(row), now)
 
-    def _end_some(self, rollout_id: int, change: Callable[[Rollout], _Moved], what: str, now: datetime) -> None:
+    def _end_some(
+        self,
+        rollout_id: int,
+        change: Callable[[Rollout], _Moved],
+        refusal: Callable[[RolloutRow, Rollout], str],
+        now: datetime,
+    ) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
             before = state_of(row)
             after, actions = change(before)
             if after == before:
-                raise ConflictError(
-                    f"rollout {rollout_id}: expected {what} to be under way, the rollout is {row.state}"
-                )
+                raise ConflictError(refusal(row, before))
             self._keep(session, row, after, actions, now)
         self._assigner.publish_waiting(now, everything=False)
 
@@ -225,13 +238,13 @@ class RolloutService:
             max_diverted_factor=self._settings.max_reject_rate_factor,
         )
 
-    def _command(self, rollout_id: int, change: Change, by: str, now: datetime) -> None:
+    def _command(self, rollout_id: int, word: str, by: str, now: datetime) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
             before = state_of(row)
-            after = change(before, by, now)
+            after = _CHANGES[word](before, by, now)
             if after == before:
-                raise ConflictError(f"rollout {rollout_id}: cannot be changed so while it is {row.state}")
+                raise ConflictError(cannot(word, row))
             self._keep(session, row, after, (), now)
 
     def _start_promoted(self, now: datetime) -> None:
@@ -272,11 +285,14 @@ class RolloutService:
                 self._keep(session, row, after, actions, now, seen=seen, gates=gates, limits=limits)
 
     def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
+        # People named these for the product, perhaps long ago: the rest of the plan holds, and it is said.
+        strange = never_reached(session, row, self._lost_after_s, now)
         waves = waves_for(session, row, self._lost_after_s, now)
         if waves:
-            return machine.with_waves(before, waves)
+            planned = machine.with_waves(before, waves)
+            return machine.with_note_once(planned, f"not reached: {'; '.join(strange)}", now) if strange else planned
         names = left_out(session, row, self._lost_after_s, now)
-        return machine.with_note_once(before, f"waits: {_takes_nobody(row, names)}" if names else _WAITS, now)
+        return machine.with_note_once(before, f"waits: {takes_nobody(row, names)}" if names else _WAITS, now)
 
     def _keep(
         self,
@@ -320,13 +336,6 @@ class RolloutService:
                 session.add(alarm)
             rest_failures(session, row, now)
         _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
-
-
-def _takes_nobody(row: RolloutRow, names: Sequence[str]) -> str:
-    return (
-        f"product {row.product}: expected a plan whose target and waves take a station that is heard of, got one "
-        f"that takes none of {some_of(names)}; a wave of ALL takes the rest"
-    )
 
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:

@@ -87,7 +87,10 @@ class TrainingRequests:
                     f"POST /products/{product}/reference-parts or judge more audits"
                 )
             if detector in (DetectorKind.MIXED, DetectorKind.CLASSIFIER) and defective == 0:
-                raise ConflictError(f"training of {product}: {detector} needs defective pictures, there are none")
+                raise ConflictError(
+                    f"training of {product}: {detector} needs defective pictures, there are none; add DEFECTIVE "
+                    "reference parts, or leave the detector to AUTO"
+                )
             return self._queue(session, product, detector, reason, now, is_simulated=is_simulated).training_id
 
     def cancel(self, training_id: str, now: datetime) -> None:
@@ -102,7 +105,9 @@ class TrainingRequests:
             if training is None:
                 raise NotFoundError(f"training {training_id!r}: no such training")
             if training.state not in _ALIVE:
-                raise ConflictError(f"training {training_id}: expected one under way, it is {training.state}")
+                raise ConflictError(
+                    f"training {training_id}: expected one under way, it is {training.state}; nothing is left to cancel"
+                )
             training.cancel_asked_at = training.cancel_asked_at or now
             training.stage = "being cancelled"
             session.add(training)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rollouts: one of them with every step and what it rested on, the parts it was exposed to, and the freezes.
+"""Rollouts: one of them with every step and what it rested on, its parts, the freezes and the policies.
 
 Central decides; here people read, take the evidence with them and set freezes. Called by `app`.
 """
@@ -15,7 +15,7 @@ from dashboard import access, frame, marks, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError
 from dashboard.lifecycle import Exposure, Freeze, Rollout, RolloutStep
-from dashboard.pages import limits_panel, quarantine_panel, rollout_gates, rollout_panel
+from dashboard.pages import limits_panel, policy_panel, quarantine_panel, rollout_gates, rollout_panel
 
 MAX_ROLLOUTS = 100
 MAX_STEPS = 200
@@ -26,10 +26,11 @@ def page() -> None:
     view = viewer()
     rollouts = view.feed.get("rollouts", lambda central: central.rollouts(), 2.0)
     freezes = view.feed.get("freezes", lambda central: central.freezes(), 2.0)
+    policies = view.feed.get("rollout-policies", lambda central: central.rollout_policies(), 5.0)
     stations = view.feed.get("stations", lambda central: central.stations(), 1.0)
     simulated = any(item.is_simulated for item in stations.or_else(()))
     frame.heading("Rollout evidence", view, is_simulated=simulated)
-    frame.banner(view, (rollouts, freezes))
+    frame.banner(view, (rollouts, freezes, policies))
     frame.told(view)
     known = rollouts.or_else(())[:MAX_ROLLOUTS]
     if known:
@@ -44,6 +45,7 @@ def page() -> None:
             )
         )
     _freezes(view, freezes.or_else(()))
+    policy_panel.draw(view, policies.or_else(()))
 
 
 def _title(item: Rollout, view: Viewer) -> str:

@@ -72,7 +72,7 @@ class RolloutPlayer:
         """What people set for the product, once, before there is anything to roll out."""
         waves = [_wave(wave) for wave in self.story.waves]
         note = "set before the line began; nobody is asked while it runs"
-        policy = SetRolloutPolicy(plan=PlanBody(waves=waves), by="plant", note=note)
+        policy = SetRolloutPolicy(plan=PlanBody(waves=waves), is_ahead=True, by="plant", note=note)
         self.client.set_rollout_policy(self.product, policy)
 
     def tick(self, parts_passed: int) -> None:

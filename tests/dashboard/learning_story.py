@@ -11,7 +11,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-from central.api import learning_schemas, rollout_schemas, schemas
+from central.api import freeze_schemas, learning_schemas, rollout_schemas, schemas
 from central.domain.rollout_limits import LimitTerms, WaveLimits
 from central.quality.gates import DiscordanceGate, LatencyGate, MarginGate
 from contracts import manifest as m
@@ -19,6 +19,7 @@ from contracts.jobs import EvaluationReport, VariantMeasured
 from contracts.vocabulary import (
     DetectorKind,
     PromotionOutcome,
+    RiskClass,
     RolloutState,
     TrainingState,
     Variant,
@@ -248,11 +249,28 @@ class LearningStory:
             limits.take(STATIONS[0], (3, 0, 0))
         return limits.answer(STATIONS[:1]).evidence
 
-    def freezes(self) -> list[rollout_schemas.FreezeView]:
+    def rollout_policies(self) -> list[rollout_schemas.RolloutPolicyView]:
+        plan, before = rollout_schemas.PlanBody(), self.now - timedelta(days=3)
+        known = {PRODUCT: True, "rign": False} if self.has_stations else {}
+        return [
+            rollout_schemas.RolloutPolicyView(
+                product=product,
+                is_product_known=is_known,
+                risk=RiskClass.CRITICAL,
+                is_automatic=False,
+                plan=plan,
+                changed_at=before,
+                changed_by="anna",
+                note="brakes: <look> first",
+            )
+            for product, is_known in known.items()
+        ]
+
+    def freezes(self) -> list[freeze_schemas.FreezeView]:
         if not self.has_stations:
             return []
         return [
-            rollout_schemas.FreezeView(
+            freeze_schemas.FreezeView(
                 id=1,
                 site=None,
                 begins=self.now - timedelta(hours=1),

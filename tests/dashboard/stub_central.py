@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from central.api import recipe_schemas, rollout_schemas, schemas
+from central.api import freeze_schemas, recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
 from tests.dashboard import audit_story, quality_story, route_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
@@ -58,7 +58,15 @@ class StubCentral:
             return self._get(path, query)
         if path.endswith("/pin"):
             return self._pin(method, path.strip("/").split("/"), role, query, body)
+        if method == "DELETE":
+            return self._end_policy(path, role)
         return self._post(path, role, body)
+
+    def _end_policy(self, path: str, role: str) -> tuple[int, object]:
+        if role != "ENGINEER":
+            return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
+        self.story.actions.append(f"DELETE {path}")
+        return 204, None
 
     def _pin(self, method: str, parts: list[str], role: str, query: dict[str, str], body: bytes) -> tuple[int, object]:
         """PUT and DELETE of a station's pin."""
@@ -100,6 +108,7 @@ class StubCentral:
             "/rollouts/3/evidence": story.rollout_evidence,
             "/rollouts/3/quarantine": story.quarantine,
             "/freezes": story.freezes,
+            "/rollout-policies": story.rollout_policies,
             "/recipes": story.recipes,
         }
         if path.startswith("/reports/shift."):
@@ -153,7 +162,7 @@ class StubCentral:
         if role != "ENGINEER" and parts[0] in ("rollouts", "freezes"):
             return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER, got VIEWER")
         if parts == ["freezes"]:
-            story.actions.append(f"{path} {rollout_schemas.MakeFreeze.model_validate_json(body).reason}")
+            story.actions.append(f"{path} {freeze_schemas.MakeFreeze.model_validate_json(body).reason}")
             return 201, story.freezes()[0]
         if parts[-1] == "set-aside":
             story.actions.append(f"{path} {rollout_schemas.SetAside.model_validate_json(body).station}")

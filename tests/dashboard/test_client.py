@@ -57,6 +57,7 @@ CALLS: dict[str, Callable[[CentralClient], object]] = {
     "rollouts": lambda c: c.rollouts(),
     "recipes": lambda c: c.recipes(),
     "freezes": lambda c: c.freezes(),
+    "policies": lambda c: c.rollout_policies(),
 }
 
 

@@ -211,6 +211,23 @@ def test_a_viewer_is_told_that_a_freeze_was_not_made(opened: Opener, central: St
     assert "expected role ENGINEER, got VIEWER" in texts(after)
 
 
+def test_policies_are_shown_with_names_that_nobody_knows_and_ended(opened: Opener, central: StubCentral) -> None:
+    shown = texts(opened("rollouts"))
+    assert "critical" in shown
+    assert "begins by hand, 4 waves" in shown
+    assert shown.count("never heard of") == 1
+    assert "brakes: &lt;look&gt; first" in shown
+    app = opened("rollouts", token="engineer-secret")
+    app.button(key="policy-rign-end").click().run()
+    assert central.story.actions == ["DELETE /rollout-policies/rign"]
+
+
+def test_a_viewer_is_told_that_a_policy_was_not_ended(opened: Opener, central: StubCentral) -> None:
+    after = opened("rollouts").button(key="policy-rign-end").click().run()
+    assert central.story.actions == []
+    assert "The policy was not ended" in texts(after)
+
+
 def test_alarm_can_be_taken_on_and_closed(opened: Opener, central: StubCentral) -> None:
     app = opened("alarms", token="engineer-secret")
     app = app.button(key="acknowledge-7").click().run()

@@ -157,7 +157,8 @@ def judge(
     )
     if answer.rowcount == 0:
         by = f" by {found.audit.inspector}" if found.audit.inspector else ""
-        raise ConflictError(f"audit {audit_id} is {found.audit.state.value}{by}; only an OPEN one can be judged")
+        msg = f"audit {audit_id} is {found.audit.state.value}{by}; only an OPEN one can be judged"
+        raise ConflictError(f"{msg}; take the next one with GET /audits/next")
     if not found.audit.is_repeat and first.outcome is None:
         session.refresh(first)
         _settle(session, first, found, now, is_single=first.is_discordant or not confirms)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, delete, or_, select
 
 from central.domain.calendar import Freeze
 from central.domain.rollout_plan import RolloutPlan
@@ -42,6 +42,25 @@ def freezes(session: Session, now: datetime) -> list[FreezeRow]:
     """Those that hold now or will, soonest first."""
     wanted = select(FreezeRow).where(FreezeRow.ends > now, col(FreezeRow.lifted_at).is_(None))
     return list(session.exec(wanted.order_by(col(FreezeRow.begins), col(FreezeRow.id))).all())
+
+
+def past_freezes(session: Session, now: datetime, limit: int) -> list[FreezeRow]:
+    """Those that ended or were lifted, newest first: who froze what, and who lifted it."""
+    over = or_(col(FreezeRow.ends) <= now, col(FreezeRow.lifted_at).is_not(None))
+    return list(session.exec(select(FreezeRow).where(over).order_by(col(FreezeRow.id).desc()).limit(limit)).all())
+
+
+def same_freeze(session: Session, like: FreezeRow) -> FreezeRow | None:
+    """One that nobody lifted, of the same site, times and reason: the same wish, said again."""
+    site = col(FreezeRow.site).is_(None) if like.site is None else col(FreezeRow.site) == like.site
+    wanted = select(FreezeRow).where(
+        site,
+        FreezeRow.begins == like.begins,
+        FreezeRow.ends == like.ends,
+        FreezeRow.reason == like.reason,
+        col(FreezeRow.lifted_at).is_(None),
+    )
+    return session.exec(wanted.order_by(col(FreezeRow.id)).limit(1)).first()
 
 
 def in_force(session: Session, now: datetime) -> tuple[Freeze, ...]:

@@ -38,7 +38,7 @@ def keep(api: Api, training_id: str) -> str:
 def test_a_version_is_listed_traced_and_fetched(api: Api) -> None:
     engineer, viewer = api.as_(Role.ENGINEER), api.as_(Role.VIEWER)
     for index in range(6):
-        assert engineer.post(f"{REFERENCES}?judgement=GOOD", content=PNG + bytes([index])).status_code == 200
+        assert engineer.post(f"{REFERENCES}?judgement=GOOD", content=PNG + bytes([index])).status_code == 201
     assert viewer.get(f"{P}/datasets").json() == []
     dataset_id = keep(api, "t-1")
     (listed,) = viewer.get(f"{P}/datasets", params={"product": "ring"}).json()

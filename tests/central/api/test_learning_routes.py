@@ -22,9 +22,10 @@ def test_a_reference_part_is_stored_once(api: Api) -> None:
     engineer = api.as_(Role.ENGINEER)
     query = "?judgement=DEFECTIVE&defect_class=scratch&part_id=p-1&is_simulated=true"
     added = engineer.post(REFERENCES + query, content=PNG)
-    assert added.status_code == 200
+    assert added.status_code == 201
     assert (added.json()["is_new"], added.json()["part_id"]) == (True, "p-1")
-    assert engineer.post(REFERENCES + query, content=PNG).json() == {**added.json(), "is_new": False}
+    again = engineer.post(REFERENCES + query, content=PNG)
+    assert (again.status_code, again.json()) == (200, {**added.json(), "is_new": False})
     assert engineer.get(f"{P}/products/ring/labels").json() == {
         "product": "ring",
         "by_source": {"REFERENCE": {"DEFECTIVE": 1}},

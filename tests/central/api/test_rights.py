@@ -81,6 +81,7 @@ RIGHTS = {
     ("GET", "/api/v1/rollouts/{rollout_id}/quarantine.csv"): "VIEWER",
     ("GET", "/api/v1/rollout-policies"): "VIEWER",
     ("PUT", "/api/v1/rollout-policies/{product}"): "ENGINEER",
+    ("DELETE", "/api/v1/rollout-policies/{product}"): "ENGINEER",
     ("GET", "/api/v1/freezes"): "VIEWER",
     ("POST", "/api/v1/freezes"): "ENGINEER",
     ("POST", "/api/v1/freezes/{freeze_id}/lift"): "ENGINEER",

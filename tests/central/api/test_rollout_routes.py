@@ -19,7 +19,7 @@ from tests.central.conftest import STATION, make_report
 from tests.central.trust.packages import make_package
 
 P = "/api/v1"
-POLICY = {"risk": "CRITICAL", "by": "anna", "note": "brakes"}
+POLICY = {"risk": "CRITICAL", "is_ahead": True, "by": "anna", "note": "brakes"}
 
 
 @pytest.fixture(name="engineer")
@@ -86,6 +86,99 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
     assert again.status_code == 409
 
 
+def test_policy_of_a_product_that_nobody_knows_is_refused_unless_it_is_set_ahead(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    said = {**POLICY, "is_ahead": False}
+    refused = engineer.put(f"{P}/rollout-policies/rign", json=said)
+    assert refused.status_code == 404
+    assert "product rign: no recipe, picture, training, package or part of it; known: none yet" in refused.text
+    register(api, tmp_path / "package")
+    assert "known: ring." in engineer.put(f"{P}/rollout-policies/rign", json=said).json()["detail"]
+    assert engineer.put(f"{P}/rollout-policies/ring", json=said).json()["is_product_known"] is True
+    assert engineer.put(f"{P}/rollout-policies/rign", json=POLICY).json()["is_product_known"] is False
+    shown = {each["product"]: each["is_product_known"] for each in engineer.get(f"{P}/rollout-policies").json()}
+    assert shown == {"rign": False, "ring": True}
+    # What is there may be changed by whoever set it ahead.
+    assert engineer.put(f"{P}/rollout-policies/rign", json=said).status_code == 200
+
+
+def test_policy_whose_target_names_what_nobody_heard_of_is_refused_unless_it_is_set_ahead(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    be_heard(api)
+    register(api, tmp_path / "package")
+    target = {"sites": ["plant", "plnt"], "lines": ["plant/line-9"], "stations": ["plant/line-1/st-9"]}
+    said = {**POLICY, "plan": {"target": target}}
+    refused = engineer.put(f"{P}/rollout-policies/ring", json={**said, "is_ahead": False})
+    assert refused.status_code == 404
+    told = refused.json()["detail"]
+    for name in ("site plnt", "line plant/line-9", "station plant/line-1/st-9"):
+        assert f"{name} was never heard of" in told
+    assert f"known stations: {STATION}" in told
+    assert engineer.get(f"{P}/rollout-policies").json() == []
+    assert engineer.put(f"{P}/rollout-policies/ring", json=said).status_code == 200
+
+
+def test_policy_is_ended_and_its_product_follows_the_settings_again(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    engineer.put(f"{P}/rollout-policies/ring", json=POLICY)
+    assert engineer.delete(f"{P}/rollout-policies/rign").json()["detail"] == (
+        "product rign: it has no rollout policy; products with one: ring"
+    )
+    assert engineer.delete(f"{P}/rollout-policies/ring").status_code == 204
+    assert engineer.delete(f"{P}/rollout-policies/ring").status_code == 404
+    assert engineer.get(f"{P}/rollout-policies").json() == []
+    rollout = engineer.post(f"{P}/rollouts", json={"package_id": package_id}).json()
+    api.services.loop.rollouts.tick(api.clock.now())
+    shown = engineer.get(f"{P}/rollouts/{rollout['id']}").json()
+    assert (shown["risk"], shown["state"]) == ("STANDARD", "RUNNING")
+
+
+def test_rollout_that_is_made_is_201_and_one_that_is_found_200(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    be_heard(api)
+    wish = {"package_id": register(api, tmp_path / "package")}
+    made = engineer.post(f"{P}/rollouts", json=wish)
+    found = engineer.post(f"{P}/rollouts", json=wish)
+    assert (made.status_code, found.status_code) == (201, 200)
+    assert found.json()["id"] == made.json()["id"]
+    other = engineer.post(f"{P}/rollouts", json={**wish, "canary": 7})
+    assert other.status_code == 409
+    assert f"POST /rollouts/{made.json()['id']}/abort" in other.json()["detail"]
+
+
+def test_refusals_say_how_it_stands_and_what_to_do(api: Api, engineer: httpx.Client, tmp_path: Path) -> None:
+    be_heard(api)
+    wish = {"package_id": register(api, tmp_path / "package")}
+    route = f"{P}/rollouts/{engineer.post(f'{P}/rollouts', json=wish).json()['id']}"
+
+    def told(action: str, **more: str) -> str:
+        answer = engineer.post(f"{route}/{action}", json={"by": "anna", **more})
+        assert answer.status_code == 409, answer.text
+        return str(answer.json()["detail"])
+
+    assert "to pause it expected RUNNING, it is READY; it waits for its first station" in told("pause")
+    api.services.loop.rollouts.tick(api.clock.now())
+    assert "to resume it expected PAUSED, it is RUNNING; it goes on by itself" in told("resume")
+    assert f"it is not in this rollout; under way are: {STATION}" in told("set-aside", station="plant/line-1/st-9")
+    assert engineer.post(f"{route}/abort", json={"by": "anna"}).status_code == 200
+    assert "it is STOPPED; nothing is left to stop" in told("abort")
+    assert "it is STOPPED; it is over and is not taken up again" in told("approve")
+    assert "the rollout is STOPPED; it is over" in told("set-aside", station=str(STATION))
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\x00"])
+def test_rollout_whose_reason_says_nothing_is_refused(engineer: httpx.Client, reason: str) -> None:
+    answer = engineer.post(f"{P}/rollouts", json={"package_id": "a" * 64, "reason": reason})
+    assert answer.status_code == 422
+    assert "body.reason" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("plan", "why"),
     [
@@ -117,6 +210,7 @@ def test_a_plan_that_cannot_be_is_refused_in_words_and_nothing_is_kept(
 
 
 def test_a_freeze_is_made_shown_and_lifted_once(api: Api, engineer: httpx.Client) -> None:
+    be_heard(api)
     now = api.clock.now()
     body = {"begins": now.isoformat(), "reason": "stock-taking", "by": "anna", "site": "plant"}
     made = engineer.post(f"{P}/freezes", json={**body, "ends": (now + timedelta(days=2)).isoformat()})
@@ -127,19 +221,6 @@ def test_a_freeze_is_made_shown_and_lifted_once(api: Api, engineer: httpx.Client
     assert engineer.post(f"{P}/freezes/1/lift", json={"by": "carl"}).json()["lifted_by"] == "bert"
     assert engineer.get(f"{P}/freezes").json() == []
     assert engineer.post(f"{P}/freezes/9/lift", json={"by": "carl"}).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("hours", "answered"), [((5, 4), (422, "expected a time after")), ((-9, -8), (409, "ended already"))]
-)
-def test_a_freeze_that_can_hold_nobody_is_refused(
-    api: Api, engineer: httpx.Client, hours: tuple[float, float], answered: tuple[int, str]
-) -> None:
-    begins, ends = ((api.clock.now() + timedelta(hours=each)).isoformat() for each in hours)
-    body = {"begins": begins, "ends": ends, "reason": "why", "by": "anna"}
-    answer = engineer.post(f"{P}/freezes", json=body)
-    status, why = answered
-    assert (answer.status_code, why in answer.json()["detail"]) == (status, True)
 
 
 def test_labels_of_a_station_are_set_whole(api: Api, engineer: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import LADDER, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from central.errors import ConflictError
+from central.services.rollout_beginning import Begun
 from central.services.rollout_evidence import exposure_of, quarantine_of
 from central.services.rollout_planning import plan_of
 from central.services.rollout_state import state_of
@@ -75,7 +76,7 @@ def test_a_product_of_elevated_risk_waits_for_a_person_after_its_canary(bench: B
     assert second.running[PRODUCT] == champion
     rollout_id = bench.rollout().id or 0
     bench.rollouts.approve(rollout_id, "anna", bench.clock.now())
-    with pytest.raises(ConflictError, match="cannot be changed so"):
+    with pytest.raises(ConflictError, match="expected WAITING_FOR_APPROVAL, it is RUNNING; it goes on by itself"):
         bench.rollouts.approve(rollout_id, "anna", bench.clock.now())
     bake(bench, second)
     bench.tick(2)
@@ -323,7 +324,7 @@ def test_plan_that_takes_no_station_that_there_is_is_refused_and_holds_nothing(
     with pytest.raises(ConflictError, match=f"takes none of {first.address}; a wave of ALL takes the rest"):
         bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=plan)
     assert bench.rollout().id == before
-    assert bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now()) != before
+    assert bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now()).rollout_id != before
 
 
 def test_rollout_whose_plan_takes_nobody_says_so_and_not_that_there_is_nobody(bench: Bench, tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_same_wish_again_is_the_rollout_under_way_and_another_one_is_refused(ben
     bench.tick(2)
     under_way = bench.rollout().id
     now = bench.clock.now()
-    assert bench.rollouts.start(candidate, [], None, "again", now) == under_way
+    assert bench.rollouts.start(candidate, [], None, "again", now) == Begun(under_way or 0, is_new=False)
     for wish, said in (
         ({"stations": [str(first.address)], "canary": None}, "stations"),
         ({"stations": [], "canary": 2}, "canary"),

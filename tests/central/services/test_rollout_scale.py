@@ -66,7 +66,7 @@ def _steps(bench: Bench, folder: Path, count: int) -> dict[str, int]:
     def tick() -> None:
         bench.rollouts.tick(bench.clock.now())
 
-    rollout_id = bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN)
+    rollout_id = bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN).rollout_id
     count_of("start", tick)
     bench.answer()
     count_of("active", tick)
@@ -190,7 +190,7 @@ def test_the_parts_of_a_bad_package_are_found_at_more_stations_than_a_statement_
     bench: Bench, tmp_path: Path
 ) -> None:
     fleet, candidate = _fleet(bench, tmp_path, 1)
-    rollout_id = bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN)
+    rollout_id = bench.rollouts.start(candidate, [], None, "by hand", bench.clock.now(), plan=PLAN).rollout_id
     bench.rollouts.tick(bench.clock.now())
     bench.answer()
     bench.report(fleet[0], [OK, NG])

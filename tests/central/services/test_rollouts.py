@@ -8,6 +8,7 @@ from securesystemslib.signer import CryptoSigner
 from central.errors import ConflictError, NotFoundError
 from central.services.alarms import Signal, raise_alarm
 from central.services.assigning import Assigner
+from central.services.rollout_beginning import Begun
 from central.settings import RolloutSettings
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations as station_rows
@@ -273,7 +274,7 @@ def test_a_rollout_to_some_stations_leaves_the_alarm_behind_it_open(bench: Bench
         alarm_id = raise_alarm(session, signal, bench.clock.now()).id
 
     def roll_out(stations: list[str], *baking: FakeStation) -> None:
-        rollout_id = bench.rollouts.start(candidate, stations, 2, "a mend", bench.clock.now())
+        rollout_id = bench.rollouts.start(candidate, stations, 2, "a mend", bench.clock.now()).rollout_id
         with bench.database.begin() as session:
             session.get_one(RolloutRow, rollout_id).alarm_id = alarm_id
         bench.tick(2)
@@ -325,7 +326,7 @@ def test_a_package_on_its_way_is_not_started_a_second_time(bench: Bench, tmp_pat
     candidate = bench.register(2, tmp_path, champion=champion)
     bench.tick()
     under_way = bench.rollout().id
-    assert bench.rollouts.start(candidate, [], 1, "by hand", bench.clock.now()) == under_way
+    assert bench.rollouts.start(candidate, [], 1, "by hand", bench.clock.now()) == Begun(under_way or 0, is_new=False)
 
 
 def test_a_package_compared_with_a_champion_of_yesterday_is_not_rolled_out_by_itself(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -41,7 +41,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StoreError, _store)
     for kind in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(kind, _store)
-    app.add_exception_handler(DataError, _unstorable)
     app.add_exception_handler(RequestValidationError, _validated)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -66,12 +65,6 @@ def _store(request: Request, error: Exception) -> JSONResponse:
     log.error("store failed method=%s path=%s error=%s", request.method, request.url.path, error)
     text = "the database or the picture store did not answer; central's log names the cause. Try again."
     return answer(503, "store unavailable", text, {"Retry-After": "2"})
-
-
-def _unstorable(request: Request, error: Exception) -> JSONResponse:
-    # What PostgreSQL refuses to hold, such as NUL in a text. Its words name columns, so they stay in the log.
-    log.warning("value refused by the database method=%s path=%s error=%s", request.method, request.url.path, error)
-    return answer(422, "invalid", "a value cannot be stored, such as NUL in a text; nothing was changed")
 
 
 def _validated(_request: Request, error: Exception) -> JSONResponse:

@@ -15,13 +15,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from central.api.auth import CallerOf
-from central.api.written import STATION_PATTERN
+from central.api.written import AskedStation
 from central.domain.naming import some_of
 from central.errors import InvalidError
 
 _MOST_SHOWN: Final = 60
 
-StationQuery = Annotated[str | None, Query(description="site/line/station", pattern=STATION_PATTERN)]
+StationQuery = Annotated[AskedStation | None, Query(description="site/line/station")]
 
 
 class KnownQuery:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.learning_schemas import LabelCounts, ReferencePartAdded
-from central.api.written import DefectClass
+from central.api.written import DefectClass, WrittenPart
 from central.errors import InvalidError
 from central.foundation import Services
 from central.services.evidence import media_type_of
@@ -19,7 +19,7 @@ from central.services.training_jobs import label_counts, prefers_simulated
 from central.store.repositories.audits import keep_label
 from central.store.tables import LabelledPicture
 from contracts.base import Shape
-from contracts.ids import Name, PartId
+from contracts.ids import Name
 from contracts.vocabulary import Judgement, LabelSource, Role
 
 router = APIRouter(prefix="/products", tags=["products"])
@@ -30,7 +30,7 @@ class ReferencePart(Shape):
 
     judgement: Judgement
     defect_class: DefectClass | None = None
-    part_id: PartId | None = None
+    part_id: WrittenPart | None = None
     is_simulated: bool = False
 
 

@@ -29,6 +29,7 @@ from central.api.rollout_schemas import (
 from central.api.rollout_views import rollout_view
 from central.api.schemas import By
 from central.api.trainings import loop_of
+from central.domain.naming import some_of
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.rollout_evidence import exposure_of, quarantine_of, riskiest_of
@@ -107,7 +108,12 @@ def get_riskiest(
 ) -> list[QuarantinePartView]:
     """Where to look first. All of them are in `quarantine.csv`."""
     with services.database.read() as session:
-        parts = riskiest_of(session, _row(session, rollout_id), limit, station)
+        row = _row(session, rollout_id)
+        if station is not None and station not in row.before:
+            # An empty list would read as "nothing to look for at that station".
+            touched = some_of(sorted(row.before)) or "none yet"
+            raise NotFoundError(f"station {station}: rollout {rollout_id} has not touched it; touched are: {touched}")
+        parts = riskiest_of(session, row, limit, station)
     return [QuarantinePartView.model_validate(part, from_attributes=True) for part in parts]
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from contracts.base import Shape, UtcTime
+from contracts.ids import PartId
 
 MOST_LETTERS: Final = 1000
 STATION_PATTERN: Final = r"^[a-z0-9][a-z0-9_-]{0,62}(/[a-z0-9][a-z0-9_-]{0,62}){2}$"
@@ -28,7 +29,7 @@ class Written(Shape):
 def _as_time(value: object) -> object:
     """Pydantic takes 1 for a second after the beginning of 1970; whoever writes that meant something else."""
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        msg = f"expected a date and time with its offset, such as 2026-01-31T22:00:00+01:00, got {value!r}"
+        msg = f"expected a date and time with its offset, such as 2026-01-31T22:00:00Z, got {value!r}"
         raise ValueError(msg)
     return value
 
@@ -37,6 +38,13 @@ def _as_day(value: object) -> object:
     """As with times: 1 is no day."""
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
         raise ValueError(f"expected a day such as 2026-01-31, got {value!r}")
+    return value
+
+
+def _as_station(value: object) -> object:
+    """The pattern again, in words."""
+    if isinstance(value, str) and not re.fullmatch(STATION_PATTERN, value):
+        raise ValueError(f"expected site/line/station, each of a-z 0-9 - _, got {value[:80]!r}")
     return value
 
 
@@ -62,7 +70,9 @@ Why = Annotated[
     AfterValidator(_without_controls),
     AfterValidator(_says_something),
 ]
-# What a person calls a defect.
+# What a person calls a part, and a defect.
+WrittenPart = Annotated[PartId, AfterValidator(_without_controls), AfterValidator(_says_something)]
 DefectClass = Annotated[str, Field(max_length=64), AfterValidator(_without_controls), AfterValidator(_says_something)]
 WrittenDay = Annotated[date, BeforeValidator(_as_day)]
 Station = Annotated[str, Field(pattern=STATION_PATTERN)]
+AskedStation = Annotated[Station, BeforeValidator(_as_station, json_schema_input_type=Station)]

@@ -40,13 +40,11 @@ def require_heard_of(session: Session, target: TargetFilter) -> None:
 
 
 def never_reached(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:
-    """What the plan's target names in vain, a few in words. Stations named one by one are reached whatever they judge.
+    """What the plan's target names in vain, a few in words. Stations named one by one are taken whatever they judge.
 
     A station that is only silent is not among them: it catches up when it is heard again. Nor is a value of a label: it
     names a kind, which may have no station at the moment.
     """
-    if row.asked_stations:
-        return []
     target = plan_of(row).target
     found = _never_heard_of(session, target)
     taken = set(stations_for(session, row, lost_after_s, now)) if target.stations else set()

@@ -79,8 +79,8 @@ def cannot_set_aside(row: RolloutRow, rollout: Rollout, station: str) -> str:
 def another_under_way(row: RolloutRow) -> str:
     """One rollout of a product at a time."""
     return (
-        f"product {row.product}: rollout {row.id} of package {row.package_id[:12]} is {row.state}, and a product has "
-        f"one at a time; wait for its end, or abort it with POST /rollouts/{row.id}/abort"
+        f"product {row.product}: rollout {row.id} of package {row.package_id[:12]} is under way ({row.state}), and a "
+        f"product has one at a time; wait for its end, or abort it with POST /rollouts/{row.id}/abort"
     )
 
 

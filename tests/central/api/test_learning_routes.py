@@ -42,6 +42,9 @@ def test_a_reference_part_is_stored_once(api: Api) -> None:
         ("judgement=GOOD", b"not a picture", "PNG or JPEG"),
         ("judgement=GOOD", b"", "PNG or JPEG"),
         ("judgement=MAYBE", PNG, "judgement"),
+        ("judgement=GOOD&part_id=a%00b", PNG, "query.part_id: expected text without control characters"),
+        ("judgement=GOOD&part_id=%20", PNG, "query.part_id: expected words"),
+        ("judgement=DEFECTIVE&defect_class=%09%20", PNG, "query.defect_class: expected words"),
         ("", PNG, "judgement"),
     ],
 )

@@ -87,7 +87,7 @@ def test_bare_number_is_no_time(api: Api, route: str, value: str) -> None:
 def test_station_that_is_no_address_is_refused_and_not_found_empty(api: Api, route: str, station: str) -> None:
     answer = api.as_(Role.VIEWER).get(f"{P}/{route}", params={"station": station})
     assert answer.status_code == 422, answer.text
-    assert "station" in answer.json()["detail"]
+    assert "query.station: expected site/line/station" in answer.json()["detail"]
 
 
 def test_open_routes_are_the_probes() -> None:

@@ -280,6 +280,9 @@ def test_an_aborted_rollout_shows_its_evidence_and_lists_the_parts_that_it_let_p
     assert scores == sorted((float(row["score"]) for row in rows), reverse=True)[:500]
     assert len(set(scores)) > 1
     elsewhere = engineer.get(f"{P}/rollouts/{rollout_id}/quarantine", params={"station": "plant-1/line-1/st-9"})
-    assert elsewhere.json() == []
+    assert elsewhere.status_code == 404
+    assert f"rollout {rollout_id} has not touched it; touched are: {STATION}" in elsewhere.json()["detail"]
+    here = engineer.get(f"{P}/rollouts/{rollout_id}/quarantine", params={"station": str(STATION), "limit": 7})
+    assert here.json() == nearest[:7]
     for what in ("exposure", "evidence", "quarantine", "quarantine.csv"):
         assert engineer.get(f"{P}/rollouts/99/{what}").status_code == 404

@@ -226,7 +226,7 @@ def test_five_bad_shifts_while_tightened_call_a_person_who_resumes(bench: Bench,
         # However good the shifts are: only a person goes on.
         assert run_shift(bench, stopped).inspection is DISCONTINUED
     newest = shifts(bench)[-1]
-    with bench.database.begin() as session, pytest.raises(ConflictError, match=f"that is shift {newest.id}"):
+    with bench.database.begin() as session, pytest.raises(ConflictError, match=f"resume shift {newest.id}, which"):
         resume_shift(session, row.id or 0, "ann", "", bench.clock.now())
     with bench.database.begin() as session:
         resume_shift(session, newest.id or 0, "ann", "new lamp", bench.clock.now())

@@ -222,6 +222,11 @@ class CentralClient:
         """Trainings, newest first."""
         return self._many(lifecycle.Training, "/trainings")
 
+    def training_log(self, training_id: str, tail_bytes: int) -> lifecycle.TrainingLog:
+        """The end of what a training said."""
+        query: _Parameters = {"offset": -tail_bytes, "limit": tail_bytes}
+        return self._one(lifecycle.TrainingLog, f"/trainings/{training_id}/log", query)
+
     def rollouts(self) -> tuple[lifecycle.Rollout, ...]:
         """Rollouts, newest first."""
         return self._many(lifecycle.Rollout, "/rollouts")

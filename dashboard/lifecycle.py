@@ -60,6 +60,19 @@ class Training:
     package_id: str | None = None
     error: str | None = None
     evaluation: Evaluation | None = None
+    backend: str = ""
+    starts: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """A piece of what a training said; `offset` is the byte it begins at."""
+
+    text: str
+    offset: int
+    size_bytes: int
+    is_over: bool
 
 
 @dataclass(frozen=True)

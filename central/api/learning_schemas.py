@@ -71,7 +71,25 @@ class TrainingView(Shape):
     # What it learns from; null: not begun, or from before there were versions.
     dataset_id: Sha256 | None = None
     evaluation: EvaluationReport | None = None
+    # Where it runs, what that place calls it, how often it was begun and how often an attempt was lost.
+    backend: str
+    handle: str | None = None
+    starts: int = 0
+    losses: int = 0
     is_simulated: bool
+
+
+class TrainingLogView(Shape):
+    """`GET /trainings/{training_id}/log`. Offsets are bytes; a page may begin a letter later."""
+
+    training_id: str
+    text: str
+    offset: int
+    # Where the next page begins; equal to `size_bytes`: that is all so far.
+    next_offset: int
+    size_bytes: int
+    # False: more may come.
+    is_over: bool
 
 
 class GateCheck(Shape):

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.learning_schemas import StartTraining, TrainingView
+from central.api.learning_schemas import StartTraining, TrainingLogView, TrainingView
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.learning_services import Loop
 from central.store.learning_tables import Training
+from central.training_backends.results import LOG_NAME, read_page
 from contracts.ids import Name
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import Role, TrainingState
@@ -49,6 +50,29 @@ def get_training(services: ServicesOf, training_id: TrainingNumber) -> TrainingV
     """With its evaluation once it has finished."""
     with services.database.read() as session:
         return _view(_find(session, training_id))
+
+
+@router.get("/{training_id}/log", summary="What a training says")
+def get_training_log(
+    services: ServicesOf,
+    training_id: TrainingNumber,
+    offset: Annotated[int, Query(description="byte to begin at; negative: so many before the end")] = 0,
+    limit: Annotated[int, Query(ge=4, le=262_144, description="bytes")] = 65_536,
+) -> TrainingLogView:
+    """A page of it, also while it runs. Of a cluster's: as of the last look. A further attempt follows under a mark."""
+    with services.database.read() as session:
+        # The state first: what is over has said all.
+        is_over = _find(session, training_id).state not in (TrainingState.QUEUED, TrainingState.RUNNING)
+    path = services.settings.trainings_dir / training_id / LOG_NAME
+    page = read_page(path, offset, limit, is_over=is_over)
+    return TrainingLogView(
+        training_id=training_id,
+        text=page.text,
+        offset=page.offset,
+        next_offset=page.next_offset,
+        size_bytes=page.size,
+        is_over=is_over,
+    )
 
 
 @router.post(
@@ -100,5 +124,9 @@ def _view(row: Training) -> TrainingView:
         error=row.error,
         dataset_id=row.dataset_id,
         evaluation=EvaluationReport.model_validate_json(row.evaluation) if row.evaluation else None,
+        backend=row.backend,
+        handle=row.handle,
+        starts=row.starts,
+        losses=row.losses,
         is_simulated=row.is_simulated,
     )

@@ -20,7 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from central.training_backends.results import LOG_NAME, has_evaluation, read_evaluation, read_progress, read_tail
+from central.training_backends.results import (
+    LOG_NAME,
+    has_evaluation,
+    mark_of,
+    read_evaluation,
+    read_progress,
+    read_tail,
+)
 from central.training_backends.seam import Attempt, Look, Standing
 from contracts.jobs import EvaluationReport
 
@@ -89,6 +96,8 @@ class LocalBackend:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with (attempt.folder / LOG_NAME).open("ab") as log:
+                log.write(mark_of(attempt.number).encode())
+                log.flush()
                 process = subprocess.Popen(
                     [
                         *("/bin/sh", "-c", _SHELL, "sh", str(self._limit_mb * 1024)),

@@ -14,13 +14,18 @@ from typing import Final
 
 from central.learning_settings import RaySettings
 from central.training_backends.ray_api import RayJob, RayJobs
-from central.training_backends.results import LOG_NAME, has_evaluation, read_evaluation, read_progress, read_tail
+from central.training_backends.results import (
+    LOG_NAME,
+    has_evaluation,
+    keep_log,
+    read_evaluation,
+    read_progress,
+    read_tail,
+)
 from central.training_backends.seam import Attempt, BackendAwayError, Look, Standing
 from central.training_backends.staging import Staging
-from central.trust.keys import write_whole
 from contracts.jobs import EvaluationReport, TrainingProgress
 
-_KEPT_LOG_CHARACTERS: Final = 64 * 1024
 _KILLED: Final = (-9, 137)
 # What Ray calls the end of a job that the job itself had no part in (ray.dashboard.modules.job.common.JobErrorType).
 _LOSSES: Final = frozenset(
@@ -118,8 +123,7 @@ class RayBackend:
             return
         said = self._jobs.logs(job_id)
         if said is not None:
-            attempt.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(attempt.folder / LOG_NAME, said[-_KEPT_LOG_CHARACTERS:].encode())
+            keep_log(attempt.folder, attempt.number, said)
             self._logged[job_id] = news
 
 

@@ -16,6 +16,7 @@ from central.training_backends.seam import BackendAwayError, TrainingBackendErro
 
 _MOST_LOG_BYTES: Final = 8 * 1024 * 1024
 _MOST_ANSWER_CHARACTERS: Final = 500
+_REFUSALS: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 
 class RayJob(BaseModel):
@@ -105,9 +106,21 @@ class RayJobs:
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         try:
             with self._client() as http:
-                return http.request(method, path, json=body)
+                answer = http.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise self._away(error) from error
+        if answer.status_code in _REFUSALS:
+            raise BackendAwayError(self._told_refusal(answer))
+        return answer
+
+    def _told_refusal(self, answer: httpx.Response) -> str:
+        # The token itself is a secret, and so is not repeated.
+        came = "ray.token is another one" if self._settings.token else "ray.token is not set"
+        return (
+            f"Ray at {self._settings.address} lets nobody in without its token: expected the one in its RAY_AUTH_TOKEN "
+            f"or auth_token file, {came} ({answer.status_code} {_last_line(answer.text)}); set ray.token or "
+            "SIGHTLINE_CENTRAL_RAY_TOKEN and start central again"
+        )
 
     def _away(self, error: httpx.HTTPError) -> BackendAwayError:
         return BackendAwayError(f"Ray at {self._settings.address} does not answer ({type(error).__name__}: {error})")

@@ -8,15 +8,13 @@ from html import escape
 
 import streamlit as st
 
-from contracts.vocabulary import TrainingState
-from dashboard import frame, marks, palette, panels, words
+from dashboard import frame, marks, panels
 from dashboard.access import Viewer, viewer
 from dashboard.lifecycle import Package, Rollout, Training
-from dashboard.pages import package_card, rollout_panel, stepper, ways
-from dashboard.shapes import Alarm, Station
+from dashboard.pages import package_card, rollout_panel, stepper, training_panel, ways
+from dashboard.shapes import Station
 
 MAX_ROLLOUTS = 6
-MAX_TRAININGS = 6
 MAX_PACKAGES = 12
 
 
@@ -39,7 +37,7 @@ def _draw() -> None:
     frame.told(view)
     _fleet(stations.or_else(()), packages.or_else(()))
     _rollouts(view, rollouts.or_else(()))
-    _trainings(view, trainings.or_else(()), panels.open_alarms(alarms.or_else(())))
+    training_panel.trainings(view, trainings.or_else(()), panels.open_alarms(alarms.or_else(())))
     measured = {item.package_id: item for item in trainings.or_else(()) if item.package_id}
     _packages(view, packages.or_else(()), measured)
 
@@ -127,43 +125,6 @@ def _rollouts(view: Viewer, rollouts: tuple[Rollout, ...]) -> None:
         else:
             with st.expander(f"Rollout {item.id} · {item.product} · {item.state.value.lower()}"):
                 st.html(stepper.rollout(item, view.zone, view.now) + stepper.history(item, view.zone))
-
-
-def _trainings(view: Viewer, trainings: tuple[Training, ...], alarms: tuple[Alarm, ...]) -> None:
-    frame.section("Trainings")
-    held = [item for item in alarms if item.training_held]
-    for item in held:
-        told = f"Training of {item.product} for alarm {item.id} is held back: {item.training_held}."
-        st.html(marks.banner(f"{told} An engineer may start one all the same."))
-    if not trainings and not held:
-        st.html(
-            marks.empty(
-                "No training yet",
-                "One starts by itself when an alarm on escapes is open and enough parts were judged defective.",
-            )
-        )
-        return
-    st.html("".join(_training(view, item) for item in trainings[:MAX_TRAININGS]))
-
-
-def _training(view: Viewer, item: Training) -> str:
-    tone = palette.tone(item.state)
-    spent = ""
-    if item.started_at is not None:
-        spent = words.seconds(((item.finished_at or view.now) - item.started_at).total_seconds())
-    learnt = (
-        f"{words.count(item.good)} good and {words.count(item.defective)} defective parts, "
-        f"{words.count(item.audit_labels)} from audits"
-    )
-    bar = marks.progress(item.fraction, tone) if item.state in {TrainingState.RUNNING, TrainingState.QUEUED} else ""
-    error = marks.banner(item.error, "bad") if item.error else ""
-    result = f" · gave package {marks.package(item.package_id)}" if item.package_id else ""
-    return (
-        f'<div class="sl-card"><div class="sl-station"><b>{escape(item.product)}</b>{marks.state(item.state)}'
-        f"{marks.simulated(item.is_simulated)}<span>{escape(item.stage)}</span>"
-        f'<span class="sl-right">{escape(spent)} · began {words.ago(item.created_at, view.now)}</span></div>{bar}'
-        f'<div class="sl-below">{escape(item.reason)}<br>{escape(learnt)}{result}</div>{error}</div>'
-    )
 
 
 def _packages(view: Viewer, packages: tuple[Package, ...], trainings: dict[str, Training]) -> None:

@@ -67,9 +67,24 @@ class LearningStory:
                 audit_labels=61,
                 package_id=NEW,
                 evaluation=self._evaluation(),
+                backend="ray",
+                starts=2,
+                losses=1,
                 is_simulated=self.is_simulated,
             )
         ]
+
+    def training_log(self, offset: int) -> learning_schemas.TrainingLogView:
+        """As central answers a request for the end of it."""
+        said = b"reading pictures\n" * 2_000 + b"fitting <head>: done\n"
+        return learning_schemas.TrainingLogView(
+            training_id="t-2",
+            text=said[offset:].decode(),
+            offset=max(0, len(said) + offset),
+            next_offset=len(said),
+            size_bytes=len(said),
+            is_over=True,
+        )
 
     def _evaluation(self) -> EvaluationReport:
         return EvaluationReport(

@@ -260,3 +260,13 @@ def test_wrong_token_leads_back_to_sign_in(opened: Opener) -> None:
     shown = texts(opened(token="made-up"))
     assert "Sign in to Sightline" in shown
     assert "unknown token" in shown
+
+
+def test_a_training_tells_where_it_ran_and_what_it_said_when_asked(opened: Opener, central: StubCentral) -> None:
+    app = opened("packages")
+    assert "on ray · attempt 2 · lost once" in texts(app)
+    assert "GET /trainings/t-2/log" not in central.asked
+    app.toggle(key="log-of-t-2").set_value(True).run()
+    (said,) = [each.value for each in app.code if "fitting" in each.value]
+    assert said.endswith("fitting <head>: done")
+    assert "the last 16" in texts(app)

@@ -113,3 +113,24 @@ def test_unknown_packages_and_rollouts_are_404_in_words(api: Api) -> None:
 
 def test_charts_are_drawn_for_an_empty_plant(api: Api) -> None:
     assert api.as_(Role.VIEWER).get(f"{P}/quality/charts").json() == []
+
+
+def test_the_log_of_a_training_is_read_page_by_page(api: Api) -> None:
+    engineer = api.as_(Role.ENGINEER)
+    for index in range(30):
+        engineer.post(f"{REFERENCES}?judgement=GOOD", content=PNG + bytes([index]))
+    training_id = engineer.post(f"{P}/trainings", json={"product": "ring"}).json()["training_id"]
+    log = f"{P}/trainings/{training_id}/log"
+    viewer = api.as_(Role.VIEWER)
+    empty = viewer.get(log).json()
+    assert (empty["text"], empty["size_bytes"], empty["is_over"]) == ("", 0, False)
+    folder = api.services.settings.trainings_dir / training_id
+    folder.mkdir(parents=True)
+    (folder / "trainer.log").write_text("reading\nfitting\n")
+    first = viewer.get(f"{log}?limit=8").json()
+    assert (first["text"], first["next_offset"], first["size_bytes"]) == ("reading\n", 8, 16)
+    assert viewer.get(f"{log}?offset=8").json()["text"] == "fitting\n"
+    assert viewer.get(f"{log}?offset=-8").json()["text"] == "fitting\n"
+    assert viewer.get(f"{log}?limit=300000").status_code == 422
+    assert viewer.get(f"{P}/trainings/t-none/log").status_code == 404
+    assert viewer.get(f"{P}/trainings/..%2fkeys/log").status_code in (404, 422)

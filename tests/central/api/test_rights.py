@@ -64,6 +64,7 @@ RIGHTS = {
     ("GET", "/api/v1/trainings"): "VIEWER",
     ("POST", "/api/v1/trainings"): "ENGINEER",
     ("GET", "/api/v1/trainings/{training_id}"): "VIEWER",
+    ("GET", "/api/v1/trainings/{training_id}/log"): "VIEWER",
     ("POST", "/api/v1/trainings/{training_id}/cancel"): "ENGINEER",
     ("GET", "/api/v1/packages"): "VIEWER",
     ("GET", "/api/v1/packages/{package_id}"): "VIEWER",

@@ -32,11 +32,15 @@ def find_ray() -> Path | None:
 class RayCluster:
     """`start`, `kill` (SIGKILL to all of it), and `start` again at the same address."""
 
-    def __init__(self, cpus: int = 4, resources: str = '{"slot": 1}') -> None:
+    def __init__(self, cpus: int = 4, resources: str = '{"slot": 1}', token: str = "") -> None:
+        """`token`: that it asks everybody for; empty: none."""
         # Its sockets lie there, and their paths may have only about a hundred letters.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self._mark = uuid.uuid4().hex
         self._cpus, self._resources = cpus, resources
+        # Said in either case: it would take up a token file of whoever runs the tests.
+        self._authorisation = {"RAY_AUTH_MODE": "token" if token else "disabled", "RAY_AUTH_TOKEN": token}
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._ports = [free_port() for _ in range(4)]
         self.address = f"http://127.0.0.1:{self._ports[0]}"
 
@@ -49,7 +53,7 @@ class RayCluster:
             *(f"--ray-client-server-port={client}", f"--num-cpus={self._cpus}", f"--resources={self._resources}"),
             *("--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={self._folder}"),
         ]
-        own = {MARK_VARIABLE: self._mark, "RAY_USAGE_STATS_ENABLED": "0", **_LOOPBACK_ONLY}
+        own = {MARK_VARIABLE: self._mark, "RAY_USAGE_STATS_ENABLED": "0", **_LOOPBACK_ONLY, **self._authorisation}
         done = subprocess.run(
             command, env={**os.environ, **own}, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
@@ -82,7 +86,7 @@ class RayCluster:
     def _wait(self) -> None:
         """It answers at once, but takes jobs only when its agent has come up."""
         deadline, job = time.monotonic() + _START_S, f"first-{uuid.uuid4().hex}"
-        with httpx.Client(base_url=self.address, trust_env=False, timeout=30) as http:
+        with httpx.Client(base_url=self.address, headers=self._headers, trust_env=False, timeout=30) as http:
             while True:
                 try:
                     if http.post("/api/jobs/", json={"entrypoint": "true", "submission_id": job}).is_success:

@@ -117,7 +117,8 @@ def ray_rig(folder: Path, address: str, **options: Any) -> Iterator[Rig]:
         return shared / attempt.training_id
 
     yield Rig(make, where, lambda attempt: where(attempt) / f"output-{attempt.number}", folder)
-    with httpx.Client(base_url=address, trust_env=False, timeout=60) as http:
+    headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+    with httpx.Client(base_url=address, headers=headers, trust_env=False, timeout=60) as http:
         for job in http.get("/api/jobs/").json():
             if job["submission_id"] and job["status"] in ("PENDING", "RUNNING"):
                 http.post(f"/api/jobs/{job['submission_id']}/stop")

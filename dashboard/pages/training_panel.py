@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings on the page of packages: how far each is and where it runs, what it learns from, what it says.
+
+Draws what central knows; starts and cancels nothing. Called by `packages`.
+"""
+
+from html import escape
+
+import streamlit as st
+
+from contracts.vocabulary import TrainingState
+from dashboard import frame, marks, palette, words
+from dashboard.access import Viewer
+from dashboard.lifecycle import Training
+from dashboard.shapes import Alarm
+
+MAX_TRAININGS = 6
+LOG_BYTES = 16_384
+_ALIVE = frozenset({TrainingState.RUNNING, TrainingState.QUEUED})
+
+
+def trainings(view: Viewer, items: tuple[Training, ...], alarms: tuple[Alarm, ...]) -> None:
+    """The newest ones, and what alarms call for but is held back."""
+    frame.section("Trainings")
+    held = [item for item in alarms if item.training_held]
+    for alarm in held:
+        told = f"Training of {alarm.product} for alarm {alarm.id} is held back: {alarm.training_held}."
+        st.html(marks.banner(f"{told} An engineer may start one all the same."))
+    if not items and not held:
+        st.html(
+            marks.empty(
+                "No training yet",
+                "One starts by itself when an alarm on escapes is open and enough parts were judged defective.",
+            )
+        )
+        return
+    for item in items[:MAX_TRAININGS]:
+        st.html(card(view, item))
+        if item.starts and st.toggle("What it says", key=f"log-of-{item.training_id}"):
+            _log(view, item)
+
+
+def card(view: Viewer, item: Training) -> str:
+    """One training."""
+    tone = palette.tone(item.state)
+    spent = ""
+    if item.started_at is not None:
+        spent = words.seconds(((item.finished_at or view.now) - item.started_at).total_seconds())
+    learnt = (
+        f"{words.count(item.good)} good and {words.count(item.defective)} defective parts, "
+        f"{words.count(item.audit_labels)} from audits"
+    )
+    bar = marks.progress(item.fraction, tone) if item.state in _ALIVE else ""
+    error = marks.banner(item.error, "bad") if item.error else ""
+    result = f" · gave package {marks.package(item.package_id)}" if item.package_id else ""
+    return (
+        f'<div class="sl-card"><div class="sl-station"><b>{escape(item.product)}</b>{marks.state(item.state)}'
+        f"{marks.simulated(item.is_simulated)}<span>{escape(item.stage)}</span>"
+        f'<span class="sl-right">{escape(spent)} · began {words.ago(item.created_at, view.now)}</span></div>{bar}'
+        f'<div class="sl-below">{escape(item.reason)}<br>{escape(learnt)}{result}'
+        f"<br>{escape(place(item))}</div>{error}</div>"
+    )
+
+
+def place(item: Training) -> str:
+    """Where it runs and how it got on there."""
+    if not item.starts:
+        return "not begun"
+    told = [f"on {item.backend}", f"attempt {item.starts}"]
+    return " · ".join(
+        [*told, f"lost {item.losses} times" if item.losses > 1 else "lost once"][: 3 if item.losses else 2]
+    )
+
+
+def _log(view: Viewer, item: Training) -> None:
+    age_s = 3.0 if item.state in _ALIVE else 60.0
+    key = ("training-log", item.training_id, item.state)
+    found = view.feed.get(key, lambda central: central.training_log(item.training_id, LOG_BYTES), age_s)
+    if found.value is None:
+        st.caption(str(found.error))
+        return
+    cut = f"the last {words.size(found.value.size_bytes - found.value.offset)} of it" if found.value.offset else ""
+    st.code(found.value.text or "nothing yet", language=None)
+    if cut:
+        st.caption(f"{cut}; all of it: GET /trainings/{item.training_id}/log")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of the cluster that trainings may run on, and what cannot work of the learning options. Reads nothing."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +10,7 @@ from urllib.parse import urlsplit
 from contracts.tiles import MOST_FIELD_PX, Tiles
 
 BACKENDS = ("local", "ray")
+_MOST_CURRENCY = 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,80 @@ class RaySettings:
     memory_mb: int = 0
     resource: str = ""
     answer_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """What trainings may hold at once: `jobs` and `gpus` in all, `jobs_per_site`, `gpus_per_site`; 0: no limit.
+
+    `sites`: words SITE=JOBS or SITE=JOBS/GPUS for sites with a quota of their own. `is_preemptive`: one that comes
+    first may send others back, each `most_preemptions` times at most. `most_waiting`: more is refused.
+    """
+
+    jobs: int = 1
+    gpus: float = 0.0
+    jobs_per_site: int = 0
+    gpus_per_site: float = 0.0
+    sites: tuple[str, ...] = ()
+    is_preemptive: bool = True
+    most_preemptions: int = 3
+    most_waiting: int = 100
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """Prices, each 0 where it does not count, in `currency`; `most_per_training` 0: no limit.
+
+    `watts_per_core`: what a busy core is taken to draw, for the estimate of energy.
+    """
+
+    per_hour: float = 0.0
+    per_cpu_hour: float = 0.0
+    per_gpu_hour: float = 0.0
+    per_kwh: float = 0.0
+    currency: str = "EUR"
+    watts_per_core: float = 10.0
+    most_per_training: float = 0.0
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether a cost can be told."""
+        return any((self.per_hour, self.per_cpu_hour, self.per_gpu_hour, self.per_kwh))
+
+
+def site_quotas(words: Sequence[str]) -> dict[str, tuple[int, float]]:
+    """Site → jobs, GPUs of `queue.sites`.
+
+    Raises:
+        ValueError: a word is none; says which, and what was expected.
+    """
+    found: dict[str, tuple[int, float]] = {}
+    for word in words:
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,62})=([0-9]{1,4})(?:/([0-9]{1,4}(?:\.[0-9]{1,3})?))?", word)
+        if match is None:
+            raise ValueError(f"expected SITE=JOBS or SITE=JOBS/GPUS, such as hamburg=2/1.5, got {word!r}")
+        found[match[1]] = (int(match[2]), float(match[3] or 0))
+    return found
+
+
+def queue_faults(queue: QueueSettings, cost: CostSettings, ray: RaySettings, backend: str) -> list[str]:
+    """What cannot work, one line each."""
+    faults: list[str] = []
+    if queue.jobs < 1:
+        faults.append(f"queue.jobs: expected 1 or more trainings at once, got {queue.jobs}")
+    try:
+        site_quotas(queue.sites)
+    except ValueError as error:
+        faults.append(f"queue.sites: {error}")
+    if backend == "ray" and 0 < queue.gpus < ray.gpus:
+        faults.append(
+            f"queue.gpus: expected at least the {ray.gpus:g} that a training takes (ray.gpus), got {queue.gpus:g}"
+        )
+    if cost.most_per_training and not cost.has_prices:
+        faults.append("cost.most_per_training: expected a price beside it, such as cost.per_hour, got none")
+    if not 1 <= len(cost.currency) <= _MOST_CURRENCY:
+        faults.append(f"cost.currency: expected 1 … {_MOST_CURRENCY} letters, got {cost.currency!r}")
+    return faults
 
 
 def learning_faults(backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from central.audit_settings import AuditSettings, audit_faults
 from central.errors import SettingsError
-from central.learning_settings import RaySettings, learning_faults
+from central.learning_settings import CostSettings, QueueSettings, RaySettings, learning_faults, queue_faults
 from central.option_values import bound_fault, converted
 from contracts.tiles import Tiles
 
@@ -125,6 +125,8 @@ class LearningSettings:
     size_px: int = 256
     tiles: Tiles = field(default_factory=Tiles)
     timeout_s: float = 3_600.0
+    # A training of each product so often, where there are new labels; 0: never.
+    every_days: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,8 @@ class CentralSettings:
     watch: WatchSettings = field(default_factory=WatchSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
     ray: RaySettings = field(default_factory=RaySettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    cost: CostSettings = field(default_factory=CostSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
@@ -333,6 +337,7 @@ def _check(settings: CentralSettings) -> list[str]:
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
     learning = settings.learning
     faults += learning_faults(learning.backend, learning.split_by, learning.size_px, learning.tiles, settings.ray)
+    faults += queue_faults(settings.queue, settings.cost, settings.ray, learning.backend)
     faults += [*_alarm_faults(settings.alarms), *audit_faults(settings.audit)]
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)

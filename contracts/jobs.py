@@ -18,6 +18,8 @@ from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, 
 PROGRESS_NAME: Final = "progress.json"
 EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
+# Steps of a resumable training that are done; gone when it is.
+RESUME_FOLDER: Final = ".resume"
 # More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
 MOST_THREADS: Final = 256
 # Px a side that a model may see.
@@ -77,6 +79,8 @@ class TrainingJob(Message):
     variants: list[Variant] = [Variant.INT8_U8S8, Variant.FP32]
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
+    # Keep the steps that are done in the output folder (`RESUME_FOLDER`) until the end, and go on from those kept.
+    is_resumable: bool = False
     output_dir: str
 
     @model_validator(mode="after")
@@ -86,6 +90,13 @@ class TrainingJob(Message):
             msg = f"tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}"
             raise ValueError(msg)
         return self
+
+
+class ResourceUsage(Shape):
+    """What a training has used so far: CPU time of all its threads, s; the most memory of any of its processes."""
+
+    cpu_s: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
 
 
 class TrainingProgress(Message):
@@ -99,6 +110,7 @@ class TrainingProgress(Message):
     at: UtcTime
     pid: int | None = None
     error: str | None = Field(default=None, max_length=4000)
+    usage: ResourceUsage | None = None
 
 
 class HoldoutVerdict(Shape):

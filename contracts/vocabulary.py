@@ -270,6 +270,28 @@ class TrainingState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+class TrainingTrigger(StrEnum):
+    """Who asked for a training; in this order they come first."""
+
+    PERSON = "PERSON"
+    ALARM = "ALARM"
+    SCHEDULE = "SCHEDULE"
+
+
+class AttemptEnd(StrEnum):
+    """How one start of a training ended."""
+
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    # By nobody's wish; begun again, a few times.
+    LOST = "LOST"
+    # It made room for one that comes first; begun again.
+    PREEMPTED = "PREEMPTED"
+    OVER_TIME = "OVER_TIME"
+    OVER_COST = "OVER_COST"
+
+
 class PartUse(StrEnum):
     """On which side of the group-disjoint split a labelled picture stands."""
 

@@ -222,6 +222,10 @@ class CentralClient:
         """Trainings, newest first."""
         return self._many(lifecycle.Training, "/trainings")
 
+    def training_queue(self) -> lifecycle.TrainingQueue:
+        """What runs and what waits, and why."""
+        return self._one(lifecycle.TrainingQueue, "/trainings/queue")
+
     def training_log(self, training_id: str, tail_bytes: int) -> lifecycle.TrainingLog:
         """The end of what a training said."""
         query: _Parameters = {"offset": -tail_bytes, "limit": tail_bytes}

@@ -63,6 +63,29 @@ class Training:
     backend: str = ""
     starts: int = 0
     losses: int = 0
+    trigger: str = ""
+    site: str = ""
+    preemptions: int = 0
+
+
+@dataclass(frozen=True)
+class QueuedTraining:
+    """One that runs or waits; `waits_for` says why."""
+
+    training_id: str
+    product: str
+    trigger: str
+    site: str
+    state: TrainingState
+    queued_at: datetime
+    waits_for: str
+
+
+@dataclass(frozen=True)
+class TrainingQueue:
+    """Running ones first, then the line."""
+
+    trainings: tuple[QueuedTraining, ...]
 
 
 @dataclass(frozen=True)

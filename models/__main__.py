@@ -318,7 +318,7 @@ def _run_job(arguments: argparse.Namespace) -> None:
     if job.dataset_id is not None:
         apart = keep_apart(job.images, settings, threads=job.threads)
         job, left_out = job.model_copy(update={"images": apart.images}), apart.left_out
-    run_job(job, settings, SystemClock(), left_out=left_out)
+    run_job(job, settings, SystemClock(), left_out=left_out, is_resumable=job.is_resumable)
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from central.api import (
     references,
     rollout_policies,
     rollouts,
+    training_queue,
     trainings,
     tuf,
 )
@@ -30,6 +31,8 @@ def build_routers() -> list[APIRouter]:
         drift.router,
         hints.router,
         references.router,
+        # Before the route that would take its word for a training.
+        training_queue.router,
         trainings.router,
         datasets.router,
         packages.router,

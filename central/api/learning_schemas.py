@@ -17,6 +17,7 @@ from contracts.vocabulary import (
     LabelSource,
     PromotionOutcome,
     TrainingState,
+    TrainingTrigger,
 )
 
 
@@ -48,6 +49,8 @@ class StartTraining(Written):
     product: Name
     detector: DetectorKind = DetectorKind.AUTO
     reason: Why = "asked for by hand"
+    # Whose quota it counts against; null: that of all stations, where they are of one site.
+    site: Name | None = None
 
 
 class TrainingView(Shape):
@@ -76,6 +79,10 @@ class TrainingView(Shape):
     handle: str | None = None
     starts: int = 0
     losses: int = 0
+    # Who asked for it, for which site ("": none), and how often it made room for one that came first.
+    trigger: TrainingTrigger
+    site: str
+    preemptions: int = 0
     is_simulated: bool
 
 

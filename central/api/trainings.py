@@ -83,9 +83,14 @@ def get_training_log(
     responses={409: {"description": "One is under way, or too few pictures are judged"}},
 )
 def start_training(services: ServicesOf, wanted: StartTraining) -> TrainingView:
-    """Queued now, run as soon as no other runs. Real pictures are used where there are any, else simulated ones."""
+    """Queued now, before what alarms and the schedule asked for; run as soon as the quotas allow.
+
+    Real pictures are used where there are any, else simulated ones.
+    """
     requests = loop_of(services).learning.requests
-    training_id = requests.request(wanted.product, wanted.detector, wanted.reason, services.clock.now())
+    training_id = requests.request(
+        wanted.product, wanted.detector, wanted.reason, services.clock.now(), site=wanted.site
+    )
     with services.database.read() as session:
         return _view(_find(session, training_id))
 
@@ -128,5 +133,8 @@ def _view(row: Training) -> TrainingView:
         handle=row.handle,
         starts=row.starts,
         losses=row.losses,
+        trigger=row.trigger,
+        site=row.site,
+        preemptions=row.preemptions,
         is_simulated=row.is_simulated,
     )

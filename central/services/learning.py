@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trainings as rows that a worker moves on: QUEUED, RUNNING, then FINISHED, FAILED or CANCELLED.
 
-Starts one training at a time where the settings say, looks at it, and registers and publishes what it made.
-Does not say when to train (`services/training_requests.py`) nor whether the result is good (`services/promoting.py`),
-and knows nothing of how training works nor of where it runs: the seams are `contracts.jobs` and
-`training_backends.seam`. Ticked by the worker.
+Starts what the queue says (`services/training_queue.py`) where the settings say, looks at it, ends what is to give way,
+takes too long or costs too much, and registers and publishes what it made. Does not say when to train
+(`services/training_requests.py`) nor whether the result is good (`services/promoting.py`), and knows nothing
+of how training works nor of where it runs: the seams are `contracts.jobs` and `training_backends.seam`. Ticked by the
+worker.
 
 Restart-safe: the row says how far it came, the backend says the rest. A row says RUNNING before anything is started,
 and FINISHED in the transaction that registers the package, so that a kill between any two lines repeats work that
@@ -21,10 +22,12 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.errors import CentralError
-from central.learning_settings import RaySettings
+from central.learning_settings import CostSettings, QueueSettings, RaySettings
 from central.services.package_registry import register_package
-from central.services.training_jobs import choose_field, choose_pictures, counts_of, lay_out_job
+from central.services.training_jobs import choose_field, choose_pictures, counts_of, is_laid_out, lay_out_job
+from central.services.training_queue import TrainingQueue
 from central.services.training_requests import TrainingRequests
+from central.services.training_usage import UsageBook
 from central.settings import LearningSettings
 from central.store.blobs import Blobs
 from central.store.database import Database
@@ -34,8 +37,8 @@ from central.training_backends.seam import Attempt, BackendAwayError, Look, Stan
 from central.trust.keys import write_whole
 from central.trust.repository import PackageRepository
 from contracts import codec
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport
-from contracts.vocabulary import Judgement, LabelSource, TrainingState
+from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, ResourceUsage
+from contracts.vocabulary import AttemptEnd, Judgement, LabelSource, TrainingState
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ _GIVE_UP_AFTER: Final = timedelta(seconds=60)
 # How the stage of a training begins that does not run.
 _WAITING: Final = "waiting "
 _MOST_STARTS: Final = 3
+# What a training has used by now is written down so often at least.
+_NOTED_EVERY: Final = timedelta(seconds=10)
 _MOST_ERROR_CHARACTERS: Final = 4_000
 
 
@@ -63,17 +68,27 @@ class LearningService:
         *,
         is_cause_asked: bool = False,
         ray: RaySettings | None = None,
+        queue: QueueSettings | None = None,
+        cost: CostSettings | None = None,
         backends: Mapping[str, TrainingBackend] | None = None,
     ) -> None:
         """`ray`: the cluster, where there is one. `backends`: by name; None: those of the settings."""
+        ray, queue = ray or RaySettings(), queue or QueueSettings()
         self._database = database
         self._blobs = blobs
         self._repository = repository
         self._settings = settings
         self._trainings_dir = trainings_dir
-        self.requests: Final = TrainingRequests(database, settings, is_cause_asked=is_cause_asked)
+        # What one training takes where new ones go.
+        self._gpus: Final = ray.gpus if settings.backend == "ray" else 0.0
+        self.queue: Final = TrainingQueue(database, queue, self._gpus)
+        self._book: Final = UsageBook(cost or CostSettings())
+        self._noted: dict[str, datetime] = {}
+        self.requests: Final = TrainingRequests(
+            database, settings, is_cause_asked=is_cause_asked, most_waiting=queue.most_waiting
+        )
         self.backends: Final[Mapping[str, TrainingBackend]] = (
-            make_backends(settings, ray or RaySettings()) if backends is None else dict(backends)
+            make_backends(settings, ray) if backends is None else dict(backends)
         )
 
     @property
@@ -86,12 +101,18 @@ class LearningService:
         for training_id in self._ids(TrainingState.RUNNING):
             self._move(training_id, now)
         self._settle_cancelled_in_queue(now)
-        waiting = self._ids(TrainingState.QUEUED)
-        if waiting and not self._ids(TrainingState.RUNNING):
-            self._start(waiting[0], now)
+        turn = self.queue.turn(now)
+        for training_id, why in turn.hopeless.items():
+            self._end(training_id, TrainingState.FAILED, now, error=why)
+        for training_id in turn.starts:
+            if not self._start(training_id, now):
+                # Nobody answers: the others would wait for the same silence.
+                break
         self.requests.answer_alarms(now)
+        self.requests.answer_schedule(now)
 
-    def _start(self, training_id: str, now: datetime) -> None:
+    def _start(self, training_id: str, now: datetime) -> bool:
+        """Whether there was anybody to start it."""
         try:
             lost = self._lay_out(training_id, now)
             with self._database.begin() as session:
@@ -101,21 +122,28 @@ class LearningService:
                 training.backend, training.handle = self._settings.backend, None
                 training.stage = "starting" if not lost else f"starting; {lost} pictures are no longer stored"
                 session.add(training)
+                self._book.open(session, training, self._gpus, now)
             attempt = self._attempt(training)
             handle = self.backends[training.backend].start(attempt)
         except BackendAwayError as error:
-            self._back_to_queue(training_id, f"{_WAITING}to start: {error}", is_counted=False)
-            return
+            self._never_begun(training_id, f"{_WAITING}to start: {error}")
+            return False
         except (CentralError, OSError, ValueError) as error:
             self._end(training_id, TrainingState.FAILED, now, error=f"could not start: {error}")
-            return
+            return True
         with self._database.begin() as session:
             training = _get(session, training_id)
             training.handle = handle
             session.add(training)
+        return True
 
     def _lay_out(self, training_id: str, now: datetime) -> int:
         """The job file and its pictures; how many of them are no longer stored."""
+        with self._database.read() as session:
+            training = _get(session, training_id)
+        if training.starts and is_laid_out(self._attempt(training)):
+            # Begun before: the same job, or the steps that are done would be of no use.
+            return 0
         with self._database.begin() as session:
             training = _get(session, training_id)
             pictures, use = choose_pictures(session, training, self._settings)
@@ -154,18 +182,20 @@ class LearningService:
         try:
             look = backend.look(attempt)
             if look.has_result and training.cancel_asked_at is None:
-                self._finish(training, backend.collect(attempt), now)
+                self._finish(training, backend.collect(attempt), _usage_of(look), now)
                 backend.forget(attempt)
             elif look.standing is Standing.WAITING and training.cancel_asked_at is not None:
                 # Nothing runs yet: the cluster may take its time to take it out of its queue.
                 backend.cancel(attempt, is_patient=False)
                 self._end(training_id, TrainingState.CANCELLED, now)
+            elif look.standing is Standing.WAITING and training.stop_because is AttemptEnd.PREEMPTED:
+                backend.cancel(attempt, is_patient=False)
+                backend.forget(attempt, goes_on=self._settle(training, look, now))
             elif look.standing in (Standing.RUNNING, Standing.WAITING):
                 self._note(training, look, now)
                 self._end_if_unwanted(training, backend, attempt, now)
             else:
-                self._settle(training, look, now)
-                backend.forget(attempt)
+                backend.forget(attempt, goes_on=self._settle(training, look, now))
         except BackendAwayError as error:
             self._wait_for_backend(training, error, now)
         except (CentralError, ValueError, OSError) as error:
@@ -173,33 +203,61 @@ class LearningService:
                 backend.cancel(attempt, is_patient=False)
             self._end(training_id, TrainingState.FAILED, now, error=str(error))
 
-    def _settle(self, training: Training, look: Look, now: datetime) -> None:
-        """It is over without a result: what that means."""
+    def _settle(self, training: Training, look: Look, now: datetime) -> bool:
+        """It is over without a result: what that means. Gives whether it will be begun again."""
         training_id, lost = training.training_id, look.words or "the backend knows nothing of it any more"
+        with self._database.begin() as session:
+            # Its last word on what it used, before anything is made of its end.
+            self._book.note(session, _get(session, training_id), _usage_of(look), now)
         if training.cancel_asked_at is not None:
             self._end(training_id, TrainingState.CANCELLED, now)
+        elif training.stop_because is AttemptEnd.PREEMPTED:
+            return self._back_to_queue(training_id, f"{_WAITING}to go on: it gave way", AttemptEnd.PREEMPTED, now)
+        elif training.stop_because is AttemptEnd.OVER_COST:
+            with self._database.read() as session:
+                words = self._book.too_dear(session, training) or "it cost more than cost.most_per_training"
+            self._end(training_id, TrainingState.FAILED, now, error=words, end=AttemptEnd.OVER_COST)
         elif now > self._deadline(training, now):
-            self._end(training_id, TrainingState.FAILED, now, error=self._overran())
-        elif look.standing is Standing.ABSENT and training.handle is None and training.starts < _MOST_STARTS:
+            self._end(training_id, TrainingState.FAILED, now, error=self._overran(), end=AttemptEnd.OVER_TIME)
+        elif (
+            look.standing is Standing.ABSENT
+            and training.handle is None
+            and training.starts - training.preemptions < _MOST_STARTS
+        ):
             # Central was killed between writing the state and starting: nothing ran, start again.
-            self._back_to_queue(training_id, f"{_WAITING}to start again", is_counted=True)
+            return self._back_to_queue(training_id, f"{_WAITING}to start again", AttemptEnd.LOST, now)
         elif look.standing is Standing.ENDED:
             self._end(training_id, TrainingState.FAILED, now, error=look.words)
         elif training.losses < self._settings.most_losses:
             _LOG.warning("training lost training_id=%s attempt=%d why=%s", training_id, training.starts, lost)
-            self._back_to_queue(training_id, f"{_WAITING}to start again, lost: {lost}", is_counted=True, losses=1)
+            stage = f"{_WAITING}to start again, lost: {lost}"
+            return self._back_to_queue(training_id, stage, AttemptEnd.LOST, now, losses=1)
         else:
             words = f"lost {training.losses + 1} times (learning.most_losses), the last time: {lost}"
-            self._end(training_id, TrainingState.FAILED, now, error=words)
+            self._end(training_id, TrainingState.FAILED, now, error=words, end=AttemptEnd.LOST)
+        return False
 
-    def _back_to_queue(self, training_id: str, stage: str, *, is_counted: bool, losses: int = 0) -> None:
+    def _back_to_queue(self, training_id: str, stage: str, end: AttemptEnd, now: datetime, *, losses: int = 0) -> bool:
+        with self._database.begin() as session:
+            row = _get(session, training_id)
+            self._book.close(session, row, end, now)
+            row.state, row.queued_at = TrainingState.QUEUED, now
+            row.stage = row.stage if row.cancel_asked_at is not None else stage
+            row.stop_asked_at, row.stop_because = None, None
+            row.losses += losses
+            row.preemptions += end is AttemptEnd.PREEMPTED
+            session.add(row)
+        return True
+
+    def _never_begun(self, training_id: str, stage: str) -> None:
         """An attempt that nobody answered is not counted: the next has its number and finds what was begun."""
         with self._database.begin() as session:
             row = _get(session, training_id)
+            self._book.drop(session, row)
             row.state = TrainingState.QUEUED
             row.stage = row.stage if row.cancel_asked_at is not None else stage
-            row.starts -= 0 if is_counted else 1
-            row.losses += losses
+            row.stop_asked_at, row.stop_because = None, None
+            row.starts -= 1
             session.add(row)
 
     def _note(self, training: Training, look: Look, now: datetime) -> None:
@@ -212,12 +270,21 @@ class LearningService:
             stage, fraction = look.progress.stage, look.progress.fraction
         elif stage.startswith(_WAITING):
             stage = "starting"
-        if not is_waiting and (stage, fraction, handle) == (training.stage, training.fraction, training.handle):
+        is_same = (stage, fraction, handle) == (training.stage, training.fraction, training.handle)
+        if (
+            not is_waiting
+            and is_same
+            and now - self._noted.get(training.training_id, training.created_at) < _NOTED_EVERY
+        ):
             return
+        self._noted[training.training_id] = now
         with self._database.begin() as session:
             row = _get(session, training.training_id)
-            if row.cancel_asked_at is None:
+            if row.cancel_asked_at is None and row.stop_asked_at is None:
                 row.stage, row.fraction = stage, fraction
+            self._book.note(session, row, _usage_of(look), now, has_place=not is_waiting)
+            if row.stop_asked_at is None and (words := self._book.too_dear(session, row)):
+                row.stop_asked_at, row.stop_because, row.stage = now, AttemptEnd.OVER_COST, f"being ended: {words}"
             if is_waiting:
                 # The time limit is for the training, not for the queue of a cluster.
                 row.started_at = now
@@ -227,7 +294,7 @@ class LearningService:
     def _end_if_unwanted(self, training: Training, backend: TrainingBackend, attempt: Attempt, now: datetime) -> None:
         """Asked first, so that nothing is left half-written; what does not listen is ended."""
         deadline = self._deadline(training, now)
-        asked_at = training.cancel_asked_at or (deadline if now > deadline else None)
+        asked_at = training.cancel_asked_at or training.stop_asked_at or (deadline if now > deadline else None)
         if asked_at is not None:
             backend.cancel(attempt, is_patient=now - asked_at < _KILL_AFTER)
 
@@ -238,7 +305,8 @@ class LearningService:
         if asked_at is not None and now - asked_at > _GIVE_UP_AFTER:
             self._end(training.training_id, TrainingState.CANCELLED, now, error=still)
         elif now > deadline + _GIVE_UP_AFTER:
-            self._end(training.training_id, TrainingState.FAILED, now, error=f"{self._overran()}; {still}")
+            words = f"{self._overran()}; {still}"
+            self._end(training.training_id, TrainingState.FAILED, now, error=words, end=AttemptEnd.OVER_TIME)
         elif (stage := f"{_WAITING}for an answer: {error}") != training.stage and asked_at is None:
             with self._database.begin() as session:
                 row = _get(session, training.training_id)
@@ -251,7 +319,9 @@ class LearningService:
     def _overran(self) -> str:
         return f"took longer than {self._settings.timeout_s:.0f} s"
 
-    def _finish(self, training: Training, evaluation: EvaluationReport, now: datetime) -> None:
+    def _finish(
+        self, training: Training, evaluation: EvaluationReport, usage: ResourceUsage | None, now: datetime
+    ) -> None:
         """Publish, then one transaction for registry and state: a restart in between publishes the same again."""
         package_dir = self._attempt(training).output / PACKAGE_FOLDER
         package = register_package(package_dir, evaluation, training, self._repository, now)
@@ -261,13 +331,24 @@ class LearningService:
             row = _get(session, training.training_id)
             row.package_id = evaluation.package_id
             row.evaluation = evaluation.model_dump_json(exclude_none=True)
+            self._book.note(session, row, usage, now)
+            self._book.close(session, row, AttemptEnd.FINISHED, now)
             _set_ended(row, TrainingState.FINISHED, now)
             session.add(row)
         _LOG.info("training finished training_id=%s package_id=%s", training.training_id, evaluation.package_id)
 
-    def _end(self, training_id: str, state: TrainingState, now: datetime, error: str | None = None) -> None:
+    def _end(
+        self,
+        training_id: str,
+        state: TrainingState,
+        now: datetime,
+        error: str | None = None,
+        end: AttemptEnd | None = None,
+    ) -> None:
+        self._noted.pop(training_id, None)
         with self._database.begin() as session:
             row = _get(session, training_id)
+            self._book.close(session, row, end or AttemptEnd(state.value), now)
             row.error = error[-_MOST_ERROR_CHARACTERS:] if error else None
             _set_ended(row, state, now)
             session.add(row)
@@ -312,3 +393,7 @@ def _set_ended(row: Training, state: TrainingState, now: datetime) -> None:
     row.state, row.finished_at = state, now
     row.stage = state.value.lower()
     row.fraction = 1.0 if state is TrainingState.FINISHED else row.fraction
+
+
+def _usage_of(look: Look) -> ResourceUsage | None:
+    return look.progress.usage if look.progress is not None else None

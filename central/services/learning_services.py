@@ -93,6 +93,8 @@ def build_services(base: Services) -> list[Service]:
         trainings_dir=settings.trainings_dir,
         is_cause_asked=True,
         ray=settings.ray,
+        queue=settings.queue,
+        cost=settings.cost,
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
     rollouts = RolloutService(

@@ -25,7 +25,8 @@ from central.store.blobs import Blobs
 from central.store.database import Database
 from central.store.learning_tables import Package, SplitGroup, Training
 from central.store.tables import Inspection, LabelledPicture
-from central.training_backends.seam import OUTPUT_FOLDER
+from central.training_backends.seam import OUTPUT_FOLDER, Attempt
+from contracts import codec
 from contracts.jobs import TrainingImage, TrainingJob
 from contracts.manifest import PackageManifest
 from contracts.vocabulary import Judgement, LabelSource, PartUse, Verdict
@@ -198,9 +199,19 @@ def lay_out_job(
         size_px=field.size_px,
         tiles=field.tiles,
         threads=settings.threads,
+        is_resumable=True,
         output_dir=str(folder / OUTPUT_FOLDER),
     )
     return job, lost
+
+
+def is_laid_out(attempt: Attempt) -> bool:
+    """Whether its job and all the pictures that it names are there."""
+    try:
+        job = codec.decode(TrainingJob, attempt.job_path.read_bytes())
+    except (OSError, codec.CodecError):
+        return False
+    return all(Path(image.path).is_file() for image in job.images)
 
 
 def counts_of(job: TrainingJob) -> Counter[Judgement]:

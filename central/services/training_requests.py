@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to train: asked for by a person, or called for by an open ESCAPES alarm with enough judged parts.
+"""When to train: asked for by a person, called for by an open ESCAPES alarm with enough judged parts, or by a schedule.
 
 Queues and cancels rows; runs nothing (`services/learning.py` does). Used by the routes and by the learning tick.
 
@@ -10,11 +10,11 @@ at fault under `training_held`, for as long as it holds the training back (`serv
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from central.domain.learning import Readiness, readiness
 from central.errors import ConflictError, NotFoundError
@@ -24,7 +24,8 @@ from central.services.training_holds import HELD, LOOKED_FOR, held_back
 from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
 from central.settings import LearningSettings
 from central.store.database import Database
-from central.store.learning_tables import Alarm, RolloutRow, Training
+from central.store.learning_tables import Alarm, Champion, RolloutRow, Training
+from central.store.tables import LabelledPicture, Station
 from contracts.vocabulary import (
     AlarmKind,
     AlarmState,
@@ -33,6 +34,7 @@ from contracts.vocabulary import (
     LabelSource,
     RolloutState,
     TrainingState,
+    TrainingTrigger,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -60,14 +62,21 @@ def _is_news(alarm: Alarm, answer: _Answer) -> bool:
 class TrainingRequests:
     """See the module."""
 
-    def __init__(self, database: Database, settings: LearningSettings, *, is_cause_asked: bool = False) -> None:
+    def __init__(
+        self, database: Database, settings: LearningSettings, *, is_cause_asked: bool = False, most_waiting: int = 100
+    ) -> None:
         """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for."""
+        self._most_waiting = most_waiting
         self._database = database
         self._settings = settings
         self._is_cause_asked = is_cause_asked
 
-    def request(self, product: str, detector: DetectorKind, reason: str, now: datetime) -> str:
+    def request(
+        self, product: str, detector: DetectorKind, reason: str, now: datetime, *, site: str | None = None
+    ) -> str:
         """Queue a training by hand. Real pictures are used where there are any.
+
+        `site`: whose quota it counts against; None: that of all stations, where they are of one site.
 
         Returns:
             The id of the training.
@@ -91,7 +100,9 @@ class TrainingRequests:
                     f"training of {product}: {detector} needs defective pictures, there are none; add DEFECTIVE "
                     "reference parts, or leave the detector to AUTO"
                 )
-            return self._queue(session, product, detector, reason, now, is_simulated=is_simulated).training_id
+            return self._queue(
+                session, product, detector, reason, now, is_simulated=is_simulated, site=site
+            ).training_id
 
     def cancel(self, training_id: str, now: datetime) -> None:
         """Ask a training to end; the next ticks see to it.
@@ -122,6 +133,8 @@ class TrainingRequests:
         *,
         is_simulated: bool,
         alarm: Alarm | None = None,
+        trigger: TrainingTrigger = TrainingTrigger.PERSON,
+        site: str | None = None,
     ) -> Training:
         counts = label_counts(session, product, is_simulated=is_simulated)
         champion = champion_of(session, product, is_simulated=is_simulated)
@@ -131,7 +144,10 @@ class TrainingRequests:
             detector=detector,
             reason=reason,
             alarm_id=alarm.id if alarm else None,
+            trigger=TrainingTrigger.ALARM if alarm else trigger,
+            site=site if site is not None else site_of(session, alarm.station if alarm else None),
             created_at=now,
+            queued_at=now,
             good=firm_total(counts, Judgement.GOOD),
             defective=firm_total(counts, Judgement.DEFECTIVE),
             audit_labels=sum(counts.get(LabelSource.AUDIT, {}).get(judgement, 0) for judgement in _FIRM),
@@ -175,6 +191,57 @@ class TrainingRequests:
                     held = {} if answer.held is None else {HELD: answer.held}
                     alarm.evidence = {**told, "learning": answer.words, **held}
                     session.add(alarm)
+
+    def answer_schedule(self, now: datetime) -> None:
+        """A product that has a champion is trained every so often, where there are labels that no training has seen."""
+        if not self._settings.every_days or not self._settings.is_automatic:
+            return
+        with self._database.read() as session:
+            due = [row for row in session.exec(select(Champion)).all() if self._due(session, row, now)]
+        for champion in due:
+            with self._database.begin() as session:
+                fresh = self._due(session, champion, now)
+                if not fresh:
+                    continue
+                reason = f"schedule: every {self._settings.every_days:g} days; {fresh} pictures judged since the last"
+                self._queue(
+                    session,
+                    champion.product,
+                    DetectorKind.AUTO,
+                    reason,
+                    now,
+                    is_simulated=champion.is_simulated,
+                    trigger=TrainingTrigger.SCHEDULE,
+                )
+
+    def _due(self, session: Session, champion: Champion, now: datetime) -> int:
+        """Firm judgements that no training has seen; 0 where no training is due, or something stands in its way."""
+        product, is_simulated = champion.product, champion.is_simulated
+        last = session.exec(
+            select(func.max(Training.created_at)).where(
+                Training.product == product, Training.is_simulated == is_simulated
+            )
+        ).one()
+        since = last or champion.since
+        if now - since < timedelta(days=self._settings.every_days) or package_under_way(session, product) is not None:
+            return 0
+        try:
+            self._refuse_if_busy(session, product)
+        except ConflictError:
+            return 0
+        counts = label_counts(session, product, is_simulated=is_simulated)
+        if firm_total(counts, Judgement.GOOD) < self._settings.min_good_labels:
+            return 0
+        return session.exec(
+            select(func.count())
+            .select_from(LabelledPicture)
+            .where(
+                LabelledPicture.product == product,
+                LabelledPicture.is_simulated == is_simulated,
+                LabelledPicture.added_at > since,
+                col(LabelledPicture.judgement).in_(_FIRM),
+            )
+        ).one()
 
     def _answer(self, session: Session, alarm: Alarm, now: datetime) -> _Answer:
         ready = self._readiness(session, alarm)
@@ -232,8 +299,23 @@ class TrainingRequests:
         ).first()
         if alive is not None:
             raise ConflictError(f"training of {product}: training {alive} is under way; wait for it or cancel it")
+        waiting = session.exec(
+            select(func.count()).select_from(Training).where(Training.state == TrainingState.QUEUED)
+        ).one()
+        if waiting >= self._most_waiting:
+            raise ConflictError(
+                f"training of {product}: {waiting} wait already (queue.most_waiting); wait, or cancel one of them"
+            )
         rollout = session.exec(
             select(RolloutRow.id).where(RolloutRow.product == product, col(RolloutRow.state).in_(_OPEN_ROLLOUTS))
         ).first()
         if rollout is not None:
             raise ConflictError(f"training of {product}: rollout {rollout} is under way; wait for its end or abort it")
+
+
+def site_of(session: Session, station: str | None) -> str:
+    """The site of a station's address, else the one that all stations belong to; empty: there are several, or none."""
+    if station is not None:
+        return station.partition("/")[0]
+    sites = {address.partition("/")[0] for address in session.exec(select(Station.address)).all()}
+    return sites.pop() if len(sites) == 1 else ""

@@ -16,12 +16,14 @@ from central.store.tables import Row
 from contracts.vocabulary import (
     AlarmKind,
     AlarmState,
+    AttemptEnd,
     DetectorKind,
     PartUse,
     PromotionOutcome,
     RiskClass,
     RolloutState,
     TrainingState,
+    TrainingTrigger,
 )
 
 # States of a rollout that has not ended.
@@ -132,7 +134,17 @@ class Training(Row, table=True):
     starts: int = 0
     # Attempts that ended by nobody's wish: killed from outside, a machine gone.
     losses: int = 0
+    # Times it made room for another one.
+    preemptions: int = 0
+    trigger: TrainingTrigger = Field(default=TrainingTrigger.PERSON, sa_type=Word(TrainingTrigger))
+    # Whose quota it counts against; empty: that of all alone.
+    site: str = Field(default="", max_length=63)
+    # When it came into the queue the last time.
+    queued_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # Asked to end by central itself, and as what.
+    stop_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    stop_because: AttemptEnd | None = Field(default=None, sa_type=Word(AttemptEnd))
     error: str | None = Field(default=None, sa_type=Text)
     # JSON of the EvaluationReport.
     evaluation: str | None = Field(default=None, sa_type=Text)

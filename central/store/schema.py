@@ -26,6 +26,7 @@ from central.store import (
     recipe_tables,
     rollout_tables,
     shadow_tables,
+    training_tables,
 )
 from central.store.database import Database
 
@@ -47,6 +48,7 @@ def full_metadata() -> MetaData:
         drift_tables.NoveltyState,
         rollout_tables.FreezeRow,
         shadow_tables.ShadowVerdict,
+        training_tables.TrainingAttempt,
     )
     for row in rows:
         assert row.metadata is recipe_tables.RecipeVersion.metadata  # noqa: S101 - see above

@@ -29,7 +29,7 @@ from central.training_backends.results import (
     read_tail,
 )
 from central.training_backends.seam import Attempt, Look, Standing
-from contracts.jobs import EvaluationReport
+from contracts.jobs import RESUME_FOLDER, EvaluationReport
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,8 +156,10 @@ class LocalBackend:
         """They lie where they belong."""
         return read_evaluation(attempt.output)
 
-    def forget(self, attempt: Attempt) -> None:
-        """Nothing is kept elsewhere."""
+    def forget(self, attempt: Attempt, *, goes_on: bool = False) -> None:
+        """Nothing is kept elsewhere. All attempts share a folder of results, so that the next finds the steps done."""
+        if not goes_on:
+            shutil.rmtree(attempt.output / RESUME_FOLDER, ignore_errors=True)
 
     def _last_words(self, attempt: Attempt, code: int) -> str:
         """Why it ended, for people: its own error, else the end of its log."""

@@ -96,10 +96,10 @@ class RayBackend:
             staging.bring_back()
         return read_evaluation(attempt.output)
 
-    def forget(self, attempt: Attempt) -> None:
-        """The attempt's files on the shared folder. The cluster keeps what it knows of the job, for people."""
+    def forget(self, attempt: Attempt, *, goes_on: bool = False) -> None:
+        """The files on the shared folder. The cluster keeps what it knows of the job, for people."""
         self._logged.pop(_id_of(attempt), None)
-        Staging(self._shared, attempt).sweep()
+        Staging(self._shared, attempt).sweep(goes_on=goes_on)
 
     def _standing(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> tuple[Standing, str]:
         message = " ".join((job.message or "").split())

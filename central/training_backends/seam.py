@@ -123,6 +123,9 @@ class TrainingBackend(Protocol):
         """
         ...
 
-    def forget(self, attempt: Attempt) -> None:
-        """The attempt is dealt with: let go of what the backend keeps of it beyond the attempt's folder."""
+    def forget(self, attempt: Attempt, *, goes_on: bool = False) -> None:
+        """The attempt is dealt with: let go of what the backend keeps of it beyond the attempt's folder.
+
+        `goes_on`: the training will be begun again; the steps that are done stay for the next attempt to go on from.
+        """
         ...

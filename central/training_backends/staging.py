@@ -9,13 +9,14 @@ attempt that was given up may still be writing is never mixed with the one that 
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from central.training_backends.seam import Attempt, TrainingBackendError
 from central.trust.keys import write_whole
 from contracts import codec
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, TrainingJob
+from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, RESUME_FOLDER, TrainingJob
 
 _IMAGES: Final = "images"
 _CHAMPION: Final = "champion"
@@ -28,8 +29,8 @@ class Staging:
     def __init__(self, shared: Path, attempt: Attempt) -> None:
         self._attempt: Final = attempt
         self.folder: Final = shared / attempt.training_id
-        self.job_name: Final = f"job-{attempt.number}.json"
-        self.output: Final = self.folder / f"output-{attempt.number}"
+        self.job_name: Final = self._job_of(attempt.number).name
+        self.output: Final = self._output_of(attempt.number)
 
     def lay_out(self) -> None:
         """Pictures, champion and at last the job file. Again, after a kill, it goes on where it was.
@@ -52,6 +53,7 @@ class Staging:
             "champion_dir": _CHAMPION if job.champion_dir is not None else None,
             "output_dir": self.output.name,
         }
+        self._take_up()
         write_whole(self.folder / self.job_name, codec.encode(job.model_copy(update=there)))
 
     def bring_back(self) -> None:
@@ -64,7 +66,7 @@ class Staging:
         part = self._attempt.folder / _PART
         shutil.rmtree(part, ignore_errors=True)
         # Links are taken as links and refused: what a machine of the cluster writes must not name files of this one.
-        shutil.copytree(self.output, part, symlinks=True)
+        shutil.copytree(self.output, part, symlinks=True, ignore=shutil.ignore_patterns(RESUME_FOLDER))
         for path in part.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise TrainingBackendError(f"result {path.relative_to(part)}: expected a plain file or folder")
@@ -74,15 +76,47 @@ class Staging:
         shutil.rmtree(self._attempt.output, ignore_errors=True)
         part.replace(self._attempt.output)
 
-    def sweep(self) -> None:
-        """Take it off the shared storage. What does not let itself be deleted stays."""
-        for folder in (self.output, self.folder / _IMAGES, self.folder / _CHAMPION):
-            shutil.rmtree(folder, ignore_errors=True)
-        try:
-            (self.folder / self.job_name).unlink(missing_ok=True)
-            self.folder.rmdir()
-        except OSError:
+    def sweep(self, *, goes_on: bool = False) -> None:
+        """Take it off the shared storage, earlier attempts with it. What does not let itself be deleted stays.
+
+        `goes_on`: pictures stay for the next attempt, and the steps that are done.
+        """
+        if goes_on:
+            self._sweep_results()
             return
+        for number in range(1, self._attempt.number + 1):
+            shutil.rmtree(self._output_of(number), ignore_errors=True)
+            with suppress(OSError):
+                self._job_of(number).unlink(missing_ok=True)
+        for folder in (self.folder / _IMAGES, self.folder / _CHAMPION):
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _sweep_results(self) -> None:
+        with suppress(OSError):
+            for path in self.output.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    if path.name != RESUME_FOLDER:
+                        shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def _take_up(self) -> None:
+        """The steps that the last of the earlier attempts had done. The trainer checks what they are, by digests."""
+        kept = self.output / RESUME_FOLDER
+        for number in range(self._attempt.number - 1, 0, -1):
+            earlier = self._output_of(number) / RESUME_FOLDER
+            if earlier.is_dir() and not earlier.is_symlink() and not kept.exists():
+                self.output.mkdir(parents=True, exist_ok=True)
+                earlier.replace(kept)
+                return
+
+    def _output_of(self, number: int) -> Path:
+        return self.folder / f"output-{number}"
+
+    def _job_of(self, number: int) -> Path:
+        return self.folder / f"job-{number}.json"
 
     def _placed(self, path: str, prefix: str = "") -> str:
         source = Path(path)

@@ -11,10 +11,11 @@ import streamlit as st
 from contracts.vocabulary import TrainingState
 from dashboard import frame, marks, palette, words
 from dashboard.access import Viewer
-from dashboard.lifecycle import Training
+from dashboard.lifecycle import Training, TrainingQueue
 from dashboard.shapes import Alarm
 
 MAX_TRAININGS = 6
+MAX_LINE = 20
 LOG_BYTES = 16_384
 _ALIVE = frozenset({TrainingState.RUNNING, TrainingState.QUEUED})
 
@@ -34,6 +35,9 @@ def trainings(view: Viewer, items: tuple[Training, ...], alarms: tuple[Alarm, ..
             )
         )
         return
+    queue = view.feed.get("training-queue", lambda central: central.training_queue(), 2.0)
+    if queue.value is not None and len(queue.value.trainings) > 1:
+        st.html(line(view, queue.value))
     for item in items[:MAX_TRAININGS]:
         st.html(card(view, item))
         if item.starts and st.toggle("What it says", key=f"log-of-{item.training_id}"):
@@ -62,14 +66,36 @@ def card(view: Viewer, item: Training) -> str:
     )
 
 
+def line(view: Viewer, queue: TrainingQueue) -> str:
+    """The queue, first come first."""
+    head = ("Training", "Product", "Asked for by", "Site", "State", "Since", "Waits for")
+    rows = (
+        (
+            escape(item.training_id),
+            escape(item.product),
+            escape(item.trigger.lower()),
+            escape(item.site),
+            marks.state(item.state),
+            words.ago(item.queued_at, view.now),
+            escape(item.waits_for.removeprefix("waiting: ")),
+        )
+        for item in queue.trainings[:MAX_LINE]
+    )
+    return marks.table(head, rows)
+
+
 def place(item: Training) -> str:
     """Where it runs and how it got on there."""
-    if not item.starts:
-        return "not begun"
-    told = [f"on {item.backend}", f"attempt {item.starts}"]
-    return " · ".join(
-        [*told, f"lost {item.losses} times" if item.losses > 1 else "lost once"][: 3 if item.losses else 2]
-    )
+    told = [f"on {item.backend}", f"attempt {item.starts}"] if item.starts else ["not begun"]
+    if item.losses:
+        told.append(f"lost {_times(item.losses)}")
+    if item.preemptions:
+        told.append(f"gave way {_times(item.preemptions)}")
+    return " · ".join(told)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _log(view: Viewer, item: Training) -> None:

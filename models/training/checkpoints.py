@@ -17,11 +17,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.jobs import RESUME_FOLDER
 from models.errors import InputError
 from models.files import write_whole
 
 _log = logging.getLogger(__name__)
-RESUME_FOLDER: Final = ".resume"
 _OWNER: Final = "training.sha256"
 _DIGEST: Final = ".digest"
 

@@ -174,7 +174,7 @@ def _run(
 
 def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> str:
     """Of all that quantized fronts and features rest on."""
-    elsewhere = {"images", "output_dir", "training_id", "reason", "champion_dir", "champion_package_id"}
+    elsewhere = {"images", "output_dir", "training_id", "reason", "champion_dir", "champion_package_id", "is_resumable"}
     settings = job.model_dump_json(exclude=elsewhere)
     return digest_of([__version__, settings, trunk.name, trunk.weights_sha256, dataset_sha256])
 

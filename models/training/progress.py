@@ -17,6 +17,7 @@ from contracts.vocabulary import TrainingState
 from models.clock import Clock
 from models.errors import raise_if_asked
 from models.files import write_whole
+from models.training.usage import used
 
 _log = logging.getLogger(__name__)
 _PERIOD_S = 0.5
@@ -87,5 +88,6 @@ class Progress:
         told = TrainingProgress(
             training_id=self._training_id, state=state, stage=self._stage, fraction=self._fraction,
             started_at=self._started_at, at=self._clock.now(), pid=os.getpid(), error=error[:4000] if error else None,
+            usage=used(),
         )  # fmt: skip
         write_whole(self._folder / PROGRESS_NAME, encode(told))

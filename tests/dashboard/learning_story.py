@@ -11,7 +11,7 @@ import math
 from datetime import datetime, timedelta
 from typing import Any
 
-from central.api import freeze_schemas, learning_schemas, rollout_schemas, schemas
+from central.api import freeze_schemas, learning_schemas, rollout_schemas, schemas, training_schemas
 from central.domain.rollout_limits import LimitTerms, WaveLimits
 from central.quality.gates import DiscordanceGate, LatencyGate, MarginGate
 from contracts import manifest as m
@@ -22,6 +22,7 @@ from contracts.vocabulary import (
     RiskClass,
     RolloutState,
     TrainingState,
+    TrainingTrigger,
     Variant,
     Verdict,
     WaveState,
@@ -70,9 +71,34 @@ class LearningStory:
                 backend="ray",
                 starts=2,
                 losses=1,
+                trigger=TrainingTrigger.ALARM,
+                site="demo",
+                preemptions=1,
                 is_simulated=self.is_simulated,
             )
         ]
+
+    def training_queue(self) -> training_schemas.TrainingQueueView:
+        """One runs, one waits for its site's quota."""
+        common = {"product": PRODUCT, "site": "demo", "gpus": 0, "queued_at": self.now - timedelta(minutes=3)}
+        waits_for = "1 job of site <demo> run, its quota is 1"
+        return training_schemas.TrainingQueueView(
+            all=training_schemas.QuotaView(jobs=2, gpus=0),
+            each_site=training_schemas.QuotaView(jobs=1, gpus=0),
+            trainings=[
+                training_schemas.QueuedTraining.model_validate(common | fields)
+                for fields in (
+                    {"training_id": "t-4", "trigger": "PERSON", "state": "RUNNING", "preemptions": 0, "waits_for": ""},
+                    {
+                        "training_id": "t-3",
+                        "trigger": "SCHEDULE",
+                        "state": "QUEUED",
+                        "preemptions": 1,
+                        "waits_for": waits_for,
+                    },
+                )
+            ],
+        )
 
     def training_log(self, offset: int) -> learning_schemas.TrainingLogView:
         """As central answers a request for the end of it."""

@@ -54,6 +54,7 @@ CALLS: dict[str, Callable[[CentralClient], object]] = {
     "alarms": lambda c: c.alarms(),
     "packages": lambda c: c.packages(),
     "trainings": lambda c: c.trainings(),
+    "training queue": lambda c: c.training_queue().trainings,
     "training log": lambda c: c.training_log("t-2", 4_096),
     "rollouts": lambda c: c.rollouts(),
     "recipes": lambda c: c.recipes(),

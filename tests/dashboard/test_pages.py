@@ -264,9 +264,15 @@ def test_wrong_token_leads_back_to_sign_in(opened: Opener) -> None:
 
 def test_a_training_tells_where_it_ran_and_what_it_said_when_asked(opened: Opener, central: StubCentral) -> None:
     app = opened("packages")
-    assert "on ray · attempt 2 · lost once" in texts(app)
+    assert "on ray · attempt 2 · lost once · gave way once" in texts(app)
     assert "GET /trainings/t-2/log" not in central.asked
     app.toggle(key="log-of-t-2").set_value(True).run()
     (said,) = [each.value for each in app.code if "fitting" in each.value]
     assert said.endswith("fitting <head>: done")
     assert "the last 16" in texts(app)
+
+
+def test_the_queue_of_trainings_says_what_each_waits_for(opened: Opener) -> None:
+    shown = texts(opened("packages"))
+    assert shown.index("t-4") < shown.index("t-3")
+    assert "1 job of site &lt;demo&gt; run, its quota is 1" in shown

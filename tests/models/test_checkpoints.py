@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from contracts.jobs import RESUME_FOLDER
 from models.__main__ import main
 from models.detectors.memory_bank import MemoryBank
 from models.errors import CancelledError, InputError
 from models.training import checkpoints
-from models.training.checkpoints import RESUME_FOLDER, Checkpoints, digest_of
+from models.training.checkpoints import Checkpoints, digest_of
 from tests.models.conftest import draw_part
 
 

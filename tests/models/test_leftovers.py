@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.jobs import PROGRESS_NAME, TrainingJob
+from contracts.jobs import PROGRESS_NAME, RESUME_FOLDER, TrainingJob
 from contracts.vocabulary import DetectorKind, PartUse
 from models.clock import SystemClock
 from models.errors import CancelledError, InputError
 from models.files import write_whole
 from models.settings import Settings
 from models.staging import begin_staging, end_staging, is_strange
-from models.training.checkpoints import RESUME_FOLDER, Checkpoints
+from models.training.checkpoints import Checkpoints
 from models.training.job import run_job
 from models.training.results import check_out
 from tests.models.conftest import Trained, make_job, write_parts

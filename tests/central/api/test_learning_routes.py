@@ -134,3 +134,22 @@ def test_the_log_of_a_training_is_read_page_by_page(api: Api) -> None:
     assert viewer.get(f"{log}?limit=300000").status_code == 422
     assert viewer.get(f"{P}/trainings/t-none/log").status_code == 404
     assert viewer.get(f"{P}/trainings/..%2fkeys/log").status_code in (404, 422)
+
+
+def test_the_queue_tells_the_order_and_why_each_waits(api: Api) -> None:
+    engineer, viewer = api.as_(Role.ENGINEER), api.as_(Role.VIEWER)
+    ids = []
+    for number, product in enumerate(("ring", "cap")):
+        for index in range(30):
+            path = f"{P}/products/{product}/reference-parts?judgement=GOOD"
+            engineer.post(path, content=PNG + bytes([number, index]))
+        ids.append(engineer.post(f"{P}/trainings", json={"product": product, "site": "north"}).json()["training_id"])
+        api.clock.advance(1)
+    queue = viewer.get(f"{P}/trainings/queue").json()
+    assert queue["all"] == {"jobs": 1, "gpus": 0.0}
+    assert [(each["training_id"], each["state"], each["waits_for"]) for each in queue["trainings"]] == [
+        (ids[0], "QUEUED", "waiting to start"),
+        (ids[1], "QUEUED", "1 job run, the quota of all is 1"),
+    ]
+    assert {each["site"] for each in queue["trainings"]} == {"north"}
+    assert engineer.post(f"{P}/trainings", json={"product": "ring", "site": "no/site"}).status_code == 422

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
+from central.learning_settings import CostSettings, QueueSettings
 from central.services.assigning import Assigner
 from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
@@ -99,6 +100,8 @@ class Bench:
         watch: WatchSettings | None = None,
         audit: AuditSettings | None = None,
         backends: Mapping[str, TrainingBackend] | None = None,
+        queue: QueueSettings | None = None,
+        cost: CostSettings | None = None,
     ) -> None:
         """New services over the same rows: also what a restart of central is."""
         self.watch_settings = watch or WatchSettings(
@@ -119,6 +122,8 @@ class Bench:
             self.learning_settings,
             self.trainings_dir,
             backends=backends,
+            queue=queue,
+            cost=cost,
         )
         self.learning_services.append(self.learning)
         self.promoting = PromotingService(self.database, PromotionSettings(min_holdout_good=2, min_holdout_defective=2))

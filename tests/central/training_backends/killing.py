@@ -11,11 +11,13 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
+from central.services.training_usage import attempts_of
 from central.store.blobs import Blobs
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, Training
 from central.store.repositories import audits
 from central.store.tables import LabelledPicture
+from central.store.training_tables import TrainingAttempt
 from central.training_backends.seam import Attempt
 from central.trust.enrolment import open_repository
 from contracts import codec
@@ -57,15 +59,15 @@ class KilledCentral:
         self.database = Database(f"sqlite:///{data / 'central.db'}")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def add_references(self, good: int, defective: int) -> None:
+    def add_references(self, good: int, defective: int, product: str = PRODUCT) -> None:
         blobs = Blobs((self.data / "blobs").as_uri(), self.data / "uploads")
         with self.database.begin() as session:
             for index in range(good + defective):
                 picture = LabelledPicture(
-                    product=PRODUCT,
-                    sha256=blobs.put(f"picture {index}".encode()),
+                    product=product,
+                    sha256=blobs.put(f"picture {index} of {product}".encode()),
                     judgement=Judgement.GOOD if index < good else Judgement.DEFECTIVE,
-                    part_id=f"reference-{index}",
+                    part_id=f"{product}-{index}",
                     source=LabelSource.REFERENCE,
                     added_at=START,
                     is_simulated=True,
@@ -115,6 +117,15 @@ class KilledCentral:
         with self.database.read() as session:
             return session.exec(select(Training)).one()
 
+    def training_of(self, product: str) -> Training:
+        """The one of this product, where there are several."""
+        with self.database.read() as session:
+            return session.exec(select(Training).where(Training.product == product)).one()
+
+    def attempts_of(self, product: str) -> list[TrainingAttempt]:
+        with self.database.read() as session:
+            return attempts_of(session, self.training_of(product).training_id)
+
     def packages(self) -> list[Package]:
         with self.database.read() as session:
             return list(session.exec(select(Package).order_by(col(Package.package_id))).all())
@@ -127,22 +138,22 @@ class KilledCentral:
         row = self.training()
         return Attempt(row.training_id, row.starts, self.data / "trainings" / row.training_id, row.handle)
 
-    def trainer_folder(self) -> Path:
+    def trainer_folder(self, training_id: str | None = None) -> Path:
         """As the trainer sees it."""
-        training_id = self.training().training_id
+        training_id = training_id or self.training().training_id
         return self.shared / training_id if self.is_on_ray else self.data / "trainings" / training_id
 
-    def pids(self) -> list[int]:
+    def pids(self, training_id: str | None = None) -> list[int]:
         """Of every trainer that was ever run."""
         try:
-            return [int(word) for word in (self.trainer_folder() / "runs").read_text().split()]
+            return [int(word) for word in (self.trainer_folder(training_id) / "runs").read_text().split()]
         except FileNotFoundError:
             return []
 
-    def signed(self) -> set[str]:
-        """Packages that the signed targets name."""
+    def signed(self, product: str = PRODUCT) -> set[str]:
+        """Packages of a product that the signed targets name."""
         state = open_repository(self.data / "trust").state()
-        role = product_role(PRODUCT)
+        role = product_role(product)
         return {path.split("/")[1] for path in state.listed(role)} if role in state.products else set()
 
     def check_registry(self) -> None:

@@ -14,18 +14,19 @@ from central.training_backends.results import LOG_NAME
 from central.training_backends.seam import Attempt, Look, TrainingBackend
 from central.trust.keys import write_whole
 from contracts import codec
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, TrainingJob
+from contracts.jobs import PACKAGE_FOLDER, RESUME_FOLDER, EvaluationReport, TrainingJob
 from contracts.manifest import MANIFEST_NAME, PackageManifest
 from contracts.vocabulary import DetectorKind, PartUse
 from models.packages.reading import open_package
 from tests.central.training_backends.cluster import RayCluster
 from tests.central.training_backends.conftest import ON_RAY
-from tests.central.training_backends.rigs import Rig, local_rig, look_until, ray_rig
+from tests.central.training_backends.rigs import Rig, local_rig, look_until, ray_rig, until_over, wait_for
 from tests.models.conftest import make_job, write_parts
 
 pytestmark = ON_RAY
 
 TRAINER = (str(Path(sys.executable).with_name("sightline-models")), "run-job")
+WAITING = Path(__file__).with_name("trainer_that_waits.py")
 TRAINING_ID = "t-the-same"
 
 
@@ -67,8 +68,8 @@ def train(rig: Rig, backend: TrainingBackend, job: TrainingJob) -> Trained:
     return Trained(attempt, backend.collect(attempt), looks)
 
 
-@pytest.fixture(name="both", scope="module")
-def _both(tmp_path_factory: pytest.TempPathFactory, ray_cluster: RayCluster) -> tuple[Trained, Trained]:
+@pytest.fixture(name="job", scope="module")
+def _job(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     """Pictures with defects enough for the mixed detector: its head is learnt by gradient, on two threads."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
@@ -80,7 +81,14 @@ def _both(tmp_path_factory: pytest.TempPathFactory, ray_cluster: RayCluster) -> 
             *write_parts(folder, rng, defective, is_defective=True, use=use),
         ]
     ]
-    job = make_job(folder, images, training_id=TRAINING_ID, detector=DetectorKind.MIXED, threads=2)
+    fields = {"training_id": TRAINING_ID, "detector": DetectorKind.MIXED, "threads": 2, "is_resumable": True}
+    return make_job(folder, images, **fields)
+
+
+@pytest.fixture(name="both", scope="module")
+def _both(
+    tmp_path_factory: pytest.TempPathFactory, ray_cluster: RayCluster, job: TrainingJob
+) -> tuple[Trained, Trained]:
     made = []
     for name, rigs in (
         ("local", local_rig(tmp_path_factory.mktemp("local"))),
@@ -123,6 +131,38 @@ def test_progress_and_log_of_the_trainer_come_to_central(both: tuple[Trained, Tr
     assert len(set(fractions)) > 2
     for stage in ("reading pictures", "quantizing", "extracting features", "fitting"):
         assert f"training_id={TRAINING_ID} stage={stage}" in trained.log
+
+
+@pytest.mark.parametrize("place", ["local", "ray"])
+def test_what_gave_way_goes_on_from_its_steps_and_gives_the_same_weights(
+    both: tuple[Trained, Trained], job: TrainingJob, ray_cluster: RayCluster, tmp_path: Path, place: str
+) -> None:
+    for rig in local_rig(tmp_path) if place == "local" else ray_rig(tmp_path, ray_cluster.address):
+        backend = rig.make((sys.executable, str(WAITING)))
+        # The cluster of all tests knows a job of the other id.
+        training_id = f"t-gave-way-{place}"
+        folder = rig.folder / "trainings" / training_id
+        folder.mkdir(parents=True)
+        first = Attempt(training_id, 1, folder)
+        changes = {"training_id": training_id, "output_dir": str(first.output)}
+        write_whole(first.job_path, codec.encode(job.model_copy(update=changes)))
+        first = replace(first, handle=backend.start(first))
+        wait_for((rig.where(first) / "waited").exists, "the trainer never kept a step")
+        backend.cancel(first, is_patient=True)
+        assert not until_over(backend, first).has_result
+        backend.forget(first, goes_on=True)
+        second = Attempt(training_id, 2, folder)
+        second = replace(second, handle=backend.start(second))
+        assert until_over(backend, second).has_result
+        report = backend.collect(second)
+        assert "resume: int8-u8s8.front.onnx taken from the run before" in report.notes
+        uninterrupted = both[0].package
+        for name in ("fp32.onnx", "int8-u8s8.onnx", "golden.npz"):
+            assert (second.output / PACKAGE_FOLDER / name).read_bytes() == (uninterrupted / name).read_bytes(), name
+        (rig.where(second) / "waited").unlink()
+        backend.forget(second)
+        assert not (second.output / RESUME_FOLDER).exists()
+        assert not list((rig.folder / "shared").glob("*"))
 
 
 def _told(manifest: PackageManifest) -> Any:

@@ -109,3 +109,32 @@ def test_a_result_without_its_package_is_refused(attempt: Attempt, tmp_path: Pat
     with pytest.raises(TrainingBackendError, match="expected package in"):
         staging.bring_back()
     assert not attempt.output.exists()
+
+
+def test_the_next_attempt_takes_up_the_steps_that_were_done(attempt: Attempt, tmp_path: Path) -> None:
+    stages = [Staging(tmp_path / "shared", replace(attempt, number=number)) for number in (1, 2, 3)]
+    first, second, third = stages
+    first.lay_out()
+    finished(first)
+    (first.output / ".resume").mkdir()
+    (first.output / ".resume" / "step").write_text("done")
+    first.sweep(goes_on=True)
+    assert [path.name for path in first.output.iterdir()] == [".resume"]
+    assert (first.folder / "images" / "0.png").exists()
+    second.lay_out()
+    # Nothing of its own, as when it was lost before it began: the third finds what the first had done.
+    second.sweep(goes_on=True)
+    third.lay_out()
+    assert (third.output / ".resume" / "step").read_text() == "done"
+    third.sweep()
+    assert not third.folder.exists()
+
+
+def test_steps_that_are_a_link_are_left(attempt: Attempt, tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").mkdir()
+    first, second = (Staging(tmp_path / "shared", replace(attempt, number=number)) for number in (1, 2))
+    first.lay_out()
+    first.output.mkdir()
+    (first.output / ".resume").symlink_to(secret)
+    second.lay_out()
+    assert not (second.output / ".resume").exists()

@@ -226,6 +226,10 @@ class CentralClient:
         """What runs and what waits, and why."""
         return self._one(lifecycle.TrainingQueue, "/trainings/queue")
 
+    def training_costs(self) -> lifecycle.TrainingCostsTold:
+        """What trainings cost by product, over the last three months."""
+        return self._one(lifecycle.TrainingCostsTold, "/trainings/costs")
+
     def training_log(self, training_id: str, tail_bytes: int) -> lifecycle.TrainingLog:
         """The end of what a training said."""
         query: _Parameters = {"offset": -tail_bytes, "limit": tail_bytes}

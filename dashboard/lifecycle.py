@@ -40,6 +40,41 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What a training, or those of a product, used. None: not known. Energy is estimated."""
+
+    queue_wait_s: float
+    wall_s: float
+    gpu_hours: float
+    currency: str
+    cpu_s: float | None = None
+    peak_memory_bytes: int | None = None
+    energy_wh: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCosts:
+    """What the trainings of a product cost, and each that the gate promoted."""
+
+    product: str
+    is_simulated: bool
+    trainings: int
+    accepted: int
+    spent: Spent
+    cost_per_accepted: float | None = None
+    wall_s_per_accepted: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingCostsTold:
+    """Since when, by product."""
+
+    since: datetime
+    products: tuple[TrainingCosts, ...]
+
+
+@dataclass(frozen=True)
 class Training:
     """A training and how far it is."""
 
@@ -66,6 +101,7 @@ class Training:
     trigger: str = ""
     site: str = ""
     preemptions: int = 0
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True)

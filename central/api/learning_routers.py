@@ -16,6 +16,7 @@ from central.api import (
     references,
     rollout_policies,
     rollouts,
+    training_costs,
     training_queue,
     trainings,
     tuf,
@@ -31,8 +32,9 @@ def build_routers() -> list[APIRouter]:
         drift.router,
         hints.router,
         references.router,
-        # Before the route that would take its word for a training.
+        # Before the route that would take their words for a training.
         training_queue.router,
+        training_costs.router,
         trainings.router,
         datasets.router,
         packages.router,

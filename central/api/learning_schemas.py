@@ -6,6 +6,7 @@ Shapes only; the rest of the API's bodies, and the rules that hold for all of th
 
 from typing import Any
 
+from central.api.training_schemas import SpentView
 from central.api.written import Why, Written
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId, PartId, Sha256
@@ -83,6 +84,7 @@ class TrainingView(Shape):
     trigger: TrainingTrigger
     site: str
     preemptions: int = 0
+    spent: SpentView
     is_simulated: bool
 
 

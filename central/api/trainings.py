@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/trainings`: what is being learned, from what, and what came of it. Runs nothing itself."""
 
+from collections.abc import Sequence
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -8,10 +9,13 @@ from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
 from central.api.learning_schemas import StartTraining, TrainingLogView, TrainingView
+from central.api.training_schemas import SpentView
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.learning_services import Loop
+from central.services.training_usage import Spent, spent_of
 from central.store.learning_tables import Training
+from central.store.training_tables import TrainingAttempt
 from central.training_backends.results import LOG_NAME, read_page
 from contracts.ids import Name
 from contracts.jobs import EvaluationReport
@@ -42,14 +46,14 @@ def list_trainings(
     if state is not None:
         wanted = wanted.where(Training.state == state)
     with services.database.read() as session:
-        return [_view(row) for row in session.exec(wanted).all()]
+        return _views(session, session.exec(wanted).all())
 
 
 @router.get("/{training_id}", summary="One training")
 def get_training(services: ServicesOf, training_id: TrainingNumber) -> TrainingView:
     """With its evaluation once it has finished."""
     with services.database.read() as session:
-        return _view(_find(session, training_id))
+        return _views(session, [find_training(session, training_id)])[0]
 
 
 @router.get("/{training_id}/log", summary="What a training says")
@@ -62,7 +66,7 @@ def get_training_log(
     """A page of it, also while it runs. Of a cluster's: as of the last look. A further attempt follows under a mark."""
     with services.database.read() as session:
         # The state first: what is over has said all.
-        is_over = _find(session, training_id).state not in (TrainingState.QUEUED, TrainingState.RUNNING)
+        is_over = find_training(session, training_id).state not in (TrainingState.QUEUED, TrainingState.RUNNING)
     path = services.settings.trainings_dir / training_id / LOG_NAME
     page = read_page(path, offset, limit, is_over=is_over)
     return TrainingLogView(
@@ -92,7 +96,7 @@ def start_training(services: ServicesOf, wanted: StartTraining) -> TrainingView:
         wanted.product, wanted.detector, wanted.reason, services.clock.now(), site=wanted.site
     )
     with services.database.read() as session:
-        return _view(_find(session, training_id))
+        return _views(session, [find_training(session, training_id)])[0]
 
 
 @router.post("/{training_id}/cancel", summary="Cancel", dependencies=_engineer)
@@ -100,17 +104,45 @@ def cancel_training(services: ServicesOf, training_id: TrainingNumber) -> Traini
     """It ends within seconds; what it made so far is not used."""
     loop_of(services).learning.requests.cancel(training_id, services.clock.now())
     with services.database.read() as session:
-        return _view(_find(session, training_id))
+        return _views(session, [find_training(session, training_id)])[0]
 
 
-def _find(session: Session, training_id: str) -> Training:
+def find_training(session: Session, training_id: str) -> Training:
+    """The row.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     row = session.get(Training, training_id)
     if row is None:
         raise NotFoundError(f"training {training_id!r}: no such training")
     return row
 
 
-def _view(row: Training) -> TrainingView:
+def spent_view(spent: Spent) -> SpentView:
+    """As the API tells it."""
+    return SpentView(
+        attempts=spent.attempts,
+        queue_wait_s=spent.waited_s,
+        wall_s=spent.wall_s,
+        cpu_s=spent.cpu_s,
+        gpu_hours=spent.gpu_hours,
+        peak_memory_bytes=spent.peak_memory_bytes,
+        energy_wh=spent.energy_wh,
+        cost=spent.cost,
+        currency=spent.currency,
+    )
+
+
+def _views(session: Session, rows: Sequence[Training]) -> list[TrainingView]:
+    attempts: dict[str, list[TrainingAttempt]] = {row.training_id: [] for row in rows}
+    wanted = select(TrainingAttempt).where(col(TrainingAttempt.training_id).in_(attempts))
+    for attempt in session.exec(wanted.order_by(col(TrainingAttempt.number))).all():
+        attempts[attempt.training_id].append(attempt)
+    return [_view(row, spent_of(attempts[row.training_id])) for row in rows]
+
+
+def _view(row: Training, spent: Spent) -> TrainingView:
     return TrainingView(
         training_id=row.training_id,
         product=row.product,
@@ -136,5 +168,6 @@ def _view(row: Training) -> TrainingView:
         trigger=row.trigger,
         site=row.site,
         preemptions=row.preemptions,
+        spent=spent_view(spent),
         is_simulated=row.is_simulated,
     )

@@ -125,8 +125,9 @@ def attempts_of(session: Session, training_id: str) -> list[TrainingAttempt]:
 
 
 def spent_of(attempts: Iterable[TrainingAttempt]) -> Spent:
-    """Their sums."""
+    """Their sums. Costs in another currency than the last one's are left out."""
     rows = list(attempts)
+    currency = next((row.currency for row in reversed(rows) if row.currency), "")
     peaks = [row.peak_memory_bytes for row in rows if row.peak_memory_bytes is not None]
     return Spent(
         attempts=len(rows),
@@ -136,8 +137,8 @@ def spent_of(attempts: Iterable[TrainingAttempt]) -> Spent:
         gpu_hours=sum(row.wall_s * row.gpus for row in rows) / _HOUR_S,
         peak_memory_bytes=max(peaks) if peaks else None,
         energy_wh=_sum(row.energy_wh for row in rows),
-        cost=_sum(row.cost for row in rows),
-        currency=next((row.currency for row in reversed(rows) if row.currency), ""),
+        cost=_sum(row.cost for row in rows if row.currency == currency),
+        currency=currency,
     )
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 from contracts.vocabulary import TrainingState
 from dashboard import frame, marks, palette, words
 from dashboard.access import Viewer
-from dashboard.lifecycle import Training, TrainingQueue
+from dashboard.lifecycle import Training, TrainingCosts, TrainingCostsTold, TrainingQueue
 from dashboard.shapes import Alarm
 
 MAX_TRAININGS = 6
@@ -38,6 +38,13 @@ def trainings(view: Viewer, items: tuple[Training, ...], alarms: tuple[Alarm, ..
     queue = view.feed.get("training-queue", lambda central: central.training_queue(), 2.0)
     if queue.value is not None and len(queue.value.trainings) > 1:
         st.html(line(view, queue.value))
+    spent = view.feed.get("training-costs", lambda central: central.training_costs(), 30.0)
+    if spent.value is not None and spent.value.products:
+        with st.expander("What trainings cost"):
+            st.caption(
+                f"Asked for since {words.day_time(spent.value.since, view.zone)}. Failed and refused ones count."
+            )
+            st.html(costs(spent.value))
     for item in items[:MAX_TRAININGS]:
         st.html(card(view, item))
         if item.starts and st.toggle("What it says", key=f"log-of-{item.training_id}"):
@@ -62,7 +69,7 @@ def card(view: Viewer, item: Training) -> str:
         f"{marks.simulated(item.is_simulated)}<span>{escape(item.stage)}</span>"
         f'<span class="sl-right">{escape(spent)} · began {words.ago(item.created_at, view.now)}</span></div>{bar}'
         f'<div class="sl-below">{escape(item.reason)}<br>{escape(learnt)}{result}'
-        f"<br>{escape(place(item))}</div>{error}</div>"
+        f"<br>{escape(place(item))}{escape(used(item))}</div>{error}</div>"
     )
 
 
@@ -92,6 +99,55 @@ def place(item: Training) -> str:
     if item.preemptions:
         told.append(f"gave way {_times(item.preemptions)}")
     return " · ".join(told)
+
+
+def used(item: Training) -> str:
+    """What it took, as far as that is known."""
+    if item.spent is None or not item.starts:
+        return ""
+    spent = item.spent
+    told = [f"waited {words.seconds(spent.queue_wait_s)}", f"ran {words.seconds(spent.wall_s)}"]
+    if spent.cpu_s is not None:
+        told.append(f"CPU {words.seconds(spent.cpu_s)}")
+    if spent.gpu_hours:
+        told.append(f"{spent.gpu_hours:.2g} GPU-hours")
+    if spent.peak_memory_bytes is not None:
+        told.append(f"{words.size(spent.peak_memory_bytes)} at most")
+    if spent.energy_wh is not None:
+        told.append(f"about {spent.energy_wh:.2g} Wh (estimated)")
+    if spent.cost is not None:
+        told.append(_money(spent.cost, spent.currency))
+    return "".join(f" · {word}" for word in told)
+
+
+def costs(told: TrainingCostsTold) -> str:
+    """By product: what an accepted improvement cost, the refused and failed trainings with it."""
+    head = ("Product", "Trainings", "Promoted", "Ran", "CPU", "Energy (estimated)", "Cost", "For each promoted")
+    rows = (
+        (
+            escape(item.product) + marks.simulated(item.is_simulated),
+            words.count(item.trainings),
+            words.count(item.accepted),
+            words.seconds(item.spent.wall_s),
+            "not known" if item.spent.cpu_s is None else words.seconds(item.spent.cpu_s),
+            "not known" if item.spent.energy_wh is None else f"{item.spent.energy_wh:.3g} Wh",
+            "no prices set" if item.spent.cost is None else escape(_money(item.spent.cost, item.spent.currency)),
+            escape(_each(item)),
+        )
+        for item in told.products
+    )
+    return marks.table(head, rows)
+
+
+def _each(item: TrainingCosts) -> str:
+    if item.wall_s_per_accepted is None:
+        return "none promoted"
+    money = "" if item.cost_per_accepted is None else f", {_money(item.cost_per_accepted, item.spent.currency)}"
+    return words.seconds(item.wall_s_per_accepted) + money
+
+
+def _money(amount: float, currency: str) -> str:
+    return f"{amount:.3g} {currency}" if 0 < amount < 1 else f"{amount:,.2f} {currency}"
 
 
 def _times(count: int) -> str:

@@ -74,9 +74,43 @@ class LearningStory:
                 trigger=TrainingTrigger.ALARM,
                 site="demo",
                 preemptions=1,
+                spent=self._spent(),
                 is_simulated=self.is_simulated,
             )
         ]
+
+    def _spent(self) -> training_schemas.SpentView:
+        return training_schemas.SpentView(
+            attempts=2,
+            queue_wait_s=95,
+            wall_s=61,
+            cpu_s=118,
+            gpu_hours=0,
+            peak_memory_bytes=734_003_200,
+            energy_wh=0.328,
+            cost=0.0123,
+            currency="EUR",
+        )
+
+    def training_costs(self) -> training_schemas.TrainingCostsView:
+        """Two trainings, one of them promoted."""
+        return training_schemas.TrainingCostsView(
+            since=self.now - timedelta(days=90),
+            watts_per_core=10,
+            products=[
+                training_schemas.TrainingCosts(
+                    product=PRODUCT,
+                    is_simulated=self.is_simulated,
+                    trainings=2,
+                    without_attempts=0,
+                    accepted=1,
+                    spent=self._spent(),
+                    cost_per_accepted=0.0123,
+                    wall_s_per_accepted=61,
+                    energy_wh_per_accepted=0.328,
+                )
+            ],
+        )
 
     def training_queue(self) -> training_schemas.TrainingQueueView:
         """One runs, one waits for its site's quota."""

@@ -104,6 +104,7 @@ class StubCentral:
             "/alarms": story.alarms,
             "/packages": story.packages,
             "/trainings": story.trainings,
+            "/trainings/costs": story.training_costs,
             "/trainings/queue": story.training_queue,
             "/trainings/t-2/log": lambda: story.training_log(int(query["offset"])),
             "/rollouts": story.rollouts,

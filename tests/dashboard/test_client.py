@@ -55,6 +55,7 @@ CALLS: dict[str, Callable[[CentralClient], object]] = {
     "packages": lambda c: c.packages(),
     "trainings": lambda c: c.trainings(),
     "training queue": lambda c: c.training_queue().trainings,
+    "training costs": lambda c: c.training_costs().products,
     "training log": lambda c: c.training_log("t-2", 4_096),
     "rollouts": lambda c: c.rollouts(),
     "recipes": lambda c: c.recipes(),

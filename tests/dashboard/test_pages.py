@@ -276,3 +276,10 @@ def test_the_queue_of_trainings_says_what_each_waits_for(opened: Opener) -> None
     shown = texts(opened("packages"))
     assert shown.index("t-4") < shown.index("t-3")
     assert "1 job of site &lt;demo&gt; run, its quota is 1" in shown
+
+
+def test_a_training_tells_what_it_took_and_what_an_improvement_cost(opened: Opener) -> None:
+    shown = texts(opened("packages"))
+    assert f"waited {words.seconds(95)} · ran {words.seconds(61)} · CPU {words.seconds(118)} · 734.0" in shown
+    assert "about 0.33 Wh (estimated) · 0.0123 EUR" in shown
+    assert "For each promoted" in shown

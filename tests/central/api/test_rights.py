@@ -64,6 +64,8 @@ RIGHTS = {
     ("GET", "/api/v1/trainings"): "VIEWER",
     ("POST", "/api/v1/trainings"): "ENGINEER",
     ("GET", "/api/v1/trainings/queue"): "VIEWER",
+    ("GET", "/api/v1/trainings/costs"): "VIEWER",
+    ("GET", "/api/v1/trainings/{training_id}/attempts"): "VIEWER",
     ("GET", "/api/v1/trainings/{training_id}"): "VIEWER",
     ("GET", "/api/v1/trainings/{training_id}/log"): "VIEWER",
     ("POST", "/api/v1/trainings/{training_id}/cancel"): "ENGINEER",

@@ -135,6 +135,22 @@ def test_what_alarms_need_is_checked_at_start_and_their_secrets_are_never_shown(
         ({"ray": {"address": "ray://head:10001", "folder": "/s"}}, "ray.address: expected http://HEAD:8265, the job"),
         ({"ray": {"address": "http://head:8265"}}, "ray.folder: expected a whole path, shared with the cluster, got"),
         ({"ray": {"folder_there": "mnt"}}, "ray.folder_there: expected a whole path, as the cluster sees it, got"),
+        ({"queue": {"jobs": 0}}, "queue.jobs: expected 1 or more trainings at once, got 0"),
+        (
+            {"queue": {"sites": ["north=two"]}},
+            "queue.sites: expected SITE=JOBS or SITE=JOBS/GPUS, such as hamburg=2/1.5",
+        ),
+        (
+            {
+                "learning": {"backend": "ray"},
+                "ray": {"address": "http://head:8265", "folder": "/s", "gpus": 2.0},
+                "queue": {"gpus": 1.0},
+            },
+            "queue.gpus: expected at least the 2 that a training takes (ray.gpus), got 1",
+        ),
+        ({"cost": {"most_per_training": 5.0}}, "cost.most_per_training: expected a price beside it"),
+        ({"cost": {"currency": ""}}, "cost.currency: expected 1 … 8 letters, got ''"),
+        ({"cost": {"per_kwh": -1.0}}, "cost.per_kwh: expected 0 or more, got -1.0"),
     ],
 )
 def test_a_cluster_that_cannot_work_is_said_at_start(tmp_path: Path, given: dict[str, Any], fault: str) -> None:

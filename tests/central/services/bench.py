@@ -25,14 +25,7 @@ from central.services.watching import WatchingService
 from central.settings import LearningSettings, PromotionSettings, RolloutSettings, WatchSettings
 from central.store.blobs import Blobs
 from central.store.database import Database
-from central.store.learning_tables import (
-    Alarm,
-    Champion,
-    Package,
-    Promotion,
-    RolloutRow,
-    Training,
-)
+from central.store.learning_tables import Alarm, Champion, Package, Promotion, RolloutRow, Training
 from central.store.repositories import audits, stations
 from central.store.repositories.reports import StationReports, store_batch
 from central.store.tables import Audit, Inspection, LabelledPicture, Station

@@ -78,8 +78,17 @@ def test_what_can_never_fit_is_said_and_holds_up_nobody(gpus: float, quotas: Quo
 
 
 def test_parts_of_a_gpu_add_up() -> None:
-    running = [runs(f"t-{n}", gpus=0.1) for n in range(9)]
-    assert make_plan([waits("t-9", gpus=0.1)], running, Quotas(jobs=99, gpus=1)).starts == ["t-9"]
+    """A tenth three times is more than three tenths, in floats."""
+    running = [runs(f"t-{n}", gpus=0.1) for n in range(2)]
+    assert make_plan([waits("t-2", gpus=0.1)], running, Quotas(jobs=99, gpus=0.3)).starts == ["t-2"]
+
+
+def test_the_place_of_one_that_gives_way_is_nobody_elses_before_it_has_ended() -> None:
+    running = [runs("t-s", SCHEDULE), runs("t-p0", PERSON, site="south")]
+    queue = [waits("t-p1"), waits("t-p2", minute=1, site="east")]
+    made = make_plan(queue, running, Quotas(jobs=2, sites={"north": SiteQuota(jobs=1)}))
+    assert made.yields == {"t-s": "t-p1"}
+    assert made.starts == []
 
 
 def test_the_youngest_of_the_lowest_gives_way_and_no_more_than_needed() -> None:

@@ -108,6 +108,29 @@ def queue_faults(queue: QueueSettings, cost: CostSettings, ray: RaySettings, bac
     return faults
 
 
+@dataclass(frozen=True)
+class TriggerSettings:
+    """What starts a training by itself beside alarms; the section `[triggers]`. 0 switches a trigger or a bound off.
+
+    `new_labels`: confirmed labels since the champion's dataset, all together; `new_class_labels`: of one defect class.
+    `schedule_days`: since the last training, where `schedule_labels` came since. `first_wait_s`: so long nothing is
+    added to the first sound parts of a product (at least `learning.min_good_labels`) before they train.
+    `week_budget`: trainings of a product in seven days, and `quiet_hours`: after the end of one, that no person asked
+    for; a person is never refused by either. `kept_decisions`: rows of the table.
+    """
+
+    period_s: float = 60.0
+    new_labels: int = 200
+    new_class_labels: int = 20
+    schedule_days: float = 30.0
+    schedule_labels: int = 10
+    is_first_automatic: bool = True
+    first_wait_s: float = 600.0
+    week_budget: int = 7
+    quiet_hours: float = 1.0
+    kept_decisions: int = 5_000
+
+
 def learning_faults(backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:
     """What cannot work, one line each."""
     faults: list[str] = []

@@ -17,7 +17,14 @@ from urllib.parse import unquote, urlsplit
 
 from central.audit_settings import AuditSettings, audit_faults
 from central.errors import SettingsError
-from central.learning_settings import CostSettings, QueueSettings, RaySettings, learning_faults, queue_faults
+from central.learning_settings import (
+    CostSettings,
+    QueueSettings,
+    RaySettings,
+    TriggerSettings,
+    learning_faults,
+    queue_faults,
+)
 from central.option_values import bound_fault, converted
 from contracts.tiles import Tiles
 
@@ -125,8 +132,6 @@ class LearningSettings:
     size_px: int = 256
     tiles: Tiles = field(default_factory=Tiles)
     timeout_s: float = 3_600.0
-    # A training of each product so often, where there are new labels; 0: never.
-    every_days: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -200,6 +205,7 @@ class CentralSettings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)
+    triggers: TriggerSettings = field(default_factory=TriggerSettings)
     ray: RaySettings = field(default_factory=RaySettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     cost: CostSettings = field(default_factory=CostSettings)

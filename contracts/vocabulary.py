@@ -271,10 +271,15 @@ class TrainingState(StrEnum):
 
 
 class TrainingTrigger(StrEnum):
-    """Who asked for a training; in this order they come first."""
+    """What may start a training; in this order they come first."""
 
     PERSON = "PERSON"
+    # An open alarm on escapes whose cause calls for training.
     ALARM = "ALARM"
+    # The first sound parts of a new product.
+    FIRST_PARTS = "FIRST_PARTS"
+    # Enough new confirmed labels since the champion's dataset.
+    LABELS = "LABELS"
     SCHEDULE = "SCHEDULE"
 
 

@@ -235,6 +235,10 @@ class CentralClient:
         query: _Parameters = {"offset": -tail_bytes, "limit": tail_bytes}
         return self._one(lifecycle.TrainingLog, f"/trainings/{training_id}/log", query)
 
+    def training_decisions(self) -> tuple[lifecycle.TrainingDecision, ...]:
+        """What each trigger says now, newest first."""
+        return self._many(lifecycle.TrainingDecision, "/trainings/decisions", {"is_standing": "true"})
+
     def rollouts(self) -> tuple[lifecycle.Rollout, ...]:
         """Rollouts, newest first."""
         return self._many(lifecycle.Rollout, "/rollouts")

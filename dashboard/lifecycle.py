@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from contracts.vocabulary import PromotionOutcome, RolloutState, TrainingState, Variant, Verdict, WaveState
+from contracts.vocabulary import (
+    PromotionOutcome,
+    RolloutState,
+    TrainingState,
+    TrainingTrigger,
+    Variant,
+    Verdict,
+    WaveState,
+)
 from dashboard.shapes import Rate
 
 
@@ -132,6 +140,21 @@ class TrainingLog:
     offset: int
     size_bytes: int
     is_over: bool
+
+
+@dataclass(frozen=True)
+class TrainingDecision:
+    """What a trigger of trainings answered, since when and why."""
+
+    product: str
+    is_simulated: bool
+    trigger: TrainingTrigger
+    at: datetime
+    renewed_at: datetime
+    is_yes: bool
+    reason: str
+    alarm_id: int | None = None
+    training_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class TrainingView(Shape):
     product: Name
     detector: DetectorKind
     reason: str
+    trigger: TrainingTrigger
     state: TrainingState
     stage: str
     fraction: float
@@ -99,6 +100,26 @@ class TrainingLogView(Shape):
     size_bytes: int
     # False: more may come.
     is_over: bool
+
+
+class TrainingDecisionView(Shape):
+    """`GET /trainings/decisions`: what a trigger answered, since when, and what the answer rests on.
+
+    `because`: the kind of answer; `renewed_at`: when its figures last changed while the answer stayed.
+    """
+
+    id: int
+    product: Name
+    is_simulated: bool
+    trigger: TrainingTrigger
+    alarm_id: int | None = None
+    at: UtcTime
+    renewed_at: UtcTime
+    is_yes: bool
+    because: str
+    reason: str
+    figures: dict[str, Any]
+    training_id: str | None = None
 
 
 class GateCheck(Shape):

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.learning_schemas import StartTraining, TrainingLogView, TrainingView
+from central.api.learning_schemas import StartTraining, TrainingDecisionView, TrainingLogView, TrainingView
 from central.api.training_schemas import SpentView
 from central.errors import NotFoundError
 from central.foundation import Services
 from central.services.learning_services import Loop
+from central.services.training_decisions import list_decisions
 from central.services.training_usage import Spent, spent_of
-from central.store.learning_tables import Training
+from central.store.learning_tables import Training, TrainingDecisionRow
 from central.store.training_tables import TrainingAttempt
 from central.training_backends.results import LOG_NAME, read_page
 from contracts.ids import Name
@@ -47,6 +48,20 @@ def list_trainings(
         wanted = wanted.where(Training.state == state)
     with services.database.read() as session:
         return _views(session, session.exec(wanted).all())
+
+
+# Before the route of one training: `decisions` would be the id of one.
+@router.get("/decisions", summary="Why a training was started, and why none was, newest first")
+def decisions(
+    services: ServicesOf,
+    product: Name | None = None,
+    is_standing: Annotated[bool, Query()] = False,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+) -> list[TrainingDecisionView]:
+    """Every change of a trigger's answer; `is_standing`: only what each of them says now."""
+    with services.database.read() as session:
+        rows = list_decisions(session, product, is_standing=is_standing, limit=limit)
+        return [_decision(row) for row in rows]
 
 
 @router.get("/{training_id}", summary="One training")
@@ -142,12 +157,17 @@ def _views(session: Session, rows: Sequence[Training]) -> list[TrainingView]:
     return [_view(row, spent_of(attempts[row.training_id])) for row in rows]
 
 
+def _decision(row: TrainingDecisionRow) -> TrainingDecisionView:
+    return TrainingDecisionView.model_validate(row.model_dump())
+
+
 def _view(row: Training, spent: Spent) -> TrainingView:
     return TrainingView(
         training_id=row.training_id,
         product=row.product,
         detector=row.detector,
         reason=row.reason,
+        trigger=row.trigger,
         state=row.state,
         stage=row.stage,
         fraction=row.fraction,

@@ -18,7 +18,13 @@ from typing import Final
 
 from contracts.vocabulary import TrainingTrigger
 
-PRIORITY: Final = {TrainingTrigger.PERSON: 3, TrainingTrigger.ALARM: 2, TrainingTrigger.SCHEDULE: 1}
+PRIORITY: Final = {
+    TrainingTrigger.PERSON: 5,
+    TrainingTrigger.ALARM: 4,
+    TrainingTrigger.FIRST_PARTS: 3,
+    TrainingTrigger.LABELS: 2,
+    TrainingTrigger.SCHEDULE: 1,
+}
 # GPUs may be asked for in parts, and parts of two add up to less than a whole one in floats.
 _EPSILON: Final = 1e-9
 

@@ -22,7 +22,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.errors import CentralError
-from central.learning_settings import CostSettings, QueueSettings, RaySettings
+from central.learning_settings import CostSettings, QueueSettings, RaySettings, TriggerSettings
 from central.services.package_registry import register_package
 from central.services.training_jobs import choose_field, choose_pictures, counts_of, is_laid_out, lay_out_job
 from central.services.training_queue import TrainingQueue
@@ -70,6 +70,7 @@ class LearningService:
         ray: RaySettings | None = None,
         queue: QueueSettings | None = None,
         cost: CostSettings | None = None,
+        triggers: TriggerSettings | None = None,
         backends: Mapping[str, TrainingBackend] | None = None,
     ) -> None:
         """`ray`: the cluster, where there is one. `backends`: by name; None: those of the settings."""
@@ -85,7 +86,7 @@ class LearningService:
         self._book: Final = UsageBook(cost or CostSettings())
         self._noted: dict[str, datetime] = {}
         self.requests: Final = TrainingRequests(
-            database, settings, is_cause_asked=is_cause_asked, most_waiting=queue.most_waiting
+            database, settings, is_cause_asked=is_cause_asked, triggers=triggers, most_waiting=queue.most_waiting
         )
         self.backends: Final[Mapping[str, TrainingBackend]] = (
             make_backends(settings, ray) if backends is None else dict(backends)
@@ -109,7 +110,6 @@ class LearningService:
                 # Nobody answers: the others would wait for the same silence.
                 break
         self.requests.answer_alarms(now)
-        self.requests.answer_schedule(now)
 
     def _start(self, training_id: str, now: datetime) -> bool:
         """Whether there was anybody to start it."""

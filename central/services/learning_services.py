@@ -26,6 +26,7 @@ from central.services.recipe_sending import RecipeSending
 from central.services.recipes import RecipeService
 from central.services.rollout_waits import RolloutWaits
 from central.services.rollouts import RolloutService
+from central.services.training_triggers import TrainingTriggers
 from central.services.watching import WatchingService
 from central.services.worker import Service
 from central.trust.changes import KeyChanges
@@ -95,6 +96,7 @@ def build_services(base: Services) -> list[Service]:
         ray=settings.ray,
         queue=settings.queue,
         cost=settings.cost,
+        triggers=settings.triggers,
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
     rollouts = RolloutService(
@@ -125,6 +127,9 @@ def build_services(base: Services) -> list[Service]:
         # After those that raise alarms, before the one that would train.
         CauseWatch(base.database, settings.watch, drift, novelty),
         learning,
+        TrainingTriggers(
+            base.database, settings.learning, settings.triggers, learning.requests, is_confirmed=settings.audit.confirms
+        ),
         promoting,
         rollouts,
         RolloutWaits(base.database, settings.rollout),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to train: asked for by a person, called for by an open ESCAPES alarm with enough judged parts, or by a schedule.
 
-Queues and cancels rows; runs nothing (`services/learning.py` does). Used by the routes and by the learning tick.
+Queues and cancels rows; runs nothing (`services/learning.py` does). Used by the routes, by the learning tick and by the
+triggers that look at labels and time (`services/training_triggers.py`). Every answer is kept as a decision.
 
 A training that failed or was refused is not repeated on the same evidence: the next automatic one waits for more
 judged pictures. What is missing stands in the alarm's evidence under `learning`; what is likelier than the model to be
@@ -10,22 +11,26 @@ at fault under `training_held`, for as long as it holds the training back (`serv
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
 from sqlmodel import Session, col, func, select
 
 from central.domain.learning import Readiness, readiness
+from central.domain.training_triggers import Because, Decision, bound
 from central.errors import ConflictError, NotFoundError
+from central.learning_settings import TriggerSettings
 from central.services.alarms import open_alarms
 from central.services.package_registry import champion_of, package_under_way
+from central.services.training_counts import recent_of
+from central.services.training_decisions import note_decision
 from central.services.training_holds import HELD, LOOKED_FOR, held_back
 from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
 from central.settings import LearningSettings
 from central.store.database import Database
-from central.store.learning_tables import Alarm, Champion, RolloutRow, Training
-from central.store.tables import LabelledPicture, Station
+from central.store.learning_tables import Alarm, RolloutRow, Training
+from central.store.tables import Station
 from contracts.vocabulary import (
     AlarmKind,
     AlarmState,
@@ -52,7 +57,10 @@ class _Answer:
 
     is_called_for: bool
     words: str
+    because: Because
     held: str | None = None
+    found: int = 0
+    good: int = 0
 
 
 def _is_news(alarm: Alarm, answer: _Answer) -> bool:
@@ -63,12 +71,19 @@ class TrainingRequests:
     """See the module."""
 
     def __init__(
-        self, database: Database, settings: LearningSettings, *, is_cause_asked: bool = False, most_waiting: int = 100
+        self,
+        database: Database,
+        settings: LearningSettings,
+        *,
+        is_cause_asked: bool = False,
+        triggers: TriggerSettings | None = None,
+        most_waiting: int = 100,
     ) -> None:
-        """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for."""
+        """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for. `triggers`: the bounds."""
         self._most_waiting = most_waiting
         self._database = database
         self._settings = settings
+        self._triggers = triggers or TriggerSettings()
         self._is_cause_asked = is_cause_asked
 
     def request(
@@ -84,6 +99,17 @@ class TrainingRequests:
         Raises:
             ConflictError: one for this product is under way, or too few good pictures are judged; says how many.
         """
+        try:
+            return self._request(product, detector, reason, now, site)
+        except ConflictError as error:
+            # In a transaction of its own: the refused one is undone.
+            with self._database.begin() as session:
+                is_simulated = prefers_simulated(session, product)
+                said = Decision(TrainingTrigger.PERSON, Because.REFUSED, str(error), {"asked": reason[:200]})
+                note_decision(session, product, said, now, is_simulated=is_simulated)
+            raise
+
+    def _request(self, product: str, detector: DetectorKind, reason: str, now: datetime, site: str | None) -> str:
         with self._database.begin() as session:
             is_simulated = prefers_simulated(session, product)
             self._refuse_if_busy(session, product)
@@ -100,9 +126,10 @@ class TrainingRequests:
                     f"training of {product}: {detector} needs defective pictures, there are none; add DEFECTIVE "
                     "reference parts, or leave the detector to AUTO"
                 )
-            return self._queue(
-                session, product, detector, reason, now, is_simulated=is_simulated, site=site
-            ).training_id
+            figures = {"good": good, "defective": defective}
+            said = Decision(TrainingTrigger.PERSON, Because.CALLED_FOR, reason[:1000], figures)
+            training = self.queue(session, product, said, now, is_simulated=is_simulated, detector=detector, site=site)
+            return training.training_id
 
     def cancel(self, training_id: str, now: datetime) -> None:
         """Ask a training to end; the next ticks see to it.
@@ -123,19 +150,20 @@ class TrainingRequests:
             training.stage = "being cancelled"
             session.add(training)
 
-    def _queue(
+    def queue(
         self,
         session: Session,
         product: str,
-        detector: DetectorKind,
-        reason: str,
+        decision: Decision,
         now: datetime,
         *,
         is_simulated: bool,
+        detector: DetectorKind = DetectorKind.AUTO,
         alarm: Alarm | None = None,
-        trigger: TrainingTrigger = TrainingTrigger.PERSON,
         site: str | None = None,
     ) -> Training:
+        """A training that a decision called for, and the decision, in the caller's transaction."""
+        reason = decision.reason
         counts = label_counts(session, product, is_simulated=is_simulated)
         champion = champion_of(session, product, is_simulated=is_simulated)
         training = Training(
@@ -143,8 +171,8 @@ class TrainingRequests:
             product=product,
             detector=detector,
             reason=reason,
+            trigger=decision.trigger,
             alarm_id=alarm.id if alarm else None,
-            trigger=TrainingTrigger.ALARM if alarm else trigger,
             site=site if site is not None else site_of(session, alarm.station if alarm else None),
             created_at=now,
             queued_at=now,
@@ -156,6 +184,10 @@ class TrainingRequests:
             is_simulated=is_simulated,
         )
         session.add(training)
+        note_decision(
+            session, product, decision, now,
+            is_simulated=is_simulated, alarm_id=training.alarm_id, training_id=training.training_id,
+        )  # fmt: skip
         _LOG.info("training queued training_id=%s product=%s reason=%s", training.training_id, product, reason)
         return training
 
@@ -176,83 +208,41 @@ class TrainingRequests:
                     # Dealt with since it was looked for, by a person or by a rollout.
                     continue
                 answer = self._answer(session, alarm, now)
-                if answer.is_called_for and alarm.product is not None:
-                    self._queue(
-                        session,
-                        alarm.product,
-                        DetectorKind.AUTO,
-                        f"alarm {alarm.id}: {alarm.message}",
-                        now,
-                        is_simulated=alarm.is_simulated,
-                        alarm=alarm,
-                    )
+                self._decide(session, alarm, answer, now)
                 if _is_news(alarm, answer):
                     told = {name: value for name, value in alarm.evidence.items() if name != HELD}
                     held = {} if answer.held is None else {HELD: answer.held}
                     alarm.evidence = {**told, "learning": answer.words, **held}
                     session.add(alarm)
 
-    def answer_schedule(self, now: datetime) -> None:
-        """A product that has a champion is trained every so often, where there are labels that no training has seen."""
-        if not self._settings.every_days or not self._settings.is_automatic:
+    def _decide(self, session: Session, alarm: Alarm, answer: _Answer, now: datetime) -> None:
+        if alarm.product is None:
             return
-        with self._database.read() as session:
-            due = [row for row in session.exec(select(Champion)).all() if self._due(session, row, now)]
-        for champion in due:
-            with self._database.begin() as session:
-                fresh = self._due(session, champion, now)
-                if not fresh:
-                    continue
-                reason = f"schedule: every {self._settings.every_days:g} days; {fresh} pictures judged since the last"
-                self._queue(
-                    session,
-                    champion.product,
-                    DetectorKind.AUTO,
-                    reason,
-                    now,
-                    is_simulated=champion.is_simulated,
-                    trigger=TrainingTrigger.SCHEDULE,
-                )
-
-    def _due(self, session: Session, champion: Champion, now: datetime) -> int:
-        """Firm judgements that no training has seen; 0 where no training is due, or something stands in its way."""
-        product, is_simulated = champion.product, champion.is_simulated
-        last = session.exec(
-            select(func.max(Training.created_at)).where(
-                Training.product == product, Training.is_simulated == is_simulated
-            )
-        ).one()
-        since = last or champion.since
-        if now - since < timedelta(days=self._settings.every_days) or package_under_way(session, product) is not None:
-            return 0
-        try:
-            self._refuse_if_busy(session, product)
-        except ConflictError:
-            return 0
-        counts = label_counts(session, product, is_simulated=is_simulated)
-        if firm_total(counts, Judgement.GOOD) < self._settings.min_good_labels:
-            return 0
-        return session.exec(
-            select(func.count())
-            .select_from(LabelledPicture)
-            .where(
-                LabelledPicture.product == product,
-                LabelledPicture.is_simulated == is_simulated,
-                LabelledPicture.added_at > since,
-                col(LabelledPicture.judgement).in_(_FIRM),
-            )
-        ).one()
+        figures = {"good": answer.good, "new_defective": answer.found, "alarm_id": alarm.id}
+        words = f"alarm {alarm.id}: {alarm.message}" if answer.is_called_for else f"alarm {alarm.id}: {answer.words}"
+        said = Decision(TrainingTrigger.ALARM, answer.because, words, figures)
+        if answer.is_called_for:
+            self.queue(session, alarm.product, said, now, is_simulated=alarm.is_simulated, alarm=alarm)
+        else:
+            note_decision(session, alarm.product, said, now, is_simulated=alarm.is_simulated, alarm_id=alarm.id)
 
     def _answer(self, session: Session, alarm: Alarm, now: datetime) -> _Answer:
         ready = self._readiness(session, alarm)
-        hindrance = self._hindrance(session, alarm, ready)
+        stop = self._hindrance(session, alarm, ready, now)
         held = None
-        if hindrance is None:
+        if stop is None:
             held = held_back(session, alarm, now, is_cause_asked=self._is_cause_asked)
-        if hindrance is None and held is None and alarm.product is not None:
-            return _Answer(is_called_for=True, words=f"{ready.in_words()}; a training was queued")
-        words = f"{ready.in_words()}; {hindrance or held or 'the alarm names no product'}"
-        return _Answer(is_called_for=False, words=words, held=None if held == LOOKED_FOR else held)
+            stop = None if held is None else (Because.OTHER_CAUSE, held)
+        if stop is None and alarm.product is None:
+            stop = (Because.REFUSED, "the alarm names no product")
+        return _Answer(
+            is_called_for=stop is None,
+            words=f"{ready.in_words()}; {'a training was queued' if stop is None else stop[1]}",
+            because=Because.CALLED_FOR if stop is None else stop[0],
+            held=None if held == LOOKED_FOR else held,
+            found=ready.defective,
+            good=ready.good,
+        )
 
     def _readiness(self, session: Session, alarm: Alarm) -> Readiness:
         """New evidence counts, not the reference parts that the champion knew already."""
@@ -265,20 +255,29 @@ class TrainingRequests:
         good = firm_total(counts, Judgement.GOOD)
         return readiness(good, found, self._settings.min_good_labels, self._settings.min_defective_labels)
 
-    def _hindrance(self, session: Session, alarm: Alarm, ready: Readiness) -> str | None:
+    def _hindrance(self, session: Session, alarm: Alarm, ready: Readiness, now: datetime) -> tuple[Because, str] | None:
         """Why no training is queued now; None: nothing stands in the way."""
+        product = alarm.product or ""
         if not ready.is_enough:
-            return "no training yet"
+            return Because.TOO_FEW_LABELS, "no training yet"
+        stop = self.in_the_way(session, product)
+        if stop is None and (missing := self._still_missing(session, alarm)) is not None:
+            stop = (Because.SAME_EVIDENCE, missing)
+        recent = recent_of(session, product, now, is_simulated=alarm.is_simulated)
+        return stop or bound(recent, self._triggers, now)
+
+    def in_the_way(self, session: Session, product: str) -> tuple[Because, str] | None:
+        """What forbids any training of a product that no person asks for; None: nothing."""
         if not self._settings.is_automatic:
-            return "automatic learning is off; start a training by hand"
+            return Because.OFF, "automatic learning is off; start a training by hand"
         try:
-            self._refuse_if_busy(session, alarm.product or "")
+            self._refuse_if_busy(session, product)
         except ConflictError as error:
-            return str(error)
-        waiting = package_under_way(session, alarm.product or "")
+            return Because.BUSY, str(error)
+        waiting = package_under_way(session, product)
         if waiting is not None:
-            return f"package {waiting[:12]} awaits the gate or its rollout"
-        return self._still_missing(session, alarm)
+            return Because.AWAITS_ROLLOUT, f"package {waiting[:12]} awaits the gate or its rollout"
+        return None
 
     def _still_missing(self, session: Session, alarm: Alarm) -> str | None:
         """What must be judged before the same alarm is answered again."""

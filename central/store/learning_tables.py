@@ -114,6 +114,7 @@ class Training(Row, table=True):
     product: str = Field(max_length=63)
     detector: DetectorKind = Field(sa_type=Word(DetectorKind))
     reason: str = Field(sa_type=Text)
+    trigger: TrainingTrigger = Field(default=TrainingTrigger.PERSON, sa_type=Word(TrainingTrigger))
     alarm_id: int | None = Field(default=None, sa_column_args=(ForeignKey("alarm.id"),), sa_type=LongNumber)
     state: TrainingState = Field(default=TrainingState.QUEUED, sa_type=Word(TrainingState))
     stage: str = Field(default="waiting to start", sa_type=Text)
@@ -136,7 +137,6 @@ class Training(Row, table=True):
     losses: int = 0
     # Times it made room for another one.
     preemptions: int = 0
-    trigger: TrainingTrigger = Field(default=TrainingTrigger.PERSON, sa_type=Word(TrainingTrigger))
     # Whose quota it counts against; empty: that of all alone.
     site: str = Field(default="", max_length=63)
     # When it came into the queue the last time.
@@ -151,6 +151,32 @@ class Training(Row, table=True):
     # What it learns from; None: not begun, or from before there were versions.
     dataset_id: str | None = Field(default=None, max_length=64)
     is_simulated: bool
+
+
+class TrainingDecisionRow(Row, table=True):
+    """An answer of a trigger: whether a training of a product is started, since when, and why.
+
+    A row for each change of the answer; what "no" rests on is kept up to date in its row until the answer changes.
+    `because`: a word of `domain.training_triggers.Because`.
+    """
+
+    __tablename__ = "training_decision"
+    __table_args__ = (Index("ix_training_decision_product", "product", "is_simulated", "trigger", "alarm_id", "id"),)
+
+    id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
+    product: str = Field(max_length=63)
+    is_simulated: bool
+    trigger: TrainingTrigger = Field(sa_type=Word(TrainingTrigger))
+    # Of an alarm; retention of alarms must not hang on decisions: no foreign key.
+    alarm_id: int | None = Field(default=None, sa_type=LongNumber)
+    at: datetime = Field(sa_type=UtcDateTime)
+    # When the figures last changed under the same answer.
+    renewed_at: datetime = Field(sa_type=UtcDateTime)
+    is_yes: bool
+    because: str = Field(max_length=32)
+    reason: str = Field(sa_type=Text)
+    figures: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    training_id: str | None = Field(default=None, max_length=64)
 
 
 class Package(Row, table=True):

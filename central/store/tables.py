@@ -257,7 +257,10 @@ class LabelledPicture(Row, table=True):
     """A judged picture that a training may use. One row per product and picture: the first firm judgement stands."""
 
     __tablename__ = "labelled_picture"
-    __table_args__ = (UniqueConstraint("product", "sha256"),)
+    __table_args__ = (
+        UniqueConstraint("product", "sha256"),
+        Index("ix_labelled_picture_product_added_at", "product", "added_at"),
+    )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
     product: str = Field(max_length=63)

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import frame, marks, panels
 from dashboard.access import Viewer, viewer
 from dashboard.lifecycle import Package, Rollout, Training
-from dashboard.pages import package_card, rollout_panel, stepper, training_panel, ways
+from dashboard.pages import decision_panel, package_card, rollout_panel, stepper, training_panel, ways
 from dashboard.shapes import Station
 
 MAX_ROLLOUTS = 6
@@ -38,6 +38,7 @@ def _draw() -> None:
     _fleet(stations.or_else(()), packages.or_else(()))
     _rollouts(view, rollouts.or_else(()))
     training_panel.trainings(view, trainings.or_else(()), panels.open_alarms(alarms.or_else(())))
+    decision_panel.draw(view)
     measured = {item.package_id: item for item in trainings.or_else(()) if item.package_id}
     _packages(view, packages.or_else(()), measured)
 

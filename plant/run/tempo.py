@@ -40,6 +40,8 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
             # Two cores that also run the line: more sound parts would only make the training longer.
             "max_images": 420,
         },
+        # A day in minutes: the story says when it learns, and two alarms may be minutes apart.
+        "triggers": {"new_labels": 0, "new_class_labels": 0, "quiet_hours": 0.0},
         "promotion": {
             "min_holdout_defective": 4 if is_replay else 5,
             "min_holdout_good": 8,
@@ -73,6 +75,7 @@ def lasting_tempo() -> Sections:
             "limit_sigmas": _WIDE_LIMIT_SIGMAS,
         },
         "learning": {"min_defective_labels": 30, "min_good_labels": 40},
+        "triggers": {"quiet_hours": 0.2},
         "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
         "rollout": {"canary": 1, "bake_parts": 60},
     }

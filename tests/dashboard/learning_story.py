@@ -57,6 +57,7 @@ class LearningStory:
                 product=PRODUCT,
                 detector=DetectorKind.MIXED,
                 reason="alarm 7: escapes above what is tolerated",
+                trigger=TrainingTrigger.ALARM,
                 state=TrainingState.FINISHED,
                 stage="done",
                 fraction=1,
@@ -145,6 +146,18 @@ class LearningStory:
             size_bytes=len(said),
             is_over=True,
         )
+
+    def training_decisions(self) -> list[learning_schemas.TrainingDecisionView]:
+        if not self.has_stations:
+            return []
+        at = self.now - timedelta(hours=2)
+        no = learning_schemas.TrainingDecisionView(
+            id=3, product=PRODUCT, is_simulated=self.is_simulated, trigger=TrainingTrigger.LABELS, at=at,
+            renewed_at=self.now, is_yes=False, because="TOO_FEW_LABELS", reason="57 of <200> new confirmed labels",
+            figures={"new_labels": 57, "wanted": 200},
+        )  # fmt: skip
+        said = {"trigger": TrainingTrigger.ALARM, "is_yes": True, "because": "CALLED_FOR", "training_id": "t-2"}
+        return [no, no.model_copy(update={**said, "id": 2, "alarm_id": 7, "reason": "alarm 7: escapes"})]
 
     def _evaluation(self) -> EvaluationReport:
         return EvaluationReport(

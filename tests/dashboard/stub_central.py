@@ -107,6 +107,7 @@ class StubCentral:
             "/trainings/costs": story.training_costs,
             "/trainings/queue": story.training_queue,
             "/trainings/t-2/log": lambda: story.training_log(int(query["offset"])),
+            "/trainings/decisions": story.training_decisions,
             "/rollouts": story.rollouts,
             "/rollouts/3/evidence": story.rollout_evidence,
             "/rollouts/3/quarantine": story.quarantine,

@@ -66,6 +66,7 @@ RIGHTS = {
     ("GET", "/api/v1/trainings/queue"): "VIEWER",
     ("GET", "/api/v1/trainings/costs"): "VIEWER",
     ("GET", "/api/v1/trainings/{training_id}/attempts"): "VIEWER",
+    ("GET", "/api/v1/trainings/decisions"): "VIEWER",
     ("GET", "/api/v1/trainings/{training_id}"): "VIEWER",
     ("GET", "/api/v1/trainings/{training_id}/log"): "VIEWER",
     ("POST", "/api/v1/trainings/{training_id}/cancel"): "ENGINEER",

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
-from central.learning_settings import CostSettings, QueueSettings
+from central.learning_settings import CostSettings, QueueSettings, TriggerSettings
 from central.services.assigning import Assigner
 from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
@@ -114,6 +114,8 @@ class Bench:
             self.repository,
             self.learning_settings,
             self.trainings_dir,
+            # A bench's days are seconds long.
+            triggers=TriggerSettings(quiet_hours=0.0),
             backends=backends,
             queue=queue,
             cost=cost,

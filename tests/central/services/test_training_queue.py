@@ -4,7 +4,6 @@
 from dataclasses import replace
 
 import pytest
-from sqlmodel import select
 
 from central.domain.training_queue import PRIORITY
 from central.errors import ConflictError
@@ -213,26 +212,6 @@ def test_waiting_time_and_wall_time_of_every_attempt_are_kept(bench: Bench) -> N
     assert spent.waited_s == pytest.approx(1_100, abs=60)
     assert spent.cost == pytest.approx(spent.wall_s / 1_000)
     assert (spent.currency, spent.cpu_s, spent.energy_wh) == ("EUR", None, None)
-
-
-def test_a_schedule_asks_once_when_there_is_something_new(bench: Bench) -> None:
-    bench.commission("st-1")
-    learning = LearningSettings(min_good_labels=10, command=trainer("slow"), every_days=7)
-    bench.build(learning=learning)
-    bench.later(days=8)
-    bench.tick(2)
-    assert len(bench.trainings()) == 1
-    bench.add_references(25, 8)
-    bench.tick(2)
-    first, second = bench.trainings()
-    assert (first.trigger, second.trigger, second.site) == (TrainingTrigger.PERSON, TrainingTrigger.SCHEDULE, "plant")
-    assert second.reason == "schedule: every 7 days; 7 pictures judged since the last"
-    go(bench, second.training_id)
-    until(bench, second.training_id, FINISHED)
-    bench.tick(3)
-    assert len(bench.trainings()) == 2
-    with bench.database.read() as session:
-        assert {row.site for row in session.exec(select(Training)).all()} == {"plant"}
 
 
 def test_priorities_are_those_of_the_words_in_their_order() -> None:

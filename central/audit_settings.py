@@ -24,6 +24,9 @@ class AuditSettings:
     new audits are judged parts shown again, `repeat_after_s` after they were settled, to see how far inspectors agree.
     `discordant_*`: parts on which a challenger in shadow and its champion disagree: so many may wait for people for
     each challenger, and so many are drawn in all.
+
+    `asked_per_shift`: parts a shift, over all stations and products, that people are asked about so that a training
+    learns from them, after the audits; at most `asked_open` of them wait. They are in no rate. 0: none.
     """
 
     period_s: float = 30.0
@@ -44,6 +47,8 @@ class AuditSettings:
     repeat_after_s: float = 3_600.0
     discordant_open: int = 20
     discordant_most: int = 500
+    asked_per_shift: int = 0
+    asked_open: int = 10
 
 
 def audit_faults(audit: AuditSettings) -> list[str]:

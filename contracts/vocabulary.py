@@ -183,10 +183,14 @@ class Judgement(StrEnum):
 
 
 class LabelSource(StrEnum):
-    """Where a judged picture came from. Audit (chance asked) and review (machine asked) never mix in rates."""
+    """Where a judged picture came from. Audit (chance asked) and what machines asked for never mix in rates.
+
+    REVIEW: champion and challenger disagreed. ASKED: a training would learn much from it.
+    """
 
     AUDIT = "AUDIT"
     REVIEW = "REVIEW"
+    ASKED = "ASKED"
     REFERENCE = "REFERENCE"
 
 

@@ -336,6 +336,7 @@ class AuditRecorded:
     judgement: Judgement
     is_escape: bool
     waiting: int
+    asked_because: str | None = None
 
 
 @dataclass(frozen=True)
@@ -349,6 +350,9 @@ class AuditSummary:
     by_judgement: dict[Judgement, int]
     known_defect_classes: tuple[str, ...]
     unsettled: int = 0
+    asked_budget: int = 0
+    asked: int = 0
+    asked_waiting: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import AuditOutcome, AuditRecorded, AuditSummary, AuditTask
 from central.api.views import audit_task, blind_task
+from central.domain.shifts import ShiftPlan
 from central.errors import ConflictError
+from central.services.asked_audits import asked_now
 from central.store.repositories import audits
 from contracts.ids import Name
 from contracts.vocabulary import AuditState, Judgement, Role, Verdict
@@ -61,12 +63,17 @@ def summary(services: ServicesOf) -> AuditSummary:
     """Counts by state and by judgement, and the defect classes named so far."""
     with services.database.read() as session:
         states = audits.count_by_state(session)
+        settings = services.settings.audit
+        asked = asked_now(session, settings, ShiftPlan(settings.shifts, settings.time_zone), services.clock.now())
         return AuditSummary(
             awaiting_evidence=states[AuditState.AWAITING_EVIDENCE],
             open=states[AuditState.OPEN],
             judged=states[AuditState.JUDGED],
             lost=states[AuditState.LOST],
             unsettled=audits.count_unsettled(session),
+            asked_budget=asked.budget,
+            asked=asked.asked,
+            asked_waiting=asked.waiting,
             by_judgement=dict.fromkeys(Judgement, 0) | audits.count_by_judgement(session),
             known_defect_classes=list(audits.known_defect_classes(session)),
         )
@@ -108,4 +115,5 @@ def outcome(services: ServicesOf, audit_id: Annotated[int, Path(ge=1, le=2**62)]
         judgement=said.judgement,
         is_escape=verdict is Verdict.OK and said.judgement is Judgement.DEFECTIVE,
         waiting=waiting,
+        asked_because=judged.audit.asked_because,
     )

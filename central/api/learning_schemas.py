@@ -81,8 +81,7 @@ class TrainingView(Shape):
     handle: str | None = None
     starts: int = 0
     losses: int = 0
-    # Who asked for it, for which site ("": none), and how often it made room for one that came first.
-    trigger: TrainingTrigger
+    # For which site ("": none) it was asked for, and how often it made room for one that came first.
     site: str
     preemptions: int = 0
     spent: SpentView

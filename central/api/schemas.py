@@ -292,6 +292,7 @@ class AuditTask(Shape):
     sequence: int | None = None
     trigger_number: int | None = None
     part_id: str | None = None
+    asked_because: str | None = None
     crop_sha256: Sha256 | None
     state: AuditState
     is_simulated: bool
@@ -308,7 +309,7 @@ class AuditOutcome(Message):
 
 
 class AuditRecorded(Shape):
-    """Answer to an outcome: now the verdict may be shown."""
+    """Answer to an outcome: now the verdict may be shown, and why a training asked (null: it did not)."""
 
     audit_id: int
     verdict: Verdict
@@ -316,17 +317,20 @@ class AuditRecorded(Shape):
     judgement: Judgement
     is_escape: bool
     waiting: int
+    asked_because: str | None = None
 
 
 class AuditSummary(Shape):
-    """`GET /audits/summary`."""
+    """`GET /audits/summary`. `unsettled`: wait for another inspector. `asked`: of this shift's `asked_budget`."""
 
     awaiting_evidence: int
     open: int
     judged: int
     lost: int
-    # Judged by one inspector, waiting for another: in no figure yet.
     unsettled: int = 0
+    asked_budget: int = 0
+    asked: int = 0
+    asked_waiting: dict[str, int] = Field(default_factory=dict)
     by_judgement: dict[Judgement, int]
     known_defect_classes: list[str]
 

@@ -185,7 +185,6 @@ def _view(row: Training, spent: Spent) -> TrainingView:
         handle=row.handle,
         starts=row.starts,
         losses=row.losses,
-        trigger=row.trigger,
         site=row.site,
         preemptions=row.preemptions,
         spent=spent_view(spent),

@@ -147,6 +147,7 @@ def audit_task(entry: AuditEntry, waiting: int = 0) -> AuditTask:
         sequence=inspection.sequence,
         trigger_number=inspection.trigger_number,
         part_id=inspection.part_id,
+        asked_because=row.asked_because,
         crop_sha256=row.crop_sha256,
         state=row.state,
         is_simulated=row.is_simulated,
@@ -156,8 +157,8 @@ def audit_task(entry: AuditEntry, waiting: int = 0) -> AuditTask:
 
 def blind_task(entry: AuditEntry, waiting: int) -> AuditTask:
     """An audit as the queue gives it to a person: also without anything that names the part."""
-    hidden = {"captured_at": None, "epoch": None, "sequence": None, "trigger_number": None, "part_id": None}
-    return audit_task(entry, waiting).model_copy(update=hidden)
+    hidden = ("captured_at", "epoch", "sequence", "trigger_number", "part_id", "asked_because")
+    return audit_task(entry, waiting).model_copy(update=dict.fromkeys(hidden))
 
 
 def plain_rate(count: int, of: int) -> Rate:

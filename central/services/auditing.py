@@ -3,7 +3,7 @@
 
 One draw a period, from all parts accepted since the last draw, per station and product, by the budget of the running
 shift (`services/audit_shifts.py`); with it a few rejected ones (`services/rejected_audits.py`); after it, those on
-which a challenger disagrees (`services/discordant_audits.py`).
+which a challenger disagrees (`services/discordant_audits.py`) and those that teach most (`services/asked_audits.py`).
 Does not receive pictures (`services/evidence.py` opens the audit when the crop is whole), shows nothing and judges
 nothing. Ticked by the worker.
 
@@ -29,6 +29,7 @@ from central.domain.shifts import ShiftPlan
 from central.messaging.gateway import Publisher
 from central.quality.confidence_sequence import equal_chance
 from central.quality.sampling import draw_expected
+from central.services.asked_audits import draw_asked
 from central.services.audit_rows import Draw, add_audit
 from central.services.audit_shifts import (
     Stream,
@@ -96,6 +97,7 @@ class AuditingService:
         if now >= self._next_draw_at:
             self.draw(now)
             self.draw_discordant(now)
+            self.draw_asked(now)
             self._next_draw_at = now + timedelta(seconds=self._settings.period_s)
         self._settle_waiting(now)
 
@@ -135,6 +137,12 @@ class AuditingService:
         with self._database.begin() as session:
             mark = session.get(CounterRow, DRAWN_THROUGH)
             return 0 if mark is None else draw_discordant(session, self._settings, self._rng, mark.value, now)
+
+    def draw_asked(self, now: datetime) -> int:
+        """Parts that a training would learn from, among those that `draw` has passed by. Returns the new ones."""
+        with self._database.read() as session:
+            mark = session.get(CounterRow, DRAWN_THROUGH)
+        return 0 if mark is None else draw_asked(self._database, self._settings, self._plan, mark.value, now)
 
     def _accepted_between(self, session: Session, after_id: int, through_id: int) -> list[_Accepted]:
         # Core, not entities: a draw looks at thousands of rows and needs eight columns of them.

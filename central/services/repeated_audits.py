@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from central.audit_settings import AuditSettings
 from central.quality.agreement import plant_repeats
 from central.store.repositories.audits import ask_again
+from central.store.repositories.chance import is_by_chance
 from central.store.tables import Audit
 from contracts.vocabulary import Judgement
 
@@ -44,7 +45,7 @@ def plant(session: Session, settings: AuditSettings, rng: np.random.Generator, d
             Audit.ask == 1,
             col(Audit.outcome).in_((Judgement.GOOD, Judgement.DEFECTIVE)),
             col(Audit.settled_at) <= now - timedelta(seconds=settings.repeat_after_s),
-            col(Audit.is_discordant).is_(False),
+            is_by_chance(Audit),
             col(Audit.crop_sha256).is_not(None),
             ~is_repeated,
         )

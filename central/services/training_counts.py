@@ -86,9 +86,8 @@ def new_labels(
         )
         .scalar_subquery()
     )
-    was_missed = or_(
-        col(label.source) != LabelSource.AUDIT, col(Inspection.verdict).is_(None), col(Inspection.verdict) == Verdict.OK
-    )
+    was_drawn_or_asked = col(label.source).in_((LabelSource.AUDIT, LabelSource.ASKED))
+    was_missed = or_(~was_drawn_or_asked, col(Inspection.verdict).is_(None), col(Inspection.verdict) == Verdict.OK)
     is_defective = and_(col(label.judgement) == Judgement.DEFECTIVE, was_missed)
     if is_confirmed:
         is_defective = and_(is_defective, or_(is_reference, voices >= _CONFIRMING))

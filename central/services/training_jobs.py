@@ -56,8 +56,8 @@ def firm_total(counts: dict[LabelSource, dict[Judgement, int]], judgement: Judge
 def judged_since(session: Session, product: str, since: datetime | None, *, is_simulated: bool) -> int:
     """Defective parts that people found in production (audit or review) after `since`: what the champion never saw.
 
-    Audits of rejected parts are drawn to know the overkill. Their defective ones were found by the champion, so they
-    train but call for no training.
+    Audits of rejected parts are drawn to know the overkill, and some are asked for. Their defective ones were found by
+    the champion, so they train but call for no training.
     """
     wanted = (
         select(func.count())
@@ -65,7 +65,7 @@ def judged_since(session: Session, product: str, since: datetime | None, *, is_s
         .outerjoin(Inspection, col(Inspection.id) == col(LabelledPicture.inspection_id))
         .where(
             or_(
-                col(LabelledPicture.source) != LabelSource.AUDIT,
+                col(LabelledPicture.source).not_in((LabelSource.AUDIT, LabelSource.ASKED)),
                 col(Inspection.verdict).is_(None),
                 col(Inspection.verdict) == Verdict.OK,
             )

@@ -34,6 +34,7 @@ from central.services.silence import SilenceWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.learning_tables import Champion
+from central.store.repositories.chance import is_by_chance
 from central.store.tables import Audit, Inspection, columns_of
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
 
@@ -208,8 +209,8 @@ def escape_evidence(session: Session, champion: Champion, believed_before: datet
         .where(
             audit.product == champion.product,
             audit.state == AuditState.JUDGED,
-            # Chosen by a disagreement, not by chance: pooled, every challenger would raise an alarm.
-            audit.is_discordant.is_(False),
+            # Pooled with what machines asked for, every challenger would raise an alarm.
+            is_by_chance(audit),
             audit.ask == 1,
             or_(audit.outcome.is_(None), audit.outcome != Judgement.UNSURE),
             audit.is_simulated == champion.is_simulated,

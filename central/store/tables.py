@@ -211,8 +211,9 @@ class Audit(Row, table=True):
     `stratum` names the population it was drawn from, `stratum_size` its size, `inclusion_probability` the
     chance this inspection had. `is_floor`: it is one of those that equal chance drew, which charts may count without
     weights; the others were drawn for their risk. `is_discordant`: not chance drew it but a challenger's disagreement;
-    it is in no estimate and its probability is 0. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST by
-    services/evidence; judged through the API.
+    it is in no estimate and its probability is 0. `asked_because`: a training asked for it, a word
+    of `quality.asking.AskReason`; in no estimate either. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST
+    by services/evidence; judged through the API.
     """
 
     __tablename__ = "audit"
@@ -221,6 +222,7 @@ class Audit(Row, table=True):
         Index("ix_audit_state", "state"),
         Index("ix_audit_product_judged_at", "product", "judged_at"),
         Index("ix_audit_shift_id", "shift_id"),
+        Index("ix_audit_asked_because_drawn_at", "asked_because", "drawn_at"),
     )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
@@ -244,6 +246,7 @@ class Audit(Row, table=True):
     judged_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     is_floor: bool = True
     is_discordant: bool = False
+    asked_because: str | None = Field(default=None, max_length=32)
     is_simulated: bool
     ask: int = 1
     is_repeat: bool = False

@@ -14,7 +14,7 @@ from contracts.vocabulary import Judgement
 from dashboard import access, frame, marks, palette, pictures, words
 from dashboard.access import Viewer, viewer
 from dashboard.client import CentralError, RefusedError, UnreachableError
-from dashboard.pages import switching_panel
+from dashboard.pages import asked_panel, switching_panel
 from dashboard.shapes import AuditRecorded, AuditSummary, AuditTask
 from dashboard.widgets.judge import Answer, judging_desk
 
@@ -152,6 +152,8 @@ def _side(person: str, task: AuditTask | None, summary: AuditSummary | None) -> 
     if task is not None:
         st.html(f'<div class="sl-card">{_about(task)}</div>')
     _last_answer()
+    if summary is not None and summary.asked_budget:
+        st.html(f'<div class="sl-card">{asked_panel.asked(summary)}</div>')
     if summary is not None and summary.judged:
         st.html(f'<div class="sl-card">{_judged_so_far(summary)}</div>')
     with st.expander("Defect classes and name"):
@@ -187,6 +189,8 @@ def _last_answer() -> None:
         lines.append(f"The machine said {marks.verdict(recorded.verdict)}")
         if recorded.is_escape:
             lines.append(marks.badge("an escape, if another inspector agrees", "bad"))
+    if recorded.asked_because is not None:
+        lines.append(f"asked for because {escape(asked_panel.why(recorded.asked_because))}, so it is in no rate")
     st.html(f'<div class="sl-card sl-edge-good">{" · ".join(lines)}</div>')
     st.toggle(
         "Show the machine's verdict after I judged",

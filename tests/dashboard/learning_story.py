@@ -72,7 +72,6 @@ class LearningStory:
                 backend="ray",
                 starts=2,
                 losses=1,
-                trigger=TrainingTrigger.ALARM,
                 site="demo",
                 preemptions=1,
                 spent=self._spent(),

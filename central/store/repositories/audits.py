@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 
 from central.domain.audit import settle
 from central.errors import ConflictError, NotFoundError
+from central.store.repositories.chance import is_by_chance
 from central.store.tables import Audit, Inspection, LabelledPicture, Station, columns_of
 from central.store.upserts import insert_into
 from contracts.vocabulary import AuditState, Judgement, LabelSource, Verdict
@@ -50,9 +51,10 @@ def claim_next(
 ) -> AuditEntry | None:
     """An open audit for this inspector, by chance among those that nobody else holds; None: nothing to judge.
 
-    Parts that a challenger disagrees on go first: a rollout waits for them. Every second time one that was asked before
-    goes first, so that it does not wait long. By chance among equals, so that the order of the queue says nothing about
-    the part. Nobody gets a part that they judged before, but as a blind repeat. Asking again gives the same one.
+    Parts that a challenger disagrees on go first: a rollout waits for them. Those that a training asked for go last: no
+    figure waits for them. Every second time one that was asked before goes first, so that it does not wait long. By
+    chance among equals, so that the order of the queue says nothing about the part. Nobody gets a part that they judged
+    before, but as a blind repeat. Asking again gives the same one.
     """
     mine = select(Audit.id).where(
         Audit.state == AuditState.OPEN, Audit.claimed_by == inspector, col(Audit.claimed_until) > now
@@ -79,14 +81,14 @@ def claim_next(
 
 
 def _choose(session: Session, inspector: str, is_free: Any, rng: random.Random) -> int | None:
-    free = session.exec(
-        select(Audit.id, Audit.is_discordant, Audit.ask, Audit.is_repeat).where(
-            Audit.state == AuditState.OPEN, is_free, or_(col(Audit.is_repeat), ~_has_judged(inspector))
-        )
-    ).all()
-    disputed = [number for number, is_first, _, _ in free if is_first]
-    again = [number for number, _, ask, is_repeat in free if ask > 1 and not is_repeat]
-    every = [number for number, _, _, _ in free]
+    columns: Any = [Audit.id, Audit.is_discordant, Audit.ask, Audit.is_repeat, Audit.asked_because]
+    wanted = select(*columns).where(
+        Audit.state == AuditState.OPEN, is_free, or_(col(Audit.is_repeat), ~_has_judged(inspector))
+    )
+    free: Sequence[tuple[int, bool, int, bool, str | None]] = session.exec(wanted).all()
+    disputed = [number for number, is_first, *_ in free if is_first]
+    again = [number for number, _, ask, is_repeat, asked in free if ask > 1 and not is_repeat and asked is None]
+    every = [number for number, *_, asked in free if asked is None] or [number for number, *_ in free]
     if again and not disputed and rng.random() < _AGAIN_FIRST:
         return rng.choice(again)
     return rng.choice(disputed or every) if every else None
@@ -192,14 +194,20 @@ def _settle(session: Session, first: Audit, found: AuditEntry, now: datetime, *,
                 judgement=outcome,
                 defect_class=first.defect_class if outcome is Judgement.DEFECTIVE else None,
                 part_id=part_of(found.inspection, found.station),
-                # Not chance asked but a disagreement of machines.
-                source=LabelSource.REVIEW if first.is_discordant else LabelSource.AUDIT,
+                source=_source_of(first),
                 inspection_id=found.inspection.id,
                 audit_id=first.id,
                 added_at=now,
                 is_simulated=first.is_simulated,
             ),
         )
+
+
+def _source_of(first: Audit) -> LabelSource:
+    """Who asked: chance, a disagreement of machines, or what a training would learn most from."""
+    if first.asked_because is not None:
+        return LabelSource.ASKED
+    return LabelSource.REVIEW if first.is_discordant else LabelSource.AUDIT
 
 
 def ask_again(first: Audit, ask: int, now: datetime, *, is_repeat: bool = False) -> Audit:
@@ -215,6 +223,7 @@ def ask_again(first: Audit, ask: int, now: datetime, *, is_repeat: bool = False)
         opened_at=now,
         is_floor=False,
         is_discordant=first.is_discordant,
+        asked_because=first.asked_because,
         is_simulated=first.is_simulated,
         ask=ask,
         is_repeat=is_repeat,
@@ -246,9 +255,7 @@ def count_by_state(session: Session) -> dict[AuditState, int]:
 
 def count_by_judgement(session: Session) -> dict[Judgement, int]:
     """How many judged audits said what, of those that chance drew."""
-    statement = select(Audit.judgement, func.count()).where(
-        col(Audit.judgement).is_not(None), col(Audit.is_discordant).is_(False)
-    )
+    statement = select(Audit.judgement, func.count()).where(col(Audit.judgement).is_not(None), is_by_chance(Audit))
     counts = session.exec(statement.group_by(col(Audit.judgement))).all()
     return {Judgement(judgement): count for judgement, count in counts if judgement is not None}
 

@@ -15,6 +15,7 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from central.store.recipe_tables import RecipeAssignment
+from central.store.repositories.chance import is_by_chance
 from central.store.tables import Audit, Inspection, LabelledPicture, RollupMinute, Station, columns_of
 from contracts.vocabulary import AuditState, Judgement, Verdict
 
@@ -162,7 +163,7 @@ def judged_parts(
             audit.state == AuditState.JUDGED,
             # Settled ones: what one inspector said of an escape may yet be refuted. Further askings have no outcome.
             audit.outcome.in_((Judgement.GOOD, Judgement.DEFECTIVE)),
-            audit.is_discordant.is_(False),
+            is_by_chance(audit),
             audit.is_simulated == is_simulated,
         )
         .order_by(audit.judged_at.desc())

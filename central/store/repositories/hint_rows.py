@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select as sa_select
 from sqlmodel import Session
 
+from central.store.repositories.chance import is_by_chance
 from central.store.repositories.quality import PoolKey
 from central.store.tables import Audit, Inspection, Station, columns_of
 from contracts.vocabulary import AuditState, Judgement, Verdict, VerdictCause
@@ -42,7 +43,7 @@ def audited_scores(
             inspection.score > 0.0,
             audit.state == AuditState.JUDGED,
             audit.ask == 1,
-            audit.is_discordant.is_(False),
+            is_by_chance(audit),
             audit.outcome.in_((Judgement.GOOD, Judgement.DEFECTIVE)),
         )
         .order_by(inspection.id.desc())

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 
 from central.domain.audit import PackageSpan, Pool, pool_of
 from central.store.learning_tables import Alarm
+from central.store.repositories.chance import is_by_chance
 from central.store.rollups import CAUSE_COLUMNS, VERDICT_COLUMNS, percentile_ms
 from central.store.tables import Audit, Inspection, RollupLatency, RollupMinute, Station, columns_of
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict, VerdictCause
@@ -126,7 +127,7 @@ def judged_audits(session: Session, scope: Scope) -> Sequence[JudgedAudit]:
         .where(
             Audit.state == AuditState.JUDGED,
             Audit.ask == 1,
-            col(Audit.is_discordant).is_(False),
+            is_by_chance(Audit),
             or_(col(Audit.outcome).is_(None), col(Audit.outcome) != Judgement.UNSURE),
             Inspection.captured_at >= scope.since,
             Inspection.captured_at < scope.until,

@@ -10,6 +10,7 @@ from sqlalchemy import or_
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col
 
+from central.store.repositories.chance import is_by_chance
 from central.store.repositories.quality import Scope, at_stations
 from central.store.rollups import VERDICT_COLUMNS
 from central.store.tables import Audit, Inspection, RollupMinute, Station
@@ -85,7 +86,7 @@ def persons_words(session: Session, scope: Scope) -> list[PersonsWord]:
         .where(
             col(Audit.state) == AuditState.JUDGED,
             col(Audit.ask) == 1,
-            col(Audit.is_discordant).is_(False),
+            is_by_chance(Audit),
             or_(col(Audit.outcome).is_(None), col(Audit.outcome) != Judgement.UNSURE),
             col(Inspection.captured_at) >= scope.since,
             col(Inspection.captured_at) < scope.until,

@@ -74,7 +74,7 @@ def handled(session: Session, scope: Scope) -> dict[bool, Handled]:
 
 def audit_counts(session: Session, scope: Scope) -> dict[bool, AuditCounts]:
     """By simulated or not, of parts captured in scope."""
-    keys: Any = [Audit.is_simulated, Audit.state, Audit.outcome, Audit.is_discordant]
+    keys: Any = [Audit.is_simulated, Audit.state, Audit.outcome, Audit.is_discordant, Audit.asked_because]
     counted = (
         sa_select(*keys, func.count())
         .select_from(Audit)
@@ -84,8 +84,12 @@ def audit_counts(session: Session, scope: Scope) -> dict[bool, AuditCounts]:
         .group_by(*keys)
     )
     found: dict[bool, AuditCounts] = {}
-    for is_simulated, state, outcome, is_discordant, count in session.connection().execute(_of_parts(counted, scope)):
+    rows = session.connection().execute(_of_parts(counted, scope))
+    for is_simulated, state, outcome, is_discordant, asked_because, count in rows:
         held = found.setdefault(is_simulated, AuditCounts())
+        if asked_because is not None:
+            # Neither drawn nor disputed: the report tells nothing of it.
+            continue
         if is_discordant:
             held.discordant += count
             continue

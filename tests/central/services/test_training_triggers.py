@@ -278,6 +278,20 @@ def test_quiet_time_and_budget_hold_an_alarm_back_too_and_never_a_person(databas
     assert len(plant.trainings()) == 4
 
 
+def test_what_people_ask_for_spends_no_budget_and_begins_no_quiet_time(database: Database) -> None:
+    plant = Plant(database, replace(RULES, week_budget=1, quiet_hours=2.0))
+    plant.label(20, GOOD, START)
+    plant.label(20, DEFECTIVE, START + HOUR, LabelSource.AUDIT)
+    for _ in range(2):
+        plant.requests.request("ring", DetectorKind.AUTO, "by hand", START)
+        plant.end_training(START + DAY)
+    with plant.database.begin() as session:
+        signal = Signal(AlarmKind.ESCAPES, "escapes", "judge", is_simulated=False, product="ring")
+        raise_alarm(session, signal, START + DAY)
+    plant.requests.answer_alarms(START + DAY)
+    assert [row.trigger for row in plant.trainings()][-1] is TrainingTrigger.ALARM
+
+
 def test_an_answer_is_kept_once_and_its_figures_follow(plant: Plant) -> None:
     plant.label(30, GOOD, START)
     plant.champion(START)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What started a training, and why none was started; labels are counted from a time on."""
+"""What started a training and why none was; labels are counted from a time on; parts that are asked for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,10 +36,18 @@ def upgrade() -> None:
         "ix_training_decision_product", "training_decision", ["product", "is_simulated", "trigger", "alarm_id", "id"]
     )
     op.create_index("ix_labelled_picture_product_added_at", "labelled_picture", ["product", "added_at"])
+    op.add_column("audit", sa.Column("asked_because", sa.String(length=32), nullable=True))
+    op.create_index("ix_audit_asked_because_drawn_at", "audit", ["asked_because", "drawn_at"])
 
 
 def downgrade() -> None:
-    """Forget the decisions; the trainings stay."""
+    """Forget the decisions; the trainings stay. What was asked for must not pass for what chance drew: it goes."""
+    audit = sa.table("audit", sa.column("asked_because", sa.String()), sa.column("id", _number()))
+    label = sa.table("labelled_picture", sa.column("audit_id", _number()), sa.column("source", sa.String()))
+    op.execute(label.update().where(label.c.source == "ASKED").values(source="REVIEW", audit_id=None))
+    op.execute(audit.delete().where(audit.c.asked_because.is_not(None)))
+    op.drop_index("ix_audit_asked_because_drawn_at", "audit")
+    op.drop_column("audit", "asked_because")
     op.drop_index("ix_labelled_picture_product_added_at", "labelled_picture")
     op.drop_index("ix_training_decision_product", "training_decision")
     op.drop_table("training_decision")

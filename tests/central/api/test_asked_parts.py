@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts that a training asked for, over HTTP: told of as a number before the answer, with the reason after it."""
 
+from typing import Any
+
 from contracts.vocabulary import AuditState, Judgement, Role, Verdict
 from tests.central.api.conftest import Api
 from tests.central.conftest import make_report
 
 P = "/api/v1"
-OPEN = {"state": AuditState.OPEN, "crop_sha256": "c" * 64}
+OPEN: dict[str, Any] = {"state": AuditState.OPEN, "crop_sha256": "c" * 64}
 
 
 def ask(api: Api, sequence: int, reason: str) -> int:
@@ -41,7 +43,7 @@ def test_what_was_asked_for_changes_no_figure_of_the_api(api: Api) -> None:
     viewer = api.as_(Role.VIEWER)
     api.store(*[make_report(number, Verdict.NG if number > 8 else Verdict.OK) for number in range(1, 13)])
     now = api.clock.now()
-    good = {"state": AuditState.JUDGED, "judgement": Judgement.GOOD, "judged_at": now}
+    good: dict[str, Any] = {"state": AuditState.JUDGED, "judgement": Judgement.GOOD, "judged_at": now}
     for number in (1, 2, 9):
         api.draw_audit(number, **good)
     paths = ("rates?minutes=600000", "figures?minutes=600000", "hints?minutes=600000", "timeline?minutes=600")

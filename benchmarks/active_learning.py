@@ -3,7 +3,7 @@
 
 Magnetic tiles, all pictures of `split.json`; of each seed half of the tiles (whole tiles) are the pool, the other half
 tests. A line on what the shipped compact trunk sees learns from 20 labels that chance drew, then from 20 more at a
-time. Two pools: as they are (29 % defective), and with 5 % defective, as on a line. Four ways to choose:
+time. Two pools: as they are (31 % defective), and with 5 % defective, as on a line. Four ways to choose:
 
 - `random`: chance, the same pictures at the start.
 - `asked`: as central asks, with the four measures that stations report (brightness, contrast, blur, colour) to tell

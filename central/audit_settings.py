@@ -27,6 +27,7 @@ class AuditSettings:
 
     `asked_per_shift`: parts a shift, over all stations and products, that people are asked about so that a training
     learns from them, after the audits; at most `asked_open` of them wait. They are in no rate. 0: none.
+    `suspects_open`: labels that models disagree with and that were sent back; so many may wait at a time.
     """
 
     period_s: float = 30.0
@@ -49,6 +50,7 @@ class AuditSettings:
     discordant_most: int = 500
     asked_per_shift: int = 0
     asked_open: int = 10
+    suspects_open: int = 20
 
 
 def audit_faults(audit: AuditSettings) -> list[str]:

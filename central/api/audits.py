@@ -14,7 +14,9 @@ from central.api.views import audit_task, blind_task
 from central.domain.shifts import ShiftPlan
 from central.errors import ConflictError
 from central.services.asked_audits import asked_now
+from central.services.suspect_labels import waiting_suspects
 from central.store.repositories import audits
+from central.store.repositories.audits import SUSPECT
 from contracts.ids import Name
 from contracts.vocabulary import AuditState, Judgement, Role, Verdict
 
@@ -73,7 +75,7 @@ def summary(services: ServicesOf) -> AuditSummary:
             unsettled=audits.count_unsettled(session),
             asked_budget=asked.budget,
             asked=asked.asked,
-            asked_waiting=asked.waiting,
+            asked_waiting=asked.waiting | ({SUSPECT: suspects} if (suspects := waiting_suspects(session)) else {}),
             by_judgement=dict.fromkeys(Judgement, 0) | audits.count_by_judgement(session),
             known_defect_classes=list(audits.known_defect_classes(session)),
         )

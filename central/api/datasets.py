@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
-from central.api.learning_schemas import DatasetView
+from central.api.learning_schemas import DatasetView, SuspectLabels, SuspectsSent
 from central.services.datasets import find_version
+from central.services.suspect_labels import send_back
 from central.store.dataset_files import MEDIA_TYPE
 from central.store.dataset_tables import DatasetVersion
 from central.store.learning_tables import Package, Training
@@ -55,6 +56,18 @@ def get_manifest(services: ServicesOf, dataset_id: DatasetId) -> Response:
         "Content-Disposition": f'attachment; filename="{row.product}-{dataset_id[:12]}.parquet"',
     }
     return Response(services.blobs.read(row.file_sha256), media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.post(
+    "/{dataset_id}/suspects", summary="Send suspect labels back to people", dependencies=[Depends(allow(Role.ENGINEER))]
+)
+def send_suspects(services: ServicesOf, dataset_id: DatasetId, given: SuspectLabels) -> SuspectsSent:
+    """The most suspect first, as many as may wait (`audit.suspects_open`). The answer replaces the label."""
+    ordered = sorted(given.suspect_labels, key=lambda each: -each.suspicion)
+    with services.database.begin() as session:
+        most = services.settings.audit.suspects_open
+        sent = send_back(session, dataset_id, [each.sha256 for each in ordered], most, services.clock.now())
+    return SuspectsSent(asked=sent.asked, waiting=sent.waiting, left_out=sent.left_out)
 
 
 def _view(session: Session, row: DatasetVersion) -> DatasetView:

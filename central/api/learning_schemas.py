@@ -155,6 +155,27 @@ class PackageView(Shape):
     dataset_id: Sha256 | None = None
 
 
+class SuspectLabel(Shape):
+    """One of `suspect_labels` in the file that `sightline-models clean` writes."""
+
+    sha256: Sha256
+    suspicion: float
+
+
+class SuspectLabels(Shape):
+    """Body of `POST /datasets/{dataset_id}/suspects`: that file, or as much of it."""
+
+    suspect_labels: list[SuspectLabel] = Field(min_length=1, max_length=5_000)
+
+
+class SuspectsSent(Shape):
+    """How many labels people are asked about again, how many wait, and why others were left out."""
+
+    asked: int
+    waiting: int
+    left_out: dict[str, int]
+
+
 class DatasetView(Shape):
     """`GET /datasets`, `GET /datasets/{dataset_id}`: a version, and the query that gave it."""
 

@@ -278,6 +278,8 @@ class LabelledPicture(Row, table=True):
     added_at: datetime = Field(sa_type=UtcDateTime)
     # Whose token brought a reference part; of an audit, its inspectors say.
     added_by: str | None = Field(default=None, max_length=80)
+    # Labels that it had before, oldest first: judgement, defect_class, until when, replaced by whom in which audit.
+    earlier: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
     is_simulated: bool
 
 

@@ -152,7 +152,7 @@ def _side(person: str, task: AuditTask | None, summary: AuditSummary | None) -> 
     if task is not None:
         st.html(f'<div class="sl-card">{_about(task)}</div>')
     _last_answer()
-    if summary is not None and summary.asked_budget:
+    if summary is not None and (summary.asked_budget or summary.asked_waiting):
         st.html(f'<div class="sl-card">{asked_panel.asked(summary)}</div>')
     if summary is not None and summary.judged:
         st.html(f'<div class="sl-card">{_judged_so_far(summary)}</div>')

@@ -25,6 +25,8 @@ from contracts.vocabulary import AuditState, Judgement, LabelSource, Verdict
 
 _MOST_RACES: Final = 5
 _AGAIN_FIRST: Final = 0.5
+# `asked_because` of one more asking about a part whose label models disagree with.
+SUSPECT: Final = "SUSPECT_LABEL"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,10 @@ def judge(
         by = f" by {found.audit.inspector}" if found.audit.inspector else ""
         msg = f"audit {audit_id} is {found.audit.state.value}{by}; only an OPEN one can be judged"
         raise ConflictError(f"{msg}; take the next one with GET /audits/next")
-    if not found.audit.is_repeat and first.outcome is None:
+    if found.audit.asked_because == SUSPECT and found.audit.ask > 1:
+        session.refresh(found.audit)
+        _replace_label(session, found.audit, now)
+    elif not found.audit.is_repeat and first.outcome is None:
         session.refresh(first)
         _settle(session, first, found, now, is_single=first.is_discordant or not confirms)
     return found
@@ -201,6 +206,30 @@ def _settle(session: Session, first: Audit, found: AuditEntry, now: datetime, *,
                 is_simulated=first.is_simulated,
             ),
         )
+
+
+def _replace_label(session: Session, audit: Audit, now: datetime) -> None:
+    """What was said of a suspect label takes its place; the same again, or UNSURE, changes nothing."""
+    judgement, defect_class = audit.judgement, audit.defect_class
+    label = session.exec(
+        select(LabelledPicture)
+        .where(LabelledPicture.product == audit.product, LabelledPicture.sha256 == audit.crop_sha256)
+        .with_for_update()
+    ).one()
+    is_other = judgement is not label.judgement or (defect_class is not None and defect_class != label.defect_class)
+    if judgement is None or judgement is Judgement.UNSURE or not is_other:
+        return
+    before = {
+        "judgement": label.judgement.value,
+        "defect_class": label.defect_class,
+        "labelled_at": label.added_at.isoformat(),
+        "replaced_at": now.isoformat(),
+        "replaced_by": audit.inspector,
+        "audit_id": audit.id,
+    }
+    label.earlier = [*(label.earlier or []), before]
+    label.judgement, label.defect_class, label.added_at = judgement, defect_class, now
+    session.add(label)
 
 
 def _source_of(first: Audit) -> LabelSource:

@@ -48,6 +48,7 @@ def two_answers(session: Session, since: datetime, limit: int = 100_000) -> list
             col(first.inspector).is_not(None),
             # Parts near the limit are harder than parts are: inspectors would seem to agree less than they do.
             col(first.asked_because).is_(None),
+            col(second.asked_because).is_(None),
         )
         .order_by(col(second.judged_at).desc(), col(second.id).desc())
         .limit(limit)

@@ -61,6 +61,7 @@ RIGHTS = {
     ("GET", "/api/v1/datasets"): "VIEWER",
     ("GET", "/api/v1/datasets/{dataset_id}"): "VIEWER",
     ("GET", "/api/v1/datasets/{dataset_id}/manifest.parquet"): "VIEWER",
+    ("POST", "/api/v1/datasets/{dataset_id}/suspects"): "ENGINEER",
     ("GET", "/api/v1/trainings"): "VIEWER",
     ("POST", "/api/v1/trainings"): "ENGINEER",
     ("GET", "/api/v1/trainings/queue"): "VIEWER",

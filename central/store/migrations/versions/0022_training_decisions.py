@@ -38,6 +38,7 @@ def upgrade() -> None:
     op.create_index("ix_labelled_picture_product_added_at", "labelled_picture", ["product", "added_at"])
     op.add_column("audit", sa.Column("asked_because", sa.String(length=32), nullable=True))
     op.create_index("ix_audit_asked_because_drawn_at", "audit", ["asked_because", "drawn_at"])
+    op.add_column("labelled_picture", sa.Column("earlier", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
@@ -48,6 +49,7 @@ def downgrade() -> None:
     op.execute(audit.delete().where(audit.c.asked_because.is_not(None)))
     op.drop_index("ix_audit_asked_because_drawn_at", "audit")
     op.drop_column("audit", "asked_because")
+    op.drop_column("labelled_picture", "earlier")
     op.drop_index("ix_labelled_picture_product_added_at", "labelled_picture")
     op.drop_index("ix_training_decision_product", "training_decision")
     op.drop_table("training_decision")

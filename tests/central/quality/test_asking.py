@@ -104,6 +104,12 @@ def test_how_different_parts_are_never_brings_in_those_that_no_reason_speaks_for
     assert max(chosen) < 20
 
 
+def test_a_far_part_is_not_taken_for_one_that_speaks_twice_as_loudly() -> None:
+    features, seen = np.array([[0.0, 0.1], [9.0, 9.0]]), np.zeros((1, 2))
+    assert picks([1.0, 0.4], features, ["a", "b"], 1, seen=seen) == [0]
+    assert picks([1.0, 0.6], features, ["a", "b"], 1, seen=seen) == [1]
+
+
 def test_each_reason_gets_its_share_and_a_silent_one_gives_it_away() -> None:
     rng = np.random.default_rng(4)
     features = rng.normal(size=(200, 2))

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from central.audit_settings import AuditSettings, audit_faults
 from central.errors import SettingsError
+from central.gate_settings import GateSettings, gate_faults
 from central.learning_settings import (
     CostSettings,
     QueueSettings,
@@ -210,6 +211,7 @@ class CentralSettings:
     queue: QueueSettings = field(default_factory=QueueSettings)
     cost: CostSettings = field(default_factory=CostSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)
     alarms: AlarmSettings = field(default_factory=AlarmSettings)
 
@@ -222,6 +224,11 @@ class CentralSettings:
     def trainings_dir(self) -> Path:
         """One folder a training."""
         return self.data_dir / "trainings"
+
+    @property
+    def gates_dir(self) -> Path:
+        """One folder for each package that is measured beside its champion."""
+        return self.data_dir / "gates"
 
     @property
     def uploads_dir(self) -> Path:
@@ -344,7 +351,7 @@ def _check(settings: CentralSettings) -> list[str]:
     learning = settings.learning
     faults += learning_faults(learning.backend, learning.split_by, learning.size_px, learning.tiles, settings.ray)
     faults += queue_faults(settings.queue, settings.cost, settings.ray, learning.backend)
-    faults += [*_alarm_faults(settings.alarms), *audit_faults(settings.audit)]
+    faults += [*_alarm_faults(settings.alarms), *audit_faults(settings.audit), *gate_faults(settings.gate)]
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)
         if not dataclasses.is_dataclass(inner):

@@ -316,6 +316,26 @@ class PromotionOutcome(StrEnum):
     NOT_ENOUGH_EVIDENCE = "NOT_ENOUGH_EVIDENCE"
 
 
+class ConditionState(StrEnum):
+    """What the gate says of one condition. What is missing is never a pass."""
+
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+    NOT_ENOUGH_EVIDENCE = "NOT_ENOUGH_EVIDENCE"
+
+
+class WhenMissing(StrEnum):
+    """What becomes of a package about which the gate has not enough evidence, and which failed nothing.
+
+    FAIL: no rollout, and only an administrator may overrule. ASK: no rollout until an engineer says so, with a reason.
+    SHOW: it is shown and stops nothing; for demonstrations.
+    """
+
+    FAIL = "FAIL"
+    ASK = "ASK"
+    SHOW = "SHOW"
+
+
 class RolloutState(StrEnum):
     """Life of a rollout."""
 

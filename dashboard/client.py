@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import alarm_route_shapes, audit_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
+from dashboard import alarm_route_shapes, audit_shapes, gate_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
 from dashboard.central_errors import (
     CentralError,
     NotAllowedError,
@@ -217,6 +217,18 @@ class CentralClient:
     def packages(self) -> tuple[lifecycle.Package, ...]:
         """Registered packages, newest first."""
         return self._many(lifecycle.Package, "/packages")
+
+    def gates(self) -> tuple[gate_shapes.Gate, ...]:
+        """Packages that were held against their champion, newest first."""
+        return self._many(gate_shapes.Gate, "/gates")
+
+    def gate_file(self, package_id: str) -> bytes:
+        """The evidence of a package's gate (JSON), as central writes it."""
+        return self._send("GET", f"/gates/{package_id}/evidence.json").content
+
+    def overrule_gate(self, package_id: str, *, reason: str) -> None:
+        """Let a package out that the gate held back. Needs an ENGINEER's or an ADMIN's token, as central says."""
+        self._send("POST", f"/gates/{package_id}/overrule", body={"reason": reason})
 
     def trainings(self) -> tuple[lifecycle.Training, ...]:
         """Trainings, newest first."""

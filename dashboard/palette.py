@@ -9,6 +9,7 @@ from typing import Final
 
 from contracts.vocabulary import (
     AlarmState,
+    ConditionState,
     PackageState,
     PromotionOutcome,
     RolloutState,
@@ -53,6 +54,7 @@ _GOOD_WORDS: Final = {
     RolloutState.FINISHED,
     TrainingState.FINISHED,
     PromotionOutcome.PROMOTED,
+    ConditionState.PASSED,
     WaveState.FINISHED,
     "IN_SYNC",
     "DONE",
@@ -66,6 +68,7 @@ _BAD_WORDS: Final = {
     RolloutState.STOPPED,
     TrainingState.FAILED,
     PromotionOutcome.REFUSED,
+    ConditionState.FAILED,
     WaveState.ERROR,
     AlarmState.RAISED,
     "OFFLINE",

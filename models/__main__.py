@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-models`: run-job, train, clean, import-onnx, quantize, export, evaluate, compare, inspect, distil.
+"""`sightline-models`: run-job, run-gate, train, clean, import-onnx, quantize, export, evaluate, compare and others.
 
 Thin: parses, builds, calls. Exit code 0 done, 2 bad input (one line on stderr), 1 a crash, 143 asked to stop.
 Heavy imports happen in the commands, so that `--help` is quick.
@@ -95,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("job", type=_path)
     run.set_defaults(command=_run_job)
 
+    gate = commands.add_parser("run-gate", help="measure a challenger beside its champion (contracts.gating.GateJob)")
+    gate.add_argument("job", type=_path)
+    gate.set_defaults(command=_measuring("run_gate"))
+
     train = commands.add_parser("train", help="train on a folder of pictures")
     train.add_argument("--images", type=_path, required=True, help="folder of pictures")
     train.add_argument("--layout", default="folder", help="mvtec, magnetic-tile, bsdata or folder (default)")
@@ -147,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--package", type=_path, required=True, help="folder of the package")
     evaluate.add_argument("--variant", default="all", help="all (default) or one of the package's variants")
     _add_held_out(evaluate)
-    evaluate.set_defaults(command=_evaluate)
+    evaluate.set_defaults(command=_measuring("evaluate"))
 
     compare = commands.add_parser("compare", help="two packages on the same held-out pictures, what B would change")
     compare.add_argument("a", type=_path, metavar="A", help="folder of the package that runs")
@@ -156,12 +160,12 @@ def _parser() -> argparse.ArgumentParser:
         "--variant", default="preferred", help="preferred (default: what a CPU station runs) or one that both have"
     )
     _add_held_out(compare)
-    compare.set_defaults(command=_compare)
+    compare.set_defaults(command=_measuring("compare"))
 
     inspect = commands.add_parser("inspect", help="say what a package is and check the digest of every file")
     inspect.add_argument("package", type=_path, help="folder of the package")
     inspect.add_argument("--json", type=_path, metavar="FILE", help="write there instead of a table; - is stdout")
-    inspect.set_defaults(command=_inspect)
+    inspect.set_defaults(command=_measuring("inspect"))
 
     _add_distil(commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)"))
     return parser
@@ -294,6 +298,17 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_export)
 
 
+def _measuring(name: str) -> Callable[[argparse.Namespace], None]:
+    """A command of the room that measures, imported when it is called."""
+
+    def call(arguments: argparse.Namespace) -> None:
+        from models.measuring import commands  # noqa: PLC0415 -- each command imports what it needs
+
+        getattr(commands, name)(arguments)
+
+    return call
+
+
 def _run_job(arguments: argparse.Namespace) -> None:
     from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
     from contracts.jobs import TrainingJob  # noqa: PLC0415
@@ -349,24 +364,6 @@ def _export(arguments: argparse.Namespace) -> None:
     from models.packages.exporting import export  # noqa: PLC0415 -- each command imports what it needs
 
     export(arguments.package, arguments.variant, arguments.out)
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
-    from models.measuring.commands import evaluate  # noqa: PLC0415 -- each command imports what it needs
-
-    evaluate(arguments)
-
-
-def _compare(arguments: argparse.Namespace) -> None:
-    from models.measuring.commands import compare  # noqa: PLC0415 -- each command imports what it needs
-
-    compare(arguments)
-
-
-def _inspect(arguments: argparse.Namespace) -> None:
-    from models.measuring.commands import inspect  # noqa: PLC0415 -- each command imports what it needs
-
-    inspect(arguments)
 
 
 def _distil(arguments: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from contracts.base import Message
 from contracts.commands import AssignPackage, RejectSignal, ReportsCommitted, StationCommand, TriggerReceived
 from contracts.frames import FrameHeader
+from contracts.gating import GateJob, GateReport
 from contracts.jobs import EvaluationReport, TrainingJob, TrainingProgress
 from contracts.manifest import PackageManifest
 from contracts.recipes import AssignRecipes
@@ -34,6 +35,8 @@ SHAPES: dict[str, type[Message] | type[FrameHeader]] = {
     "training-job": TrainingJob,
     "training-progress": TrainingProgress,
     "evaluation-report": EvaluationReport,
+    "gate-job": GateJob,
+    "gate-report": GateReport,
 }
 
 

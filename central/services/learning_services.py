@@ -19,6 +19,7 @@ from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch
+from central.services.gating import GatingService
 from central.services.learning import LearningService
 from central.services.novelty_watch import NoveltyWatch
 from central.services.promoting import PromotingService
@@ -111,7 +112,9 @@ def build_services(base: Services) -> list[Service]:
         with base.database.read() as session:
             return draw_charts(session, settings.watch, station, now)
 
-    promoting = PromotingService(base.database, settings.promotion)
+    gate = settings.gate if settings.gate.is_required else None
+    promoting = PromotingService(base.database, settings.promotion, gate)
+    gating = GatingService(base.database, base.blobs, repository, settings.gate, settings.gates_dir)
     drift = DriftWatch(base.database, settings.watch)
     novelty = NoveltyWatch(base.database, settings.watch)
     alarm_sender = AlarmSender(settings.alarms, base.gateway)
@@ -131,6 +134,7 @@ def build_services(base: Services) -> list[Service]:
             base.database, settings.learning, settings.triggers, learning.requests, is_confirmed=settings.audit.confirms
         ),
         promoting,
+        gating,
         rollouts,
         RolloutWaits(base.database, settings.rollout),
         recipe_sending,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks the promotion gate about every package that a training made, once, and stores its answer with its evidence.
 
-The rules are in `domain/promotion.py`. Starts no rollout (`services/rollouts.py` does) and moves no champion. Ticked
-by the worker; a package without a row in `promotion` is one that was not asked about yet, whatever happened before.
+First by the training's own held-out pictures (`domain/promotion.py`); what passes there is measured beside the champion
+(`services/gating.py`) and held against the product's terms (`services/gate_deciding.py`). Starts no rollout
+(`services/rollouts.py` does) and moves no champion. Ticked by the worker; a package without a row in `promotion` is one
+that was not asked about yet, whatever happened before.
 """
 
 import logging
@@ -10,18 +12,24 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from central.domain.audit import is_firm
+from central.domain.gating import Condition
 from central.domain.promotion import Check, Decision, GatePolicy, HeldOutPicture, decide
+from central.gate_settings import GateSettings
+from central.services.gate_deciding import answer_of, find_out
 from central.services.package_registry import champion_of
 from central.settings import PromotionSettings
 from central.store.database import Database
+from central.store.gate_tables import GateRun
 from central.store.learning_tables import Alarm, Package, Promotion, Training
 from contracts.jobs import EvaluationReport
-from contracts.vocabulary import AlarmKind, PromotionOutcome
+from contracts.vocabulary import AlarmKind, ConditionState, PromotionOutcome, TrainingState
 
 _LOG = logging.getLogger(__name__)
+_BEING_MEASURED: Final = (TrainingState.QUEUED, TrainingState.RUNNING)
 
 
 class PromotingService:
@@ -30,8 +38,10 @@ class PromotingService:
     name: Final = "promoting"
     period_s: Final = 1.0
 
-    def __init__(self, database: Database, settings: PromotionSettings) -> None:
+    def __init__(self, database: Database, settings: PromotionSettings, gate: GateSettings | None = None) -> None:
+        """`gate` None: a training's own held-out pictures are all that is asked about."""
         self._database = database
+        self._gate = gate
         self._policy = GatePolicy(
             min_holdout_good=settings.min_holdout_good,
             min_holdout_defective=settings.min_holdout_defective,
@@ -47,13 +57,23 @@ class PromotingService:
             waiting = session.exec(
                 select(Package.package_id)
                 .join(Promotion, col(Promotion.package_id) == Package.package_id, isouter=True)
-                .where(col(Promotion.package_id).is_(None), col(Package.training_id).is_not(None))
+                .join(GateRun, col(GateRun.package_id) == Package.package_id, isouter=True)
+                .where(
+                    col(Promotion.package_id).is_(None),
+                    col(Package.training_id).is_not(None),
+                    or_(col(GateRun.state).is_(None), col(GateRun.state).not_in(_BEING_MEASURED)),
+                )
                 .order_by(col(Package.registered_at))
             ).all()
         for package_id in waiting:
             self._decide(package_id, now)
 
     def _decide(self, package_id: str, now: datetime) -> None:
+        found = None
+        if self._gate is not None:
+            # Before the write lock: ingest must not wait for statistics.
+            with self._database.read() as session:
+                found = find_out(session, package_id, self._gate)
         with self._database.begin() as session:
             if session.get(Promotion, package_id) is not None:
                 return  # a route and the worker may ask at the same time
@@ -62,6 +82,11 @@ class PromotingService:
             champion = champion_of(session, package.product, is_simulated=package.is_simulated)
             champion_id = champion.package_id if champion else None
             decision = self._ask(session, training, champion_id)
+            if decision.outcome is PromotionOutcome.PROMOTED and self._gate is not None:
+                answer = answer_of(session, package, champion_id, found, now)
+                if answer is None:
+                    return
+                decision = Decision(answer.outcome, (*decision.checks, *map(_as_check, answer.conditions)))
             session.add(
                 Promotion(
                     package_id=package_id,
@@ -97,6 +122,13 @@ class PromotingService:
             must_fix_escapes=alarm is not None and alarm.kind is AlarmKind.ESCAPES,
             image_auroc=auroc,
         )
+
+
+def _as_check(condition: Condition) -> Check:
+    is_passed = condition.state is ConditionState.PASSED
+    missing = "not enough evidence: " if condition.state is ConditionState.NOT_ENOUGH_EVIDENCE else ""
+    shown = "" if condition.is_demanded else " (shown, not demanded)"
+    return Check(condition.name + shown, is_passed, missing + condition.detail)
 
 
 def _short(package_id: str | None) -> str:

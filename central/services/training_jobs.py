@@ -32,7 +32,7 @@ from contracts.manifest import PackageManifest
 from contracts.vocabulary import Judgement, LabelSource, PartUse, Verdict
 
 IMAGES_FOLDER: Final = "images"
-_SUFFIX: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
+SUFFIXES: Final = {"image/png": ".png", "image/jpeg": ".jpg"}
 
 
 def label_counts(session: Session, product: str, *, is_simulated: bool) -> dict[LabelSource, dict[Judgement, int]]:
@@ -164,9 +164,9 @@ def lay_out_job(
     images_dir.mkdir(parents=True, exist_ok=True)
     images, there, lost = [], [], 0
     for row in pictures:
-        path = images_dir / f"{row.sha256}{_SUFFIX.get(row.media_type, '.png')}"
+        path = images_dir / f"{row.sha256}{SUFFIXES.get(row.media_type, '.png')}"
         try:
-            _place(blobs.local_path(row.sha256, folder / "cache"), path)
+            place_picture(blobs.local_path(row.sha256, folder / "cache"), path)
         except StoreError:
             lost += 1
             continue
@@ -219,7 +219,7 @@ def counts_of(job: TrainingJob) -> Counter[Judgement]:
     return Counter(image.judgement for image in job.images)
 
 
-def _place(source: Path, destination: Path) -> None:
+def place_picture(source: Path, destination: Path) -> None:
     """A hard link where the disk allows it: retention may then delete the blob without harm to the training."""
     if destination.exists():
         return

@@ -38,6 +38,9 @@ _LOCK_NAME: Final = "alive.lock"
 _GROUP_NAME: Final = "group"
 _ENDED_NAME: Final = "ended"
 _NICENESS: Final = "10"
+_EXPECTED_OF_TRAINING: Final = (
+    "a training that needs at most {} MB (learning.memory_limit_mb); raise it, or lower learning.max_images or size_px"
+)
 _SIGNALLED: Final = 128
 # Exit codes of a shell for SIGABRT and SIGSEGV: how native code ends that gets no memory.
 _NATIVE_ENDS: Final = frozenset({_SIGNALLED + signal.SIGABRT, _SIGNALLED + signal.SIGSEGV})
@@ -76,9 +79,13 @@ class LocalBackend:
 
     name: Final = "local"
 
-    def __init__(self, command: Sequence[str], memory_limit_mb: int = 0) -> None:
-        """`command` is run with the job file as its last word. `memory_limit_mb`: of each process; 0: none."""
+    def __init__(self, command: Sequence[str], memory_limit_mb: int = 0, expected: str = _EXPECTED_OF_TRAINING) -> None:
+        """`command` is run with the job file as its last word. `memory_limit_mb`: of each process; 0: none.
+
+        `expected`: what was expected of one that took more, and what to do; `{}` stands for the limit.
+        """
         self._command: Final = tuple(command)
+        self._expected: Final = expected
         self._limit_mb: Final = memory_limit_mb
         # To be polled, or they stay as zombies.
         self.children: list[subprocess.Popen[bytes]] = []
@@ -169,8 +176,8 @@ class LocalBackend:
         if self._limit_mb and (is_hungry or code in _NATIVE_ENDS):
             most = "out of memory" if is_hungry else "most likely out of memory"
             return (
-                f"{most}: expected a training that needs at most {self._limit_mb} MB (learning.memory_limit_mb); raise "
-                f"it, or lower learning.max_images or size_px; exit code {code}, last words: {said or 'none'}"
+                f"{most}: expected {self._expected.format(self._limit_mb)}; exit code {code}, last words: "
+                f"{said or 'none'}"
             )
         return said or f"the training process ended without a result and without a word, exit code {code}"
 

@@ -61,6 +61,8 @@ def _one(rollout_id: int) -> None:
     if evidence is None:
         return
     rollout_panel.draw(view, evidence.rollout)
+    shown = "What its package showed before any station saw it"
+    st.html(f'<div class="sl-below"><a href="gate?package={escape(evidence.rollout.package_id)}">{shown}</a></div>')
     rollout_gates.draw(evidence.steps)
     limits_panel.draw(view, evidence.looks)
     _exposure(view, evidence.exposure)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that measure and change nothing: `sightline-models evaluate`, `compare` and `inspect`.
+"""The commands that measure and change nothing: `sightline-models evaluate`, `compare`, `inspect` and `run-gate`.
 
 Thin: opens what the arguments name, hands it to the room that measures, writes what comes back. Called by `__main__`
 only.
@@ -12,6 +12,7 @@ from models.clock import SystemClock
 from models.data.labels import read_labels
 from models.errors import InputError
 from models.measuring import comparing, evaluating, inspecting
+from models.measuring.gating import run_gate_file
 from models.measuring.holdout import Folder, HeldOut, read_held_out
 from models.packages.reading import OpenPackage, open_package
 from models.reporting.console import Ticker, check_target, write_figures
@@ -49,6 +50,11 @@ def inspect(arguments: argparse.Namespace) -> None:
     write_figures(told, inspecting.render(told), arguments.json)
     if faults := inspecting.faults_of(told):
         raise InputError(f"package {arguments.package}: {'; '.join(faults)}; fetch it again")
+
+
+def run_gate(arguments: argparse.Namespace) -> None:
+    """A challenger beside its champion, by a job file of central."""
+    run_gate_file(arguments.job, read_settings(), SystemClock())
 
 
 def _held_out(

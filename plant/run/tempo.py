@@ -47,6 +47,8 @@ def demo_tempo(*, is_replay: bool = False) -> Sections:
             "min_holdout_good": 8,
             "max_overkill_increase": 0.03,
         },
+        # Some dozens of held-out parts show no non-inferiority, and nobody is there to be asked: shown, not demanded.
+        "gate": {"when_missing": "SHOW", "needs_audits": False},
         "rollout": {"period_s": 0.5, "canary": 1, "bake_parts": 40, "bake_patience_s": 90.0, "install_timeout_s": 60.0},
     }
 
@@ -77,5 +79,6 @@ def lasting_tempo() -> Sections:
         "learning": {"min_defective_labels": 30, "min_good_labels": 40},
         "triggers": {"quiet_hours": 0.2},
         "promotion": {"min_holdout_defective": 5, "min_holdout_good": 8, "max_overkill_increase": 0.03},
+        "gate": {"when_missing": "SHOW", "needs_audits": False},
         "rollout": {"canary": 1, "bake_parts": 60},
     }

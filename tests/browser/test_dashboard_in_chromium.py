@@ -24,6 +24,7 @@ pytestmark = [
 PAGES = {
     "Live line": "Live line",
     "Packages & rollouts": "Packages & rollouts",
+    "Gate": "Gate",
     "Rollout evidence": "Rollout evidence",
     "Alarms": "Alarms",
     "Overview": "Overview",

@@ -110,6 +110,7 @@ class Story(LearningStory, RecipeStory):
     pins: dict[tuple[str, str], int] = field(default_factory=dict)
     refusals: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     is_led: bool = False
+    overruled_because: str | None = None
 
     def __post_init__(self) -> None:
         self.recipe_rows = self.recipe_rows or self.first_recipes()

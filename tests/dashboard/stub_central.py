@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from central.api import freeze_schemas, recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
-from tests.dashboard import audit_story, quality_story, route_story
+from tests.dashboard import audit_story, gate_story, quality_story, route_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
@@ -60,6 +60,8 @@ class StubCentral:
             return self._pin(method, path.strip("/").split("/"), role, query, body)
         if method == "DELETE":
             return self._end_policy(path, role)
+        if path.startswith("/gates/"):
+            return gate_story.overrule(self.story, role, body)
         return self._post(path, role, body)
 
     def _end_policy(self, path: str, role: str) -> tuple[int, object]:
@@ -113,8 +115,11 @@ class StubCentral:
             "/rollouts/3/quarantine": story.quarantine,
             "/freezes": story.freezes,
             "/rollout-policies": story.rollout_policies,
+            "/gates": lambda: gate_story.gates(story),
             "/recipes": story.recipes,
         }
+        if path.endswith("/evidence.json"):
+            return 200, b"evidence of the gate"
         if path.startswith("/reports/shift."):
             return self._report(path, query)
         if path in fixed:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of the gate: every condition with its figures, where the two differ, and the word of a person."""
+
+import base64
+
+from streamlit.testing.v1 import AppTest
+
+from dashboard import words
+from dashboard.client import CentralClient
+from dashboard.gate_shapes import Gate
+from tests.dashboard.conftest import Opener, texts
+from tests.dashboard.gate_story import DIFFERS
+from tests.dashboard.learning_story import NEW, OLD
+from tests.dashboard.stub_central import StubCentral
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+def test_every_condition_stands_with_state_denominator_interval_and_margin(opened: Opener) -> None:
+    shown = texts(opened("gates"))
+    for word in (
+        "recall of pit, test set",
+        "recall of scratch, test set",
+        "overkill, audited parts",
+        "not enough evidence",
+        "passed",
+        "no good parts that both judged",
+        words.percent(0.05),
+        "an engineer may let it out",
+        "they stand for 24",
+    ):
+        assert word in shown, word
+    assert "not known" in shown
+
+
+def test_where_the_two_differ_is_shown_and_names_are_escaped(opened: Opener, central: StubCentral) -> None:
+    central.story.blobs[DIFFERS] = PNG
+    app = opened("gates")
+    assert "new escape" in texts(app)
+    assert "p-&lt;7&gt;" in texts(app)
+    assert f"GET /evidence/{DIFFERS}" in central.asked
+
+
+def test_the_address_chooses_the_package_as_the_rollout_s_link_does(opened: Opener) -> None:
+    assert f"gate?package={NEW}" in texts(opened("rollouts"))
+    app = opened("gates")
+    assert app.selectbox[0].value == NEW
+    app.query_params["package"] = OLD
+    assert app.run().selectbox[0].value == OLD
+
+
+def _overrule(app: AppTest, reason: str) -> AppTest:
+    app.text_input(key=f"overrule-{NEW}-reason").set_value(reason)
+    return next(button for button in app.button if button.label == "Let it out").click().run()
+
+
+def _said(central: StubCentral) -> str | None:
+    return central.story.overruled_because
+
+
+def test_an_engineer_overrules_with_a_reason_and_a_viewer_is_told_that_he_may_not(
+    opened: Opener, central: StubCentral
+) -> None:
+    refused = _overrule(opened("gates"), "the line waits")
+    assert "The gate was not overruled" in texts(refused)
+    assert _said(central) is None
+    done = _overrule(opened("gates", token="engineer-secret"), "the line waits")
+    assert _said(central) == "the line waits"
+    assert "overruled by anna (engineer)" in texts(done)
+
+
+def test_the_file_is_central_s_own(central: StubCentral) -> None:
+    with CentralClient(central.url, "viewer-secret") as client:
+        assert [type(each) for each in client.gates()] == [Gate, Gate]
+        assert client.gate_file(NEW) == b"evidence of the gate"

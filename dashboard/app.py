@@ -12,7 +12,19 @@ import streamlit as st
 
 from dashboard import access, frame, palette, words
 from dashboard.client import WrongTokenError
-from dashboard.pages import alarm_routes, alarms, audit, gates, line, overview, packages, quality, recipes, rollouts
+from dashboard.pages import (
+    alarm_routes,
+    alarms,
+    audit,
+    gates,
+    line,
+    lineage,
+    overview,
+    packages,
+    quality,
+    recipes,
+    rollouts,
+)
 from dashboard.settings import SettingsError
 
 LOGO = Path(__file__).with_name("theme") / "logo.svg"
@@ -56,6 +68,7 @@ def _navigate() -> None:
             st.Page(audit.page, title="Audit", icon=":material/fact_check:", url_path="audit"),
             st.Page(packages.page, title="Packages & rollouts", icon=":material/deployed_code:", url_path="packages"),
             st.Page(gates.page, title="Gate", icon=":material/verified:", url_path="gate"),
+            st.Page(lineage.page, title="Lineage", icon=":material/account_tree:", url_path="lineage"),
             st.Page(rollouts.page, title="Rollout evidence", icon=":material/alt_route:", url_path="rollouts"),
             st.Page(recipes.page, title="Recipes", icon=":material/tune:", url_path="recipes"),
             st.Page(alarms.page, title="Alarms", icon=":material/notifications:", url_path="alarms"),

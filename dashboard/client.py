@@ -230,6 +230,10 @@ class CentralClient:
         """Let a package out that the gate held back. Needs an ENGINEER's or an ADMIN's token, as central says."""
         self._send("POST", f"/gates/{package_id}/overrule", body={"reason": reason})
 
+    def lineage(self, of: str) -> tuple[gate_shapes.Lineage, ...]:
+        """Of packages at `stations/SITE/LINE/STATION`, or that came of `datasets/ID`."""
+        return self._many(gate_shapes.Lineage, f"/lineage/{of}")
+
     def trainings(self) -> tuple[lifecycle.Training, ...]:
         """Trainings, newest first."""
         return self._many(lifecycle.Training, "/trainings")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from contracts.vocabulary import ConditionState, PromotionOutcome, Role, TrainingState
+from contracts.vocabulary import ConditionState, PromotionOutcome, Role, RolloutState, TrainingState
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,66 @@ class Gate:
     error: str | None = None
     outcome: PromotionOutcome | None = None
     overruled: Overruled | None = None
+
+
+@dataclass(frozen=True)
+class TaughtBy:
+    """Labels of a dataset version that taught, counted."""
+
+    pictures: int
+    parts: int
+    held_out: int
+    confirmed: int
+    by_source: dict[str, int]
+    by_person: dict[str, int]
+    by_class: dict[str, int]
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LineageTraining:
+    """The training that made a package."""
+
+    training_id: str
+    reason: str
+    created_at: datetime
+    champion_package_id: str | None = None
+
+
+@dataclass(frozen=True)
+class LineageRollout:
+    """A rollout of a package."""
+
+    id: int
+    state: RolloutState
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class LineageStation:
+    """A station that should run a package, or says that it judges with it."""
+
+    station: str
+    is_assigned: bool
+    is_judging: bool | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """One package with what led to it and what came of it."""
+
+    package_id: str
+    product: str
+    is_simulated: bool
+    is_champion: bool
+    created_at: datetime
+    rollouts: tuple[LineageRollout, ...]
+    stations: tuple[LineageStation, ...]
+    challenged_by: tuple[str, ...]
+    dataset_id: str | None = None
+    labels: TaughtBy | None = None
+    training: LineageTraining | None = None
+    outcome: PromotionOutcome | None = None
+    gate: TrainingState | None = None
+    overruled_by: str | None = None

@@ -7,15 +7,16 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from central.api import gate_schemas, schemas
+from central.api import gate_schemas, lineage_schemas, schemas
 from central.domain.gating import GateTerms, SeenPicture, compare_with_champion
-from contracts.vocabulary import PromotionOutcome, Role, TrainingState, Verdict
-from tests.dashboard.learning_story import NEW, OLD, PRODUCT
+from contracts.vocabulary import PromotionOutcome, Role, RolloutState, TrainingState, Verdict
+from tests.dashboard.learning_story import NEW, OLD, PRODUCT, STATIONS
 
 if TYPE_CHECKING:
     from tests.dashboard.plant_story import Story
 
 DIFFERS = "d" * 64
+DATASET = "e" * 64
 
 
 def gates(story: Story) -> list[gate_schemas.GateView]:
@@ -78,3 +79,38 @@ def overrule(story: Story, role: str, body: bytes) -> tuple[int, object]:
         return 403, schemas.Problem(error="not allowed", detail="expected role ENGINEER or above, got VIEWER")
     story.overruled_because = gate_schemas.OverruleGate.model_validate_json(body).reason
     return 200, gates(story)[0]
+
+
+def lineage(story: Story) -> list[lineage_schemas.LineageView]:
+    """What judges at any station: the new package."""
+    if not story.has_stations:
+        return []
+    return [
+        lineage_schemas.LineageView(
+            package_id=NEW,
+            product=PRODUCT,
+            is_simulated=story.is_simulated,
+            is_champion=True,
+            created_at=story.now,
+            dataset_id=DATASET,
+            labels=lineage_schemas.LabelsView(
+                pictures=323, parts=320, held_out=138, confirmed=12, by_source={"AUDIT": 61, "REFERENCE": 262},
+                by_person={"anna": 61, "<kim>": 262}, by_class={"GOOD": 294, "pit": 29},
+                first_at=story.now - timedelta(days=9), last_at=story.now - timedelta(hours=1),
+            ),
+            training=lineage_schemas.LineageTraining(
+                training_id="t-2", reason="alarm 7: escapes", created_at=story.now, champion_package_id=OLD
+            ),
+            outcome=PromotionOutcome.PROMOTED,
+            gate=TrainingState.FINISHED,
+            overruled_by=None,
+            rollouts=[lineage_schemas.LineageRollout(id=3, state=RolloutState.RUNNING, created_at=story.now)],
+            stations=[
+                lineage_schemas.LineageStation(
+                    station=STATIONS[0], is_assigned=True, is_judging=True, said_at=story.now
+                ),
+                lineage_schemas.LineageStation(station=STATIONS[1], is_assigned=True, is_judging=None, said_at=None),
+            ],
+            challenged_by=[],
+        )
+    ]  # fmt: skip

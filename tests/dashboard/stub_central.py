@@ -116,6 +116,8 @@ class StubCentral:
             "/freezes": story.freezes,
             "/rollout-policies": story.rollout_policies,
             "/gates": lambda: gate_story.gates(story),
+            f"/lineage/stations/{STATIONS[0]}": lambda: gate_story.lineage(story),
+            f"/lineage/datasets/{gate_story.DATASET}": lambda: gate_story.lineage(story),
             "/recipes": story.recipes,
         }
         if path.endswith("/evidence.json"):

@@ -9,8 +9,8 @@ from dashboard import words
 from dashboard.client import CentralClient
 from dashboard.gate_shapes import Gate
 from tests.dashboard.conftest import Opener, texts
-from tests.dashboard.gate_story import DIFFERS
-from tests.dashboard.learning_story import NEW, OLD
+from tests.dashboard.gate_story import DATASET, DIFFERS
+from tests.dashboard.learning_story import NEW, OLD, STATIONS
 from tests.dashboard.stub_central import StubCentral
 
 PNG = base64.b64decode(
@@ -75,3 +75,18 @@ def test_the_file_is_central_s_own(central: StubCentral) -> None:
     with CentralClient(central.url, "viewer-secret") as client:
         assert [type(each) for each in client.gates()] == [Gate, Gate]
         assert client.gate_file(NEW) == b"evidence of the gate"
+
+
+def test_a_station_s_page_says_whose_labels_taught_what_judges_there(opened: Opener, central: StubCentral) -> None:
+    app = opened("lineage")
+    shown = texts(app)
+    for word in (
+        f"lineage?dataset={DATASET}", "323 pictures of 320 parts taught, 138 were held out", "&lt;kim&gt; 262, anna 61",
+        "audit 61", "pit 29", "t-2", f"gate?package={NEW}", f"{STATIONS[0]} (judges with it)",
+        f"{STATIONS[1]} (has not said)",
+    ):  # fmt: skip
+        assert word in shown, word
+    assert f"GET /lineage/stations/{STATIONS[0]}" in central.asked
+    app.query_params["dataset"] = DATASET
+    app.run()
+    assert f"GET /lineage/datasets/{DATASET}" in central.asked

@@ -6,6 +6,8 @@ Shapes only; the rest of the API's bodies, and the rules that hold for all of th
 
 from typing import Any
 
+from pydantic import Field
+
 from central.api.training_schemas import SpentView
 from central.api.written import Why, Written
 from contracts.base import Shape, UtcTime

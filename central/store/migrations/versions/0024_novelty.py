@@ -36,5 +36,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Forget both."""
     op.drop_table("novelty_state")
-    with op.batch_alter_table("inspection") as batch_op:
-        batch_op.drop_column("embedding")
+    op.drop_column("inspection", "embedding")

@@ -364,6 +364,7 @@ class LearningService:
             attempt = self._attempt(training, training.starts + 1)
             try:
                 self.backends[self._settings.backend].cancel(attempt, is_patient=False)
+                self.backends[self._settings.backend].forget(attempt)
             except BackendAwayError as error:
                 self._wait_for_backend(training, error, now)
             else:

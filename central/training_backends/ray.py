@@ -9,6 +9,7 @@ shared folder, whether or not the head still knows the job.
 """
 
 import shlex
+import time
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from central.training_backends.seam import Attempt, BackendAwayError, Look, Stan
 from central.training_backends.staging import Staging
 from contracts.jobs import EvaluationReport, TrainingProgress
 
+_LOG_EVERY_S: Final = 5.0
 _KILLED: Final = (-9, 137)
 # What Ray calls the end of a job that the job itself had no part in (ray.dashboard.modules.job.common.JobErrorType).
 _LOSSES: Final = frozenset(
@@ -49,8 +51,9 @@ class RayBackend:
         self._shared: Final = Path(settings.folder)
         self._there: Final = settings.folder_there or settings.folder
         self._jobs: Final = RayJobs(settings)
-        # What was known when the log was last fetched: it is fetched again when there is news.
-        self._logged: dict[str, tuple[str, str | None, float | None]] = {}
+        # What was known when the log was last fetched, and when: it is fetched again when there is news, or after a
+        # while, for what a trainer says comes there later than the progress that it writes.
+        self._logged: dict[str, tuple[tuple[str, str | None, float | None], float]] = {}
 
     def start(self, attempt: Attempt) -> str:
         """Lay the job out on the shared folder, then submit."""
@@ -103,10 +106,11 @@ class RayBackend:
 
     def _standing(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> tuple[Standing, str]:
         message = " ".join((job.message or "").split())
+        # On a busy head its word comes later than the trainer's.
+        if job.status == "RUNNING" or (job.status == "PENDING" and progress is not None):
+            return Standing.RUNNING, ""
         if job.status == "PENDING":
             return Standing.WAITING, message
-        if job.status == "RUNNING":
-            return Standing.RUNNING, ""
         if job.driver_exit_code in _KILLED:
             return Standing.LOST, "killed (SIGKILL) on the cluster, by somebody or for want of memory"
         if job.error_type in _LOSSES:
@@ -119,12 +123,14 @@ class RayBackend:
     def _fetch_log(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> None:
         news = (job.status, progress.stage if progress else None, progress.fraction if progress else None)
         job_id = _id_of(attempt)
-        if job.status == "PENDING" or self._logged.get(job_id) == news:
+        known, at_s = self._logged.get(job_id, (None, 0.0))
+        now_s = time.monotonic()
+        if job.status == "PENDING" or (known == news and now_s - at_s < _LOG_EVERY_S):
             return
         said = self._jobs.logs(job_id)
         if said is not None:
             keep_log(attempt.folder, attempt.number, said)
-            self._logged[job_id] = news
+            self._logged[job_id] = news, now_s
 
 
 def _id_of(attempt: Attempt) -> str:

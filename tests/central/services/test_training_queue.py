@@ -154,6 +154,21 @@ def test_one_that_waits_is_cancelled_without_ever_having_run(bench: Bench) -> No
     assert not (bench.trainings_dir / waiting / "runs").exists()
 
 
+def test_one_that_gave_way_and_is_cancelled_leaves_no_steps(bench: Bench) -> None:
+    build(bench, "slow")
+    scheduled = ask(bench, "ring", TrainingTrigger.SCHEDULE)
+    until_fitting(bench, scheduled)
+    (kept := bench.trainings_dir / scheduled / "output" / ".resume").mkdir()
+    person = ask(bench, "cap")
+    until_fitting(bench, person)
+    assert kept.exists()
+    bench.learning.requests.cancel(scheduled, bench.clock.now())
+    bench.tick(2)
+    assert row_of(bench, scheduled).state is TrainingState.CANCELLED
+    assert not kept.exists()
+    assert ends(bench, scheduled) == [AttemptEnd.PREEMPTED]
+
+
 def test_what_is_asked_for_beyond_the_bound_is_refused_with_the_option(bench: Bench) -> None:
     build(bench, "slow", most_waiting=1)
     ask(bench, "ring")

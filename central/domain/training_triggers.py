@@ -67,7 +67,7 @@ class Standing:
     """What is known of a product.
 
     Attributes:
-        good: firm good labels in all.
+        good: firm good labels; where the product trained before, counted no farther than is asked for.
         last_label_at: when the last label came, where it never trained.
         trained_at: when the last training was asked for that still counts; None: never.
         new_labels: confirmed labels since what the champion and that training learnt from.

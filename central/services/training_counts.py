@@ -25,11 +25,29 @@ _CONFIRMING: Final = 2
 
 def products_of(session: Session) -> list[tuple[str, bool]]:
     """Every product with labels, and whether it trains on simulated ones: real ones where there are any."""
-    rows = session.exec(select(LabelledPicture.product, LabelledPicture.is_simulated).distinct()).all()
-    is_simulated: dict[str, bool] = {}
-    for product, said in rows:
-        is_simulated[product] = is_simulated.get(product, True) and said
-    return sorted(is_simulated.items())
+    # The names come out of the index alone, and one real label of each is enough.
+    names = session.exec(select(LabelledPicture.product).distinct()).all()
+    found = []
+    for name in sorted(names):
+        real = select(LabelledPicture.id).where(
+            LabelledPicture.product == name, col(LabelledPicture.is_simulated).is_(False)
+        )
+        found.append((name, session.exec(real.limit(1)).first() is None))
+    return found
+
+
+def good_labels(session: Session, product: str, at_most: int, *, is_simulated: bool) -> int:
+    """Good labels of a product, counted up to `at_most`: whether there are enough is all that is asked."""
+    some = (
+        select(LabelledPicture.id)
+        .where(
+            LabelledPicture.product == product,
+            LabelledPicture.is_simulated == is_simulated,
+            LabelledPicture.judgement == Judgement.GOOD,
+        )
+        .limit(at_most)
+    )
+    return session.exec(select(func.count()).select_from(some.subquery())).one()
 
 
 def last_training(session: Session, product: str, *, is_simulated: bool) -> Training | None:

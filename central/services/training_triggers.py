@@ -17,6 +17,7 @@ from central.domain.training_triggers import Because, Decision, Standing, decide
 from central.learning_settings import TriggerSettings
 from central.services.package_registry import champion_of
 from central.services.training_counts import (
+    good_labels,
     last_label_at,
     last_training,
     learnt_until,
@@ -32,17 +33,18 @@ from central.services.training_decisions import (
     surplus,
 )
 from central.services.training_holds import held_back
-from central.services.training_jobs import firm_total, label_counts
 from central.services.training_requests import TrainingRequests
 from central.settings import LearningSettings
 from central.store.database import Database
 from central.store.learning_tables import Alarm
-from contracts.vocabulary import AlarmState, Judgement, TrainingTrigger
+from contracts.vocabulary import AlarmState, TrainingTrigger
 
 _LOG = logging.getLogger(__name__)
 
 # In this order: the first that says yes makes the others wait for its training.
 _ASKED: Final = (TrainingTrigger.FIRST_PARTS, TrainingTrigger.LABELS, TrainingTrigger.SCHEDULE)
+
+_MOST_GOOD: Final = 100_000
 
 
 class TrainingTriggers:
@@ -107,7 +109,6 @@ class TrainingTriggers:
         champion = champion_of(session, product, is_simulated=is_simulated)
         last = last_training(session, product, is_simulated=is_simulated)
         since = learnt_until(session, champion, last)
-        counts = label_counts(session, product, is_simulated=is_simulated)
         total, by_class = 0, {}
         if since is not None:
             total, of_classes = new_labels(
@@ -115,9 +116,11 @@ class TrainingTriggers:
             )
             by_class = dict(of_classes)
         is_first = champion is None and last is None
+        # Counted out where people read the figure; elsewhere as far as matters.
+        most = _MOST_GOOD if is_first else self._learning.min_good_labels
         trained = [*([champion.trained_at] if champion else []), *([last.created_at] if last else [])]
         return Standing(
-            good=firm_total(counts, Judgement.GOOD),
+            good=good_labels(session, product, most, is_simulated=is_simulated),
             last_label_at=last_label_at(session, product, is_simulated=is_simulated) if is_first else None,
             trained_at=max(trained, default=None),
             new_labels=total,

@@ -126,6 +126,7 @@ def test_outcome_reveals_the_verdict_and_is_written_once(api: Api, audits: list[
         "is_escape": True,
         # Three, and one more inspector about this one.
         "waiting": 4,
+        "asked_because": None,
     }
     again = _outcome(api, audits[0], "GOOD", inspector="bob")
     assert (again.status_code, "JUDGED by ann" in again.json()["detail"]) == (409, True)
@@ -197,6 +198,9 @@ def test_summary_counts_states_judgements_and_classes(api: Api, audits: list[int
         "judged": 4,
         "lost": 0,
         "unsettled": 1,
+        "asked_budget": 0,
+        "asked": 0,
+        "asked_waiting": {},
         "by_judgement": {"GOOD": 1, "DEFECTIVE": 3, "UNSURE": 0},
         "known_defect_classes": ["scratch"],
     }

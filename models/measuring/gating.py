@@ -3,7 +3,7 @@
 
 Judges each picture with the challenger as a CPU station runs it, with its float form and with the champion, by turns,
 and takes times, memory and golden images. Holds one picture at a time. Decides nothing: `central/domain/gating.py`
-does. Called by `__main__`.
+does. Called by `commands`.
 """
 
 import io

@@ -7,8 +7,8 @@ it is fast, small and whole. A part counts once, by its worst picture: missed wh
 one was judged NG or could not be decided. Decides no rollout. Called by `services/gate_deciding.py`.
 
 Passed: the exact test says "not worse by the margin" and the upper bound lies below it. Failed: parts enough to show it
-were there and did not, or the lower bound lies above the margin. Not enough evidence: so few parts that no outcome,
-not even one without any difference, would have shown it.
+were there and did not, or the lower bound lies above the margin. Not enough evidence: so few parts that an outcome
+without any difference would not have shown it either.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dashboard's only way to central: HTTP, typed answers, one error tree (`central_errors`).
 
-Every call has a timeout and a bounded answer. Does not cache, does not retry: `feed` does both.
+The routes; how one is asked is in `connection`. Does not cache, does not retry: `feed` does both.
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final
 
 import httpx
 
@@ -21,7 +20,7 @@ from dashboard.central_errors import (
     WrongTokenError,
     refusal,
 )
-from dashboard.reading import ShapeError, read, read_list
+from dashboard.connection import Connection, Parameters
 
 __all__ = [
     "CentralClient",
@@ -33,42 +32,12 @@ __all__ = [
     "WrongTokenError",
 ]
 
-API: Final = "/api/v1"
-MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 # Central waits for a mail server or a webhook, in several steps of ten seconds at most.
 TEST_ROUTE_S: Final = 60.0
 
-_T = TypeVar("_T")
-_Parameters = Mapping[str, str | int | None]
 
-
-class CentralClient:
+class CentralClient(Connection):
     """One central, one token. Safe to share between threads."""
-
-    def __init__(
-        self, url: str, token: str, *, timeout_s: float = 4.0, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        self.url = url
-        self._http = httpx.Client(
-            base_url=url + API,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=timeout_s,
-            transport=transport,
-            # A proxy of the office network must not stand between two programs of the plant.
-            trust_env=False,
-        )
-
-    def close(self) -> None:
-        """Drop the connections."""
-        self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def health(self) -> shapes.Health:
         """Whether central reaches its database and the broker. Needs no token."""
@@ -119,19 +88,19 @@ class CentralClient:
 
     def attribute_charts(self, by: str, minutes: int, sample: int) -> tuple[quality_shapes.AttributeChart, ...]:
         """P charts of rejects by group, in samples of so many minutes."""
-        query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}
+        query: Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample}
         return self._many(quality_shapes.AttributeChart, "/quality/attribute-charts", query)
 
     def memory_charts(self, by: str, minutes: int, sample: int, kind: str) -> tuple[quality_shapes.MemoryChart, ...]:
         """CUSUM (`cusum`) or EWMA (`ewma`) charts of rejects by group, in samples of so many minutes."""
-        query: _Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample, "kind": kind}
+        query: Parameters = {"by": by, "minutes": minutes, "sample_minutes": sample, "kind": kind}
         return self._many(quality_shapes.MemoryChart, "/quality/memory-charts", query)
 
     def hints(self, minutes: int) -> tuple[quality_shapes.EscapeHint, ...]:
         """What scores alone let expect of escapes: hints, never figures to decide by."""
         return self._many(quality_shapes.EscapeHint, "/quality/hints", {"minutes": minutes})
 
-    def shift_report(self, ending: str, query: _Parameters) -> bytes:
+    def shift_report(self, ending: str, query: Parameters) -> bytes:
         """The shift report as `pdf` or `csv`, as central writes it.
 
         Raises:
@@ -248,7 +217,7 @@ class CentralClient:
 
     def training_log(self, training_id: str, tail_bytes: int) -> lifecycle.TrainingLog:
         """The end of what a training said."""
-        query: _Parameters = {"offset": -tail_bytes, "limit": tail_bytes}
+        query: Parameters = {"offset": -tail_bytes, "limit": tail_bytes}
         return self._one(lifecycle.TrainingLog, f"/trainings/{training_id}/log", query)
 
     def training_decisions(self) -> tuple[lifecycle.TrainingDecision, ...]:
@@ -368,56 +337,3 @@ class CentralClient:
         """
         answer = self._send("POST", f"/stations/{station}/product", body={"product": product, "by": by})
         return self._read(recipe_shapes.SwitchAsked, answer)
-
-    def _one(self, shape: type[_T], path: str, query: _Parameters | None = None) -> _T:
-        return self._read(shape, self._send("GET", path, query))
-
-    def _many(self, shape: type[_T], path: str, query: _Parameters | None = None) -> tuple[_T, ...]:
-        answer = self._send("GET", path, query)
-        try:
-            return read_list(shape, answer.json())
-        except (ValueError, ShapeError) as error:
-            raise self._strange(answer, error) from error
-
-    def _read(self, shape: type[_T], answer: httpx.Response) -> _T:
-        try:
-            return read(shape, answer.json())
-        except (ValueError, ShapeError) as error:
-            raise self._strange(answer, error) from error
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: _Parameters | None = None,
-        *,
-        body: Mapping[str, object] | None = None,
-        also: tuple[int, ...] = (),
-        timeout_s: float | None = None,
-    ) -> httpx.Response:
-        patience = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s)
-        asked = {key: str(value) for key, value in (query or {}).items() if value is not None}
-        try:
-            with self._http.stream(method, path, params=asked, json=body, timeout=patience) as answer:
-                chunks = bytearray()
-                for chunk in answer.iter_bytes():
-                    chunks += chunk
-                    if len(chunks) > MAX_ANSWER_BYTES:
-                        raise UnexpectedAnswerError(f"{path}: more than {MAX_ANSWER_BYTES} bytes; not shown")
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise UnreachableError(f"No answer from central at {self.url} ({type(error).__name__}).") from error
-        whole = httpx.Response(
-            answer.status_code,
-            headers={"content-type": answer.headers.get("content-type", "")},
-            content=bytes(chunks),
-            request=answer.request,
-        )
-        if not whole.is_success and whole.status_code not in also:
-            raise refusal(whole, self.url)
-        return whole
-
-    def _strange(self, answer: httpx.Response, error: Exception) -> UnexpectedAnswerError:
-        return UnexpectedAnswerError(
-            f"{self.url} answered {answer.request.url.path} in another shape than this dashboard knows "
-            f"({error}). Central and dashboard must be of the same version."
-        )

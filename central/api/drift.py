@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from sqlmodel import select
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import DriftView, NoveltyView
+from central.api.drift_schemas import DriftView, NoveltyView
 from central.quality.drifting.blocks import BLOCK_PARTS
 from central.services.drift_watch import DriftWatch
 from central.services.novelty_watch import NoveltyWatch

@@ -83,39 +83,6 @@ class ShadowView(Shape):
     is_simulated: bool
 
 
-class DriftView(Shape):
-    """A station's drift monitor: whether it watches yet, and what it said of its reference.
-
-    `reference_parts`: taken in so far, in whole blocks of 30. `left_out`: parts without score or measures, or whose
-    capture time is wrong or went back.
-    """
-
-    station: str
-    is_watching: bool
-    began_at: UtcTime | None
-    reference_parts: int
-    notes: list[str]
-    left_out: int
-    is_simulated: bool
-
-
-class NoveltyView(Shape):
-    """A novelty monitor of one station, product and package: whether it watches yet, and what it said of its reference.
-
-    `last_at`: capture time of the newest part taken in. `left_out`: accepted parts whose capture time is wrong or went
-    back.
-    """
-
-    station: str
-    product: str
-    package_id: str
-    is_watching: bool
-    last_at: UtcTime
-    notes: list[str]
-    left_out: int
-    is_simulated: bool
-
-
 class EvidenceView(Shape):
     """A stored picture; fetch it at `GET /evidence/{sha256}`."""
 

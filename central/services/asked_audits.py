@@ -6,13 +6,13 @@ no shift. Chosen are only parts that the random draw has passed by, so it stays 
 challenger's verdict differs: those are drawn by chance, and the gates of a rollout rest on that. A number a shift,
 spread over its time; people get them after all audits. Called by `services/auditing.py`.
 
-No embeddings reach central. What tells parts apart is what stations measure of a picture: brightness, contrast, blur
-and colour.
+What tells parts apart is how their package embeds them; where most of them come without an embedding (a package from
+before reports carried them), what stations measure of a picture: brightness, contrast, blur and colour.
 """
 
 import logging
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +29,7 @@ from central.domain.shifts import ShiftPlan
 from central.quality.asking import AskReason, choose, disagreement, novelty, standardised, uncertainty
 from central.quality.sampling import allocate_budget
 from central.store.database import Database
+from central.store.embeddings import BYTES, unpacked
 from central.store.repositories import evidence
 from central.store.shadow_tables import ShadowVerdict
 from central.store.tables import Audit, Inspection, LabelledPicture, Station, columns_of
@@ -59,6 +60,7 @@ class _Part:
     ng_limit: float
     other_score: float | None
     measures: tuple[float | None, ...]
+    embedding: bytes | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _pool(session: Session, through_id: int) -> dict[Stream, list[_Part]]:
         sa_select(
             part.id, part.station_id, part.epoch, part.sequence, part.part_id, part.score, part.ok_limit,
             part.ng_limit, shadow.score, *measures, part.product, part.package_id, part.is_simulated,
-            columns_of(Station).c.address,
+            columns_of(Station).c.address, part.embedding,
         )
         .select_from(columns_of(Inspection))
         .join(columns_of(Station), columns_of(Station).c.id == part.station_id)
@@ -162,10 +164,10 @@ def _pool(session: Session, through_id: int) -> dict[Stream, list[_Part]]:
     streams: dict[Stream, list[_Part]] = defaultdict(list)
     for row in session.connection().execute(wanted):
         number, station_id, epoch, sequence, part_id, score, ok_limit, ng_limit, other, *rest = row
-        *values, product, package_id, is_simulated, address = rest
+        *values, product, package_id, is_simulated, address, embedding = rest
         name = part_id or f"{address}/{epoch}/{sequence}"
         streams[product, package_id, is_simulated].append(
-            _Part(number, station_id, epoch, sequence, name, score, ok_limit, ng_limit, other, tuple(values))
+            _Part(number, station_id, epoch, sequence, name, score, ok_limit, ng_limit, other, tuple(values), embedding)
         )
     return streams
 
@@ -173,14 +175,19 @@ def _pool(session: Session, through_id: int) -> dict[Stream, list[_Part]]:
 def _choose(session: Session, stream: Stream, parts: Sequence[_Part], quota: int) -> list[tuple[_Part, AskReason]]:
     if not quota:
         return []
-    product, _, is_simulated = stream
+    product, package_id, is_simulated = stream
     known = _judged_parts(session, product, is_simulated=is_simulated)
     parts = [part for part in parts if part.part not in known]
     if not parts:
         return []
-    features, seen = standardised(
-        _floats([part.measures for part in parts]), _seen(session, product, is_simulated=is_simulated)
-    )
+    length = _embedded_length(parts)
+    if length:
+        told = _embeddings([part.embedding for part in parts], length)
+        judged = _embeddings(_seen_embedded(session, product, package_id, is_simulated=is_simulated), length)
+    else:
+        told = _floats([part.measures for part in parts])
+        judged = _seen(session, product, is_simulated=is_simulated)
+    features, seen = standardised(told, judged)
     score = np.array([part.score for part in parts])
     low, high = (np.array([getattr(part, name) for part in parts]) for name in ("ok_limit", "ng_limit"))
     strengths = {
@@ -215,6 +222,36 @@ def _seen(session: Session, product: str, *, is_simulated: bool) -> NDArray[np.f
         .limit(_MOST_SEEN)
     )
     return _floats(session.exec(wanted).all())
+
+
+def _embedded_length(parts: Sequence[_Part]) -> int:
+    """Bytes of an embedding, where most parts have one of the same length; else 0."""
+    [(length, count)] = Counter(len(part.embedding or b"") for part in parts).most_common(1)
+    return length if 2 * count > len(parts) else 0
+
+
+def _seen_embedded(session: Session, product: str, package_id: str, *, is_simulated: bool) -> Sequence[bytes | None]:
+    """As `_seen`, of parts that this package embedded: those of another one lie elsewhere."""
+    part = Inspection
+    wanted = (
+        select(part.embedding)
+        .join(Audit, col(Audit.inspection_id) == col(part.id))
+        .where(
+            Audit.product == product, Audit.is_simulated == is_simulated, Audit.ask == 1, part.package_id == package_id
+        )
+        .order_by(col(Audit.id).desc())
+        .limit(_MOST_SEEN)
+    )
+    return session.exec(wanted).all()
+
+
+def _embeddings(rows: Sequence[bytes | None], length: int) -> NDArray[np.float64]:
+    """[n, k]; without one of this length a row is not a number."""
+    made = np.full((len(rows), length // BYTES), np.nan)
+    for place, row in enumerate(rows):
+        if row is not None and len(row) == length:
+            made[place] = unpacked([row])[0]
+    return made
 
 
 def _floats(rows: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:

@@ -153,7 +153,8 @@ class GatingService:
         attempt = self._attempt(row)
         look = self.backend.look(attempt)
         told = attempt.output / GATE_REPORT_NAME
-        if told.is_file():
+        # Not while it still ends: it would write into the folder that is swept.
+        if told.is_file() and look.standing is not Standing.RUNNING:
             self._finish(row, told, now)
         elif look.standing is Standing.RUNNING:
             if now > (row.started_at or now) + timedelta(seconds=self._settings.timeout_s):

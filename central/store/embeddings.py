@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TYPE: Final = np.dtype("<f2")
+# Of one number.
+BYTES: Final = _TYPE.itemsize
 
 
 def packed(embedding: Sequence[float] | None) -> bytes | None:

@@ -5,10 +5,12 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
 from central.domain.datasets import LabelRecord
+from central.services.asked_audits import _seen_embedded
 from central.services.datasets import records_of
 from central.services.repeated_audits import plant
 from central.services.watching import escape_evidence
@@ -46,6 +48,7 @@ def report(
     others: list[float] | None = None,
     challenger: Verdict = OK,
     part_id: str | None = None,
+    embeddings: list[list[float]] | None = None,
 ) -> None:
     """Accepted parts of different light, with a challenger's word where `others` are given."""
     rng = random.Random(station.sequence)
@@ -65,6 +68,7 @@ def report(
             make_report(
                 station.sequence, verdict, score=score, image=image, package_id=CHAMPION, challenger=said,
                 part_id=part_id or f"part-{station.sequence}",
+                embedding=None if embeddings is None else embeddings[place],
             )
         )  # fmt: skip
     with bench.database.begin() as session:
@@ -123,6 +127,40 @@ def test_parts_near_the_limit_are_asked_for_and_their_pictures_fetched(any_bench
     assert min(score_of(bench, row) for row in near) > 0.37
     bench.auditing.tick(bench.clock.now())
     assert len(bench.requested()) >= 8
+
+
+@pytest.mark.parametrize("embedded", [1.0, 0.4], ids=["most are embedded", "few are embedded"])
+def test_parts_that_their_package_embeds_far_away_are_asked_for(bench: Bench, embedded: float) -> None:
+    station = a_station(bench)
+    bench.build(audit=settings(asked_per_shift=8))
+    late_in_shift(bench)
+    rng = random.Random(7)
+    for number in range(100):
+        # The first four look like no other, whatever the light, and lie farthest from the limit.
+        far = 9.0 if number < 4 else 0.0
+        where = [rng.gauss(far, 1.0) for _ in range(4)]
+        has_one = number < 4 or rng.random() < embedded
+        report(bench, station, [0.001 * number], embeddings=[where] if has_one else None)
+    assert ask(bench) == 8
+    novel = {round(score_of(bench, row), 3) for row in asked(bench) if row.asked_because == "NOVEL"}
+    is_seen = len(novel & {0.0, 0.001, 0.002, 0.003}) >= 2
+    assert is_seen is (embedded == 1.0)
+
+
+def test_embeddings_of_another_package_are_no_measure_of_what_is_new(bench: Bench) -> None:
+    station = a_station(bench)
+    bench.build(audit=settings(asked_per_shift=8))
+    late_in_shift(bench)
+    rng = random.Random(7)
+    report(bench, station, [0.1] * 40, embeddings=[[rng.gauss(50, 1)] * 4 for _ in range(40)])
+    assert ask(bench) == 8
+    station.running = {PRODUCT: CHALLENGER}
+    with bench.database.read() as session:
+        other = _seen_embedded(session, PRODUCT, CHALLENGER, is_simulated=True)
+        mine = _seen_embedded(session, PRODUCT, CHAMPION, is_simulated=True)
+    assert other == []
+    assert len(mine) >= 8
+    assert all(each is not None for each in mine)
 
 
 def test_what_champion_and_challenger_rank_differently_is_asked_for_unless_their_verdicts_differ(bench: Bench) -> None:

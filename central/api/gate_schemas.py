@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies of the HTTP API for the gate before any station sees a package. Shapes only."""
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from central.api.written import Remark, Why, Written
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.vocabulary import ConditionState, PromotionOutcome, Role, TrainingState, WhenMissing
@@ -66,13 +67,13 @@ class GateView(Shape):
     overruled: OverruleView | None = None
 
 
-class OverruleGate(Shape):
+class OverruleGate(Written):
     """Body of `POST /gates/{package_id}/overrule`. Whose word it is, the token says."""
 
-    reason: str = Field(min_length=3, max_length=1000)
+    reason: Annotated[Why, Field(min_length=3)]
 
 
-class SetGatePolicy(Shape):
+class SetGatePolicy(Written):
     """Body of `PUT /gate-policies/{product}`. Margins are shares of a class's parts, or of the good parts."""
 
     recall_margin: float = Field(default=0.05, gt=0, lt=1)
@@ -82,7 +83,16 @@ class SetGatePolicy(Shape):
     needs_audits: bool = True
     deadline_ms: float = Field(default=200.0, gt=0)
     most_memory_mb: float = Field(default=2_048.0, gt=0)
-    note: str = Field(default="", max_length=1000)
+    note: Remark = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            # Everything has a default: an empty body would set a policy that nobody wrote.
+            raise ValueError(
+                "expected at least one of its fields, got none; {'when_missing': 'ASK'} takes the defaults"
+            )
+        return self
 
 
 class GatePolicyView(SetGatePolicy):

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import client as module
+from dashboard import connection as module
 from dashboard.client import (
     CentralClient,
     CentralError,

@@ -14,7 +14,7 @@ def test_answers_are_listed_newest_first_and_by_product(api: Api) -> None:
     assert viewer.get(DECISIONS).json() == []
     assert engineer.post(f"{P}/trainings", json={"product": "ring"}).status_code == 409
     for index in range(30):
-        assert engineer.post(f"{REFERENCES}?judgement=GOOD", content=PNG + bytes([index])).status_code == 200
+        assert engineer.post(f"{REFERENCES}?judgement=GOOD", content=PNG + bytes([index])).status_code == 201
     started = engineer.post(f"{P}/trainings", json={"product": "ring", "reason": "a first one"}).json()
     assert started["trigger"] == "PERSON"
     yes, no = viewer.get(DECISIONS, params={"product": "ring"}).json()

@@ -13,7 +13,9 @@ from central.domain.training_queue import PRIORITY, Plan, Quotas, Running, SiteQ
 from contracts.vocabulary import TrainingTrigger
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
-PERSON, ALARM, SCHEDULE = (PRIORITY[trigger] for trigger in TrainingTrigger)
+PERSON, ALARM, SCHEDULE = (
+    PRIORITY[trigger] for trigger in (TrainingTrigger.PERSON, TrainingTrigger.ALARM, TrainingTrigger.SCHEDULE)
+)
 
 
 def waits(name: str, priority: int = PERSON, minute: int = 0, site: str = "north", gpus: float = 0) -> Waiting:

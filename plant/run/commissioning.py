@@ -13,10 +13,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Final
 
-from central.api.learning_schemas import TrainingView
+from central.api.learning_schemas import PackageView, TrainingView
 from central.api.rollout_schemas import RolloutView
 from contracts.ids import StationAddress
-from contracts.vocabulary import Judgement, RolloutState, TrainingState
+from contracts.vocabulary import Judgement, PromotionOutcome, RolloutState, TrainingState
 from plant.errors import ChildError
 from plant.line.cameras import CommissioningPicture
 from plant.run.central_client import CentralClient
@@ -84,9 +84,9 @@ class Commissioner:
         """Send the product's newest package to all stations at once and wait until it is active there.
 
         Raises:
-            ChildError: a station refused it, or it did not become active in time.
+            ChildError: the gate or a station refused it, or it did not become active in time.
         """
-        package = next(each for each in self._client.packages() if each.product == product)
+        package = self._promoted(product)
         names = [str(address) for address in stations]
         rollout = next(
             (each for each in self._client.rollouts() if each.product == product and each.state in _GOING_ROLLOUTS),
@@ -106,6 +106,17 @@ class Commissioner:
             current = next((each for each in self._client.rollouts() if each.id == rollout.id), rollout)
             _refuse_failed(current)
         return package.package_id
+
+    def _promoted(self, product: str) -> PackageView:
+        """The product's newest package, once the gate has said its word."""
+        package = next(each for each in self._client.packages() if each.product == product)
+        while package.promotion is None:
+            self._wait(f"gate of the first package of {product}")
+            package = next(each for each in self._client.packages() if each.package_id == package.package_id)
+        if package.promotion.outcome is not PromotionOutcome.PROMOTED:
+            failed = "; ".join(check.detail for check in package.promotion.checks if not check.is_passed)
+            raise ChildError(f"first package of {product}: the gate said {package.promotion.outcome}: {failed}")
+        return package
 
     def wait_for_stations(self, stations: Iterable[StationAddress], since: datetime) -> None:
         """Wait until stations that were started after `since` judge with the packages they had.

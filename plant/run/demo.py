@@ -47,8 +47,8 @@ _NOTABLE_LIGHT: Final = 0.15
 _GATE_WAIT_S: Final = 10.0
 # A line may make more parts than planned while it waits for something to end.
 _GATE_MEMORY: Final = 4
-# And a story about a rollout has no number of parts at all: it ends when the gates have seen enough.
-_GATE_MEMORY_OF_STORY: Final = 60_000
+# Few planned parts may become many on a busy machine, and a story about a rollout ends when its gates have seen enough.
+_LEAST_GATE_MEMORY: Final = 60_000
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Demo:
             remembered = _GATE_MEMORY * (self._scenario.parts + self._scenario.commissioning_parts)
             self._gate = RejectListener(
                 site.broker.url, username=site.broker.username, password=site.broker.password,
-                remembered=max(remembered, _GATE_MEMORY_OF_STORY if self._scenario.rollout else 0),
+                remembered=max(remembered, _LEAST_GATE_MEMORY),
             )  # fmt: skip
             self._gate.start()
             self._gate.wait_until_listening(_GATE_WAIT_S)

@@ -7,7 +7,7 @@ control gate a quantity (`quality/gates/control.py`) and brings the answers toge
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
@@ -82,6 +82,23 @@ def allowed_in_chunk(share: float, parts: int) -> int:
     return count if share < 1 else parts
 
 
+@dataclass
+class Tally:
+    """What became of a station's chunks under the new package, however many; by place in `Counts`."""
+
+    chunks: int = 0
+    hits: list[int] = field(default_factory=lambda: [0, 0, 0])
+    least: list[int] = field(default_factory=list)
+    most: list[int] = field(default_factory=list)
+
+    def add(self, chunk: Counts) -> None:
+        """One more."""
+        self.least = [min(pair) for pair in zip(self.least, chunk, strict=True)] if self.chunks else list(chunk)
+        self.most = [max(pair) for pair in zip(self.most, chunk, strict=True)] if self.chunks else list(chunk)
+        self.hits = [sum(pair) for pair in zip(self.hits, chunk, strict=True)]
+        self.chunks += 1
+
+
 class WaveLimits:
     """See the module. Chunks of any stations in any order; what was taken in is taken in again by `take` to restore.
 
@@ -95,7 +112,7 @@ class WaveLimits:
     def __init__(self, terms: LimitTerms, past: Mapping[str, Sequence[Counts]]) -> None:
         self.terms: Final = terms
         self.past: Final = {station: list(chunks) for station, chunks in past.items()}
-        self.chunks: Final[dict[str, list[Counts]]] = {station: [] for station in self.past}
+        self.taken: Final[dict[str, Tally]] = {station: Tally() for station in self.past}
         self.without: Final[dict[str, dict[str, str]]] = {}
         self._allowed: Final = allowed_in_chunk(terms.rightly_diverted, terms.chunk_parts)
         self._gates: Final[dict[str, ControlGate]] = {}
@@ -108,7 +125,7 @@ class WaveLimits:
         Raises:
             KeyError: a station of which no past was given, not even an empty one.
         """
-        self.chunks[station].append(chunk)
+        self.taken[station].add(chunk)
         for quantity in QUANTITIES:
             gate = self._gates.get(quantity.name)
             if gate is not None and station in gate.past:
@@ -154,7 +171,8 @@ class WaveLimits:
     def _gate(self, quantity: Quantity, past: Mapping[str, Sequence[int]]) -> ControlGate:
         factor = self.terms.tolerated_factor if quantity.name == "rejects" else 1.0
         return ControlGate(
-            self.terms.alpha / len(QUANTITIES), past, self.terms.chunk_parts, tolerated_factor=factor
+            self.terms.alpha / len(QUANTITIES), past, self.terms.chunk_parts, tolerated_factor=factor,
+            keeps_chunks=False,
         )  # fmt: skip
 
     def _plain(self, quantity: Quantity, chunk: Counts) -> int:
@@ -180,7 +198,7 @@ class WaveLimits:
             short = []
             for station in sorted(watched):
                 if gate is not None and station in gate.past:
-                    seen = len(self.chunks[station]) // gate.joined
+                    seen = self.taken[station].chunks // gate.joined
                     if seen < self.terms.least_chunks:
                         of = f"{self.terms.least_chunks} chunks of {gate.joined * gate.chunk_parts} parts"
                         short.append(f"{seen} of {of} at {station}")
@@ -226,11 +244,12 @@ class WaveLimits:
 
     def _row(self, quantity: Quantity, station: str, log_e: float) -> dict[str, Any]:
         past = [chunk[quantity.place] for chunk in self.past[station]]
-        new = [chunk[quantity.place] for chunk in self.chunks[station]]
+        new, place = self.taken[station], quantity.place
         return {
-            "hits": sum(new), "parts": len(new) * self.terms.chunk_parts,
+            "hits": new.hits[place], "parts": new.chunks * self.terms.chunk_parts,
             "past_hits": sum(past), "past_parts": len(past) * self.terms.chunk_parts,
-            "chunk_least": min(new, default=None), "chunk_most": max(new, default=None),
+            "chunk_least": new.least[place] if new.chunks else None,
+            "chunk_most": new.most[place] if new.chunks else None,
             "past_chunk_least": min(past), "past_chunk_most": max(past), "log_e_abort": log_e,
         }  # fmt: skip
 

@@ -15,7 +15,7 @@ from contracts.vocabulary import RiskClass
 
 # How much dearer one kind of error may be. Beyond that no number of the cheap ones would ever be evidence.
 _DEAREST: Final = 1_000
-# Of a wave's limits: larger chunks would leave no past that makes twenty of them, more would outlast what is watched.
+# Of a wave's limits: larger chunks would leave no past that makes twenty of them, more would hold a wave for weeks.
 MOST_CHUNK_PARTS: Final = 100
 MOST_LEAST_CHUNKS: Final = 50
 

@@ -2,8 +2,8 @@
 """How many parts the stations of a rollout have judged with its package, and of the one before.
 
 `counts_of` asks for all stations at once; `PartBook` remembers what it found and from then on reads only inspections
-that are new: they never change, and their numbers grow in commit order. A restart loses nothing but time. Judges
-nothing. Used by `services/rollouts.py` through `rollout_facts.py`, and by the rollout routes.
+that are new: they never change, and their numbers grow in commit order. It counts for as long as the rollout is open,
+so a look costs what came since the last one. A restart loses nothing but time. Judges nothing. Used by `services/rollouts.py` through `rollout_facts.py`, and by the rollout routes.
 """
 
 from collections import defaultdict
@@ -21,8 +21,6 @@ from central.store.tables import Inspection, Station, columns_of
 from contracts.vocabulary import Verdict, VerdictCause
 
 PAST_PARTS: Final = 500
-# A rollout is decided long before; this bounds the work of watching one that is left open.
-MOST_PARTS: Final = 5_000
 _DIVERTED: Final = (Verdict.NG, Verdict.REVIEW)
 # What a package can be guilty of. A bad picture or a frame that never came is not the package's doing.
 _PACKAGE_CAUSES: Final = (
@@ -61,7 +59,7 @@ class PartBook:
         self._through = 0
 
     def new(self, session: Session, rollout: RolloutRow, touched: Mapping[str, Touched]) -> dict[str, PartCounts]:
-        """By address, what the new package judged, about `MOST_PARTS` at most."""
+        """By address, what the new package judged, for as long as the rollout is open: four numbers a station."""
         newest = session.exec(select(func.max(Inspection.id))).one() or 0
         # Not known yet, or assigned once more since: a station that leaves the shadow counts anew.
         fresh = {address: each for address, each in touched.items() if not _is_of(self._new, each)}
@@ -90,7 +88,7 @@ class PartBook:
         )
         for row in session.connection().execute(wanted):
             touched, known = self._new.get(row.station_id, (None, PartCounts()))
-            if touched is None or known.judged + known.no_decision >= MOST_PARTS:
+            if touched is None:
                 continue
             if known.first_id is None:
                 if not row.is_own or row.product != rollout.product:

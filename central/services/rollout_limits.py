@@ -18,6 +18,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy import func, or_
 from sqlalchemy import select as sa_select
+from sqlalchemy import update as sa_update
 from sqlmodel import Session, col, select
 
 from central.domain.rollout import has_limits, has_shadow
@@ -37,8 +38,8 @@ _LOG = logging.getLogger(__name__)
 # Of each station's past; of a large wave less of each, so that the look at which it begins stays short.
 _PAST_PARTS: Final = 4_000
 _PAST_PARTS_OF_ALL: Final = 200_000
-# A wave is decided long before; this bounds what is kept of one that is left open.
-_MOST_PARTS: Final = 5_000
+# Of the looks at a wave that is left open, so many of the newest keep what they said; of all stays what they took in.
+_TOLD_LOOKS: Final = 500
 # Read at one look. After a restart, or a long absence of central, the rest is read at the next ones.
 _ROWS_A_LOOK: Final = 20_000
 _JUDGES: Final = (Progress.BAKING, Progress.DONE)
@@ -135,6 +136,7 @@ class LimitsFeeding:
             session.add(look)
             session.flush()
             watched.last_look = look.id or 0
+            _hush(session, key)
         return watched.answer
 
     def _forget_others(self, session: Session) -> None:
@@ -145,6 +147,16 @@ class LimitsFeeding:
         ).all()
         for key in [key for key in self._watched if key[0] not in set(open_ones)]:
             del self._watched[key]
+
+
+def _hush(session: Session, key: tuple[int, int]) -> None:
+    """Drop what the look said that is no longer among the newest: its chunks are all that a restart needs."""
+    c = columns_of(RolloutLook).c
+    of_wave = (c.rollout_id == key[0]) & (c.wave == key[1])
+    older = sa_select(c.id).where(of_wave).order_by(c.id.desc()).offset(_TOLD_LOOKS).limit(1)
+    session.connection().execute(
+        sa_update(columns_of(RolloutLook)).where(c.id == older.scalar_subquery()).values(evidence={})
+    )
 
 
 def _terms(plan: ControlPlan, row: RolloutRow, asked: BakePolicy, rightly_diverted: float) -> LimitTerms:
@@ -190,7 +202,7 @@ def _restored(session: Session, row: RolloutRow, wave: Wave, key: tuple[int, int
         .where(RolloutLook.rollout_id == key[0], RolloutLook.wave == key[1])
         .order_by(col(RolloutLook.id))
     )
-    for look_id, taken in looks.all():
+    for look_id, taken in looks.yield_per(_ROWS_A_LOOK):
         watched.last_look = look_id or 0
         for station, last_id, rejects, faults, undecided in taken:
             watched.limits.take(station, (rejects, faults, undecided))
@@ -263,8 +275,6 @@ def _take_new(session: Session, row: RolloutRow, wave: Wave, watched: _Watched) 
         if not _is_of(row, package_id, product, verdict, step=steps[name], at=captured_at):
             continue
         chunk = watched.open[name]
-        if len(watched.limits.chunks[name]) * size >= _MOST_PARTS:
-            continue
         chunk.append(count_part(Verdict(verdict), VerdictCause(cause)))
         if len(chunk) == size:
             (whole,) = chunks_of(chunk, size)

@@ -85,7 +85,10 @@ class RolloutLimit(Row, table=True):
 
 
 class RolloutLook(Row, table=True):
-    """One look at the limits of a wave that had something new: what was taken in, and what it said. Written once."""
+    """One look at the limits of a wave that had something new: what was taken in, and what it said.
+
+    Written once; what the look said (`evidence`) is emptied when it is no longer among the newest, `taken` never.
+    """
 
     __tablename__ = "rollout_look"
     __table_args__ = (Index("ix_rollout_look_rollout_id_wave", "rollout_id", "wave"),)

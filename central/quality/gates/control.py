@@ -9,7 +9,8 @@ through `domain/rollout_gates.py`.
 import itertools
 import math
 import sys
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -31,6 +32,9 @@ _AUTOCORRELATION: Final = 2.05
 # How strongly a low rank is betted on: κ p^(κ-1), smaller is bolder.
 _BOLDNESS: Final = (0.1, 0.25, 0.5, 0.8)
 _BETS: Final = tuple((math.log(bold), bold - 1.0) for bold in _BOLDNESS)
+# Joined chunks by which one station may be ahead of another for the sums over all; beyond that its oldest are left out,
+# whatever they say. One that stays away for good would else let those of all others pile up.
+_MOST_AHEAD: Final = 1_000
 # Short of overflow, and far above any limit.
 _MOST_LOG: Final = 700.0
 
@@ -46,16 +50,25 @@ class _Ranks:
 
     def __init__(self, past: Sequence[float], *, is_upper: bool) -> None:
         self._is_upper: Final = is_upper
-        self._seen = sorted(past)
+        # Each value once, and how often it came: as much as there are counts, however long it is watched.
+        often = sorted(Counter(past).items())
+        self._values = [value for value, _ in often]
+        self._times = [times for _, times in often]
+        self._total = len(past)
         self.chunks = 0
         self.log_ranks = 0.0
 
     def take(self, value: float) -> None:
-        seen = self._seen
-        extreme = len(seen) - bisect_left(seen, value) if self._is_upper else bisect_right(seen, value)
-        self.log_ranks += math.log((extreme + 1) / (len(seen) + 1))
+        place, times = bisect_left(self._values, value), self._times
+        extreme = sum(times[place:] if self._is_upper else times[: bisect_right(self._values, value)])
+        self.log_ranks += math.log((extreme + 1) / (self._total + 1))
         self.chunks += 1
-        insort(seen, value)
+        self._total += 1
+        if place < len(times) and self._values[place] == value:
+            times[place] += 1
+        else:
+            self._values.insert(place, value)
+            times.insert(place, 1)
 
     @property
     def wealth(self) -> float:
@@ -71,11 +84,15 @@ class _Series:
         self._factor: Final = factor
         self._upper: Final = _Ranks([float(count) for count in past], is_upper=True)
         self._lower: Final = _Ranks([float(count) for count in past], is_upper=False) if is_two_sided else None
-        self.counts: list[int] = []
+        # Not in a sum over all stations yet.
+        self.ahead: deque[int] = deque(maxlen=_MOST_AHEAD)
+        self.chunks = self.hits = 0
         self.wealth = 1.0
 
     def take(self, count: int) -> None:
-        self.counts.append(count)
+        self.chunks += 1
+        self.hits += count
+        self.ahead.append(count)
         self._upper.take(count / self._factor)
         self.wealth = self._upper.wealth
         if self._lower is not None:
@@ -113,6 +130,7 @@ class ControlGate:
         *,
         is_two_sided: bool = False,
         tolerated_factor: float = 1.0,
+        keeps_chunks: bool = True,
     ) -> None:
         """Learn from the past of the wave's stations.
 
@@ -122,6 +140,8 @@ class ControlGate:
             chunk_parts: parts of a chunk; hits are 0 to so many.
             is_two_sided: fewer hits are suspicious, too (a package that stops rejecting).
             tolerated_factor: how many times its past share a station may reach, from 1 up; downwards, its inverse.
+            keeps_chunks: False: whoever feeds it stores the chunks, and it has no `to_dict`; what it holds is then
+                bounded, however long it is fed.
 
         Raises:
             ValueError: no station, a count that cannot be, or fewer than 20 chunks of past: leave that station out,
@@ -144,9 +164,9 @@ class ControlGate:
         self._stations: Final = {station: self._series(counts) for station, counts in joined.items()}
         self._together: Final = self._series(_sums(joined)) if len(joined) > 1 else None
         self._open: Final[dict[str, list[int]]] = {station: [] for station in joined}
-        self._taken: Final[list[tuple[str, int]]] = []
+        self._taken: Final[list[tuple[str, int]] | None] = [] if keeps_chunks else None
         self._alone = float(len(joined))
-        self._ahead = 0
+        self._behind = len(joined)
         # Joined chunks that every station has finished. 0: nothing is known yet.
         self.chunks = 0
         self.decision = Decision.CONTINUE
@@ -162,7 +182,8 @@ class ControlGate:
         self._require(station, count)
         if self.decision is Decision.ABORT:
             return self.decision
-        self._taken.append((station, count))
+        if self._taken is not None:
+            self._taken.append((station, count))
         chunk = self._open[station]
         chunk.append(count)
         if len(chunk) < self.joined:
@@ -172,13 +193,14 @@ class ControlGate:
         series.take(sum(chunk))
         self._alone += series.wealth - before
         chunk.clear()
-        if len(series.counts) == self.chunks + 1:
-            self._ahead += 1
-        if self._ahead == len(self._stations):
+        if len(series.ahead) == 1:
+            self._behind -= 1
+        if self._behind == 0:
+            together = sum(each.ahead.popleft() for each in self._stations.values())
             if self._together is not None:
-                self._together.take(sum(each.counts[self.chunks] for each in self._stations.values()))
+                self._together.take(together)
             self.chunks += 1
-            self._ahead = sum(len(each.counts) > self.chunks for each in self._stations.values())
+            self._behind = sum(not each.ahead for each in self._stations.values())
         if self.wealth >= 1.0 / self.alpha:
             self.decision = Decision.ABORT
         return self.decision
@@ -195,7 +217,7 @@ class ControlGate:
         stations = {
             station: {
                 "past_hits": sum(self.past[station]), "past_parts": len(self.past[station]) * self.chunk_parts,
-                "hits": sum(series.counts), "parts": len(series.counts) * joined_parts,
+                "hits": series.hits, "parts": series.chunks * joined_parts,
                 "log_e_abort": _log(series.wealth),
             }
             for station, series in self._stations.items()
@@ -207,7 +229,13 @@ class ControlGate:
         }  # fmt: skip
 
     def to_dict(self) -> Json:
-        """State for JSON: the past and every chunk since; `from_dict` takes them in again, to the last bit."""
+        """State for JSON: the past and every chunk since; `from_dict` takes them in again, to the last bit.
+
+        Raises:
+            ValueError: it was told to keep no chunks.
+        """
+        if self._taken is None:
+            raise ValueError("control gate: expected one that keeps its chunks; this one's are stored by who feeds it")
         return stored(
             self.kind, alpha=self.alpha, past={station: list(counts) for station, counts in self.past.items()},
             chunk_parts=self.chunk_parts, is_two_sided=self.is_two_sided, tolerated_factor=self.tolerated_factor,

@@ -9,6 +9,7 @@ import pytest
 from sqlmodel import col, select
 
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, WavePlan, WaveScope
+from central.services import rollout_limits
 from central.settings import RolloutSettings
 from central.store.repositories import rollout_policies
 from central.store.rollout_tables import RolloutLimit, RolloutLook
@@ -198,3 +199,41 @@ def test_a_chain_of_waves_is_watched_until_the_rollout_ends(plant: Line) -> None
     assert plant.state() is RolloutState.ERROR
     assert "limits of canary: missing rejects" in plant.bench.rollout().machine
     assert plant.second.running[PRODUCT] == plant.champion
+
+
+@pytest.mark.parametrize("turned", [NONE, NG])
+def test_a_rollout_left_open_still_goes_back_after_thousands_of_parts(
+    bench: Bench, tmp_path: Path, turned: Verdict
+) -> None:
+    """A wave waits for a person over a weekend; the canary goes bad after more parts than anybody counts."""
+    plant = Line(bench, tmp_path, past=0)
+    waves = (WavePlan(WaveScope.COUNT, 1, control=None), WavePlan(needs_approval=True))
+    plant.begin(RolloutPlan(waves=waves))
+    for _ in range(11):
+        bench.report(plant.first, ([OK] * 19 + [NG]) * 25)
+        bench.tick()
+    assert plant.state() is RolloutState.WAITING_FOR_APPROVAL
+    for _ in range(8):
+        bench.report(plant.first, [turned] * 500)
+        bench.tick()
+    assert plant.state() is RolloutState.ERROR
+    assert plant.first.running[PRODUCT] == plant.champion
+
+
+def test_limits_go_on_after_thousands_of_parts_and_look_the_same_after_a_restart(
+    plant: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of older looks what they said goes, as no page shows it; what they took in stays."""
+    monkeypatch.setattr(rollout_limits, "_TOLD_LOOKS", 4)
+    waves = (WavePlan(WaveScope.COUNT, 1, bake_parts=200, control=CONTROL), WavePlan(needs_approval=True))
+    plant.begin(RolloutPlan(waves=waves))
+    for index in range(12):
+        plant.bench.report(plant.first, plant.verdicts(500))
+        if index == 11:
+            plant.build()
+        plant.bench.tick()
+    assert plant.state() is RolloutState.WAITING_FOR_APPROVAL
+    looks = plant.looks()
+    assert [bool(look.evidence) for look in looks] == [False] * (len(looks) - 4) + [True] * 4
+    row = looks[-1].evidence["quantities"]["rejects"]["stations"][str(plant.first.address)]
+    assert (row["parts"], sum(len(look.taken) for look in looks)) == (6_000, 300)

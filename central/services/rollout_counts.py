@@ -3,7 +3,8 @@
 
 `counts_of` asks for all stations at once; `PartBook` remembers what it found and from then on reads only inspections
 that are new: they never change, and their numbers grow in commit order. It counts for as long as the rollout is open,
-so a look costs what came since the last one. A restart loses nothing but time. Judges nothing. Used by `services/rollouts.py` through `rollout_facts.py`, and by the rollout routes.
+so a look costs what came since the last one. A restart loses nothing but time. Judges nothing. Used by
+`services/rollouts.py` through `rollout_facts.py`, and by the rollout routes.
 """
 
 from collections import defaultdict

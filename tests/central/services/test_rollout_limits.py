@@ -237,3 +237,14 @@ def test_limits_go_on_after_thousands_of_parts_and_look_the_same_after_a_restart
     assert [bool(look.evidence) for look in looks] == [False] * (len(looks) - 4) + [True] * 4
     row = looks[-1].evidence["quantities"]["rejects"]["stations"][str(plant.first.address)]
     assert (row["parts"], sum(len(look.taken) for look in looks)) == (6_000, 300)
+
+
+def test_a_wave_that_asks_for_many_parts_ends_when_they_are_judged(bench: Bench, tmp_path: Path) -> None:
+    plant = Line(bench, tmp_path, past=0)
+    plant.begin(RolloutPlan(waves=(WavePlan(bake_parts=5_600, control=None),)))
+    for parts in (2_800, 2_780, 20):
+        assert plant.state() is RolloutState.RUNNING
+        for station in (plant.first, plant.second):
+            bench.report(station, ([OK] * 19 + [NG]) * (parts // 20))
+        bench.tick(2)
+    assert plant.state() is RolloutState.FINISHED

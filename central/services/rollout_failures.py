@@ -11,17 +11,20 @@ from typing import Final
 from sqlmodel import Session
 
 from central.domain.naming import some_of
-from central.domain.rollout_shapes import Rollout
+from central.domain.rollout import has_shadow
+from central.domain.rollout_shapes import Progress, Rollout
 from central.services.alarms import Signal, close, open_alarms, raise_alarm
 from central.store.learning_tables import RolloutRow
 from contracts.vocabulary import AlarmKind
 
 _MOST_STATIONS: Final = 100
+# How stations stand that had the package, once it has ended: each of them was sent back.
+_HAD: Final = frozenset({Progress.ERRED, Progress.ROLLED_BACK, Progress.SET_ASIDE})
 
 
 def tell_failure(session: Session, row: RolloutRow, after: Rollout, now: datetime) -> None:
     """Raise the alarm of a rollout that has ended with `ERROR`."""
-    touched = after.touched
+    judged, only_shadow = _had(after)
     raise_alarm(
         session,
         Signal(
@@ -29,12 +32,12 @@ def tell_failure(session: Session, row: RolloutRow, after: Rollout, now: datetim
             product=row.product,
             is_simulated=row.is_simulated,
             message=f"Rollout {row.id} of {row.product} went back by itself: {_why(after)}.",
-            remedy=_remedy(after),
+            remedy=_remedy(judged, only_shadow, has_previous=after.has_previous),
             evidence={
                 "chart": f"rollout {row.id} went back",
                 "rollout_id": row.id,
                 "package_id": row.package_id,
-                "stations": list(touched[:_MOST_STATIONS]),
+                "stations": [*judged, *only_shadow][:_MOST_STATIONS],
                 "said": list(after.history[-3:]),
             },
         ),
@@ -50,17 +53,26 @@ def rest_failures(session: Session, row: RolloutRow, now: datetime) -> None:
             session.add(alarm)
 
 
-def _remedy(after: Rollout) -> str:
-    if not after.touched:
-        return "No station had been given its package. See why on the rollout's page."
-    where = some_of(after.touched)
-    now_there = (
-        "The package of before judges again" if after.has_previous else "No package judges: there was none before"
-    )
-    return (
-        f"{now_there} at {where}. See why on the rollout's page, and look at its quarantine list there: parts that the "
-        "new package let pass, the riskiest first."
-    )
+def _had(after: Rollout) -> tuple[list[str], list[str]]:
+    """Stations that were given the package to judge with, and those that had it in shadow alone."""
+    judged, only_shadow = list[str](), list[str]()
+    for wave in after.waves:
+        had = only_shadow if has_shadow(after, wave) and not wave.is_shown else judged
+        had += [item.station for item in wave.stations if item.progress in _HAD]
+    return judged, only_shadow
+
+
+def _remedy(judged: list[str], only_shadow: list[str], *, has_previous: bool) -> str:
+    # Ordered, and no more: whether a station has gone back stands in its own word.
+    told = []
+    if judged and has_previous:
+        told.append(f"The package of before was ordered back at {some_of(judged)}.")
+    elif judged:
+        told.append(f"It was ordered off {some_of(judged)}, and no package judges there then: there was none before.")
+    if only_shadow:
+        told.append(f"At {some_of(only_shadow)} it was in shadow: there it let no part pass.")
+    look = "and look at its quarantine list there: parts that the new package let pass, the riskiest first"
+    return " ".join([*told, f"See why on the rollout's page{f', {look}' if judged else ''}."])
 
 
 def _why(after: Rollout) -> str:

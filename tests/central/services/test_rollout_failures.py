@@ -36,7 +36,7 @@ def test_rollout_that_a_station_sends_back_is_an_alarm_with_why_where_and_what_t
     assert (alarm.product, alarm.is_simulated, alarm.repeats) == (PRODUCT, rollout.is_simulated, 0)
     assert alarm.message.startswith(f"Rollout {rollout.id} of {PRODUCT} went back by itself: ")
     assert "diverted" in alarm.message
-    assert f"judges again at {first.address}." in alarm.remedy
+    assert f"The package of before was ordered back at {first.address}." in alarm.remedy
     assert "quarantine list" in alarm.remedy
     assert alarm.evidence["stations"] == [str(first.address)]
     assert severity_of(alarm.kind) is AlarmSeverity.WARNING

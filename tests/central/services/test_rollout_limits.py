@@ -13,7 +13,7 @@ from central.services import rollout_limits
 from central.settings import RolloutSettings
 from central.store.repositories import rollout_policies
 from central.store.rollout_tables import RolloutLimit, RolloutLook
-from contracts.vocabulary import RolloutState, Verdict, VerdictCause
+from contracts.vocabulary import AlarmKind, RolloutState, Verdict, VerdictCause
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
 from tests.central.services.lines import line
 
@@ -79,6 +79,10 @@ def test_package_that_stops_rejecting_is_taken_back_from_the_canary_without_a_pe
     assert told["decision"] == "ABORT"
     assert told["log_e_abort"] >= told["log_e_needed"]
     assert told["stations"][str(plant.first.address)]["hits"] == 0
+    (alarm,) = [each for each in plant.bench.alarms() if each.kind is AlarmKind.ROLLOUT_FAILED]
+    assert alarm.evidence["stations"] == [str(plant.first.address)]
+    assert f"ordered back at {plant.first.address}. " in alarm.remedy
+    assert "quarantine list" in alarm.remedy
 
 
 def test_each_look_at_something_new_is_stored_with_numbers_limits_and_denominators(plant: Line) -> None:

@@ -16,7 +16,7 @@ from central.store.learning_tables import Assignment
 from central.store.repositories import rollout_policies, shadow
 from central.store.rollout_tables import RolloutGate
 from central.store.tables import Inspection, Station
-from contracts.vocabulary import Judgement, PackageState, RefusalReason, RolloutState, Verdict
+from contracts.vocabulary import AlarmKind, Judgement, PackageState, RefusalReason, RolloutState, Verdict
 from tests.central.services.bench import EPOCH, PRODUCT, Bench, FakeStation
 from tests.central.services.lines import line
 
@@ -134,6 +134,11 @@ def test_a_worse_challenger_never_decides_about_a_part_and_goes(plant: Line) -> 
         last = rollout_policies.events(session, plant.bench.rollout().id or 0)[-1]
     assert last.evidence["gates"]["0"]["gates"]["who is right"]["decision"] == "ABORT"
     assert last.evidence["stations"][str(plant.first.address)]["before"] == "SHADOW"
+    (alarm,) = [each for each in plant.bench.alarms() if each.kind is AlarmKind.ROLLOUT_FAILED]
+    assert alarm.evidence["stations"] == [str(plant.first.address)]
+    # It decided about no part: nothing went back, and nothing is to be looked for.
+    assert alarm.remedy.startswith(f"At {plant.first.address} it was in shadow: there it let no part pass.")
+    assert "quarantine" not in alarm.remedy
 
 
 def test_discordant_parts_without_a_label_hold_it_however_many_agree(plant: Line) -> None:

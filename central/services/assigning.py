@@ -42,8 +42,9 @@ _REISSUE_BELOW: Final = 0.34
 class Order:
     """What a station should run from now on: product → package id, everything.
 
-    `challengers`: by product, what should judge beside it in shadow. `urgent`: products whose package is fetched at
-    once. `reason`: for screens.
+    `challengers`: by product, what should judge beside it in shadow. `about`: the products that it changes: challengers
+    in force of all others stay; None: `challengers` names all there are. `urgent`: products whose package is fetched
+    at once. `reason`: for screens.
     """
 
     station: Station
@@ -51,6 +52,7 @@ class Order:
     reason: str
     challengers: Mapping[str, ChallengerAssignment] = field(default_factory=dict)
     urgent: Collection[str] = ()
+    about: Collection[str] | None = None
 
 
 class Assigner:
@@ -114,6 +116,7 @@ class Assigner:
         station = order.station
         number = max(station.assignment_number or 0, _number_at_station(station)) + 1
         urgent_before = self._urgent(last)
+        challengers = {**_others(order, last), **order.challengers}
         expires_at = now + self._valid
         assignment = AssignPackage(
             station=StationAddress.parse(station.address),
@@ -124,7 +127,7 @@ class Assigner:
                 ProductAssignment(
                     product=product,
                     package_id=package_id,
-                    challenger=order.challengers.get(product),
+                    challenger=challengers.get(product),
                     is_urgent=product in order.urgent or urgent_before.get(product) == package_id,
                 )
                 for product, package_id in sorted(order.packages.items())
@@ -228,6 +231,13 @@ class Assigner:
 def challengers_of(row: Assignment) -> dict[str, ChallengerAssignment]:
     """Challengers of an assignment of ours, by product. They are in its signed text and nowhere else."""
     return {item.product: item.challenger for item in _packages_of(row) if item.challenger is not None}
+
+
+def _others(order: Order, last: Assignment | None) -> dict[str, ChallengerAssignment]:
+    """Challengers in force of products that the order is not about: another product's rollout ends no shadow."""
+    if last is None or order.about is None:
+        return {}
+    return {product: each for product, each in challengers_of(last).items() if product not in order.about}
 
 
 def _packages_of(row: Assignment) -> list[ProductAssignment]:

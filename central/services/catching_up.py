@@ -28,7 +28,7 @@ def catch_up(database: Database, assigner: Assigner, lost_after_s: float, now: d
         behind = _behind(session, lost_after_s, now)
         locked = stations.locked(session, behind)
         orders = [
-            Order(locked[address], {**locked[address].assigned, **packages}, "catching up")
+            Order(locked[address], {**locked[address].assigned, **packages}, "catching up", about=tuple(packages))
             for address, packages in behind.items()
         ]
         assigner.assign_all(session, orders, now)

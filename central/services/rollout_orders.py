@@ -50,11 +50,12 @@ def _order(row: RolloutRow, action: Action, station: Station, before: str | None
     packages = dict(station.assigned)
     if isinstance(action, Shadow):
         challengers = {row.product: ChallengerAssignment(package_id=row.package_id)}
-        return Order(station, packages, f"rollout {row.id} in shadow", challengers=challengers)
+        return Order(station, packages, f"rollout {row.id} in shadow", challengers=challengers, about=(row.product,))
     if isinstance(action, Assign):
-        return Order(station, {**packages, row.product: row.package_id}, f"rollout {row.id}")
+        wanted = {**packages, row.product: row.package_id}
+        return Order(station, wanted, f"rollout {row.id}", about=(row.product,))
     packages.pop(row.product, None)
     if before is not None:
         packages[row.product] = before
     # Going back waits for no maintenance window.
-    return Order(station, packages, f"rollout {row.id} taken back", urgent=(row.product,))
+    return Order(station, packages, f"rollout {row.id} taken back", urgent=(row.product,), about=(row.product,))

@@ -12,7 +12,7 @@ from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveS
 from central.services.assigning import challengers_of
 from central.services.shadow_gates import PAST_TIMES
 from central.settings import RolloutSettings
-from central.store.learning_tables import Assignment
+from central.store.learning_tables import Assignment, Champion, Package
 from central.store.repositories import rollout_policies, shadow
 from central.store.rollout_tables import RolloutGate
 from central.store.tables import Inspection, Station
@@ -243,3 +243,30 @@ def test_falling_back_ends_the_rollout(plant: Line) -> None:
     plant.bench.rollouts.tick(plant.bench.clock.now())
     assert plant.state() is RolloutState.ERROR
     assert "fell back" in plant.bench.rollout().machine
+
+
+def of_another_product(plant: Line, folder: Path) -> str:
+    package = plant.bench.register(3, folder, champion=None)
+    with plant.bench.database.begin() as session:
+        session.get_one(Package, package).product = "cap"
+    return package
+
+
+def test_rollout_of_another_product_ends_no_shadow_and_neither_does_its_end(plant: Line, tmp_path: Path) -> None:
+    bench, in_shadow = plant.bench, (plant.champion, plant.challenger)
+    number = bench.rollouts.start(
+        of_another_product(plant, tmp_path), [str(plant.first.address)], None, "cap too", bench.clock.now()
+    ).rollout_id
+    bench.rollouts.tick(bench.clock.now())
+    assert (plant.orders(plant.first)[-1], len(plant.orders(plant.first))) == (in_shadow, 3)
+    bench.rollouts.abort(number, "anna", bench.clock.now())
+    assert (plant.orders(plant.first)[-1], len(plant.orders(plant.first))) == (in_shadow, 4)
+
+
+def test_station_that_catches_up_with_another_product_stays_in_shadow(plant: Line, tmp_path: Path) -> None:
+    bench, cap = plant.bench, of_another_product(plant, tmp_path)
+    with bench.database.begin() as session:
+        session.add(Champion(product="cap", is_simulated=True, package_id=cap, since=bench.clock.now()))
+    plant.tick()
+    assert plant.first.running == {PRODUCT: plant.champion, "cap": cap}
+    assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)

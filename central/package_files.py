@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
+from sqlmodel import Session, col, select
 
 from central.domain.promotion import Check
 from central.errors import ConflictError, InvalidError
 from central.services.package_registry import champion_of, package_under_way
 from central.store.database import Database
-from central.store.learning_tables import Package, Promotion
+from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow
 from central.trust.repository import PackageRepository
 from contracts import codec
 from contracts.manifest import MANIFEST_NAME, PackageManifest
@@ -68,8 +69,9 @@ def import_package(
     # Before the repository sees any of it: what it finds wrong it takes away, and that may be published already.
     _check_files(folder, manifest)
     with database.read() as session:
-        if (waiting := package_under_way(session, manifest.product)) is not None:
-            msg = f"product {manifest.product}: package {waiting[:12]} is under way; wait until its rollout has begun"
+        waiting = package_under_way(session, manifest.product) or _rolled_out_now(session, manifest)
+        if waiting is not None:
+            msg = f"product {manifest.product}: package {waiting[:12]} is under way; wait until its rollout has ended"
             raise ConflictError(msg)
     repository.publish(folder, package_id, now)
     with database.begin() as session:
@@ -99,6 +101,16 @@ def import_package(
             )
         )
     return Imported(package_id, manifest.product, manifest.is_simulated, is_new=True)
+
+
+def _rolled_out_now(session: Session, manifest: PackageManifest) -> str | None:
+    """The package of an open rollout. Once it is champion, what came in meanwhile would begin no rollout any more."""
+    wanted = select(RolloutRow.package_id).where(
+        RolloutRow.product == manifest.product,
+        RolloutRow.is_simulated == manifest.is_simulated,
+        col(RolloutRow.state).in_(OPEN_ROLLOUTS),
+    )
+    return session.exec(wanted).first()
 
 
 def _vouched(manifest: PackageManifest, by: str, note: str) -> list[Check]:

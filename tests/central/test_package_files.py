@@ -14,7 +14,8 @@ from sqlmodel import select
 from central.__main__ import main
 from central.clock import SystemClock
 from central.services.package_registry import promoted_without_rollout
-from central.settings import load_settings
+from central.services.rollout_beginning import begin_by_itself
+from central.settings import RolloutSettings, load_settings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion
 from central.trust.enrolment import open_repository
@@ -78,6 +79,23 @@ def test_package_that_is_here_already_is_left_alone(data: Path, out: Path, capsy
     assert bring_in(data, out / "package", note="another reason") == 0
     assert "is here already; nothing was changed" in capsys.readouterr().out
     assert (len(rows(data)), published(data)) == (1, before)
+
+
+def test_package_is_refused_while_a_rollout_of_its_product_is_under_way(
+    data: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(data, out) == 0
+    (first,) = rows(data)
+    with Database(load_settings(data / "central.toml").database_url).begin() as session:
+        begin_by_itself(session, first, RolloutSettings(), SystemClock().now())
+    before = published(data)
+    tiny_package.write_package(tmp_path / "other", offset=0.01)
+    assert bring_in(data, tmp_path / "other") == 2
+    said = f"package {first.package_id[:12]} is under way; wait until its rollout has ended"
+    assert said in capsys.readouterr().err
+    assert (len(rows(data)), published(data)) == (1, before)
+    tiny_package.write_package(tmp_path / "gear", "gear")
+    assert bring_in(data, tmp_path / "gear") == 0
 
 
 def test_altered_package_is_refused_naming_the_files_and_leaves_a_published_one_whole(

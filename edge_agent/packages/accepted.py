@@ -7,6 +7,7 @@ a second time, in another folder: a damaged or wiped file must not let an assign
 
 import json
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,15 @@ from edge_agent.packages.trust import Accepted, PackageRefused, Signatory, open_
 _log = logging.getLogger(__name__)
 
 LAPSED: Final = "assignment-lapsed"
+
+
+@dataclass(frozen=True)
+class Unnoted:
+    """An assignment that would be accepted, had the disk taken its number. `again_at_s`: monotonic, when to try."""
+
+    number: int
+    sealed: bytes
+    again_at_s: float
 
 
 class AcceptedAssignment:

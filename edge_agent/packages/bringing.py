@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 FAULT: Final = "package-refused"
 _LINK_FAULT: Final = "package-unreachable"
+DISK_FAULT: Final = "package-disk"
+DISK_REMEDY: Final = "make room on the disk of data_dir; it is tried again by itself, at most a minute apart"
 
 
 @dataclass
@@ -48,10 +50,14 @@ class InstallerCounters:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What stands in the way of a look that is not through: the link, or a window that opens then."""
+    """What stands in the way of a look that is not through: link or disk, or a window that opens then."""
 
-    is_unreachable: bool
+    is_to_retry: bool
     opens_at: datetime | None
+
+
+class _NotOnDisk(Exception):  # noqa: N818 - held up, not refused
+    """The package is here and fit, but the disk would not note that it judges."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class Bringing:
         # (product, package) pairs of the present assignment that were refused for good.
         self._refused: dict[tuple[str, str], PackageRefused] = {}
         self._opens_at: datetime | None = None
+        self._is_disk_full = False
 
     def forget_refusals(self) -> None:
         """Another assignment was accepted."""
@@ -121,11 +128,13 @@ class Bringing:
             elif step.item.product in self._challengers.products():
                 self._challengers.end(step.item.product)
         self._store.drop_partials([step.package_id for step in steps])
-        self._opens_at = None
+        self._opens_at, self._is_disk_full = None, False
         results = [self._take(step) for step in steps]
         if all(results):
             self._faults.clear(_LINK_FAULT)
-        return Outcome(is_unreachable=not all(results), opens_at=self._opens_at)
+        if not self._is_disk_full:
+            self._faults.clear(DISK_FAULT)
+        return Outcome(is_to_retry=self._is_disk_full or not all(results), opens_at=self._opens_at)
 
     def activate(self, stored: StoredPackage, *, is_called_off: Callable[[], bool]) -> None:
         """Let a package of this disk judge.
@@ -154,6 +163,11 @@ class Bringing:
             self._tell(step, PackageState.DOWNLOADING, RefusalReason.UNREACHABLE, str(error))
             self._faults.add(_LINK_FAULT, f"{step.item.product}: {error.message}", error.remedy)
             return False
+        except _NotOnDisk as error:
+            # Refused as far as central goes, and not for good: going back must not hang on one moment of a full disk.
+            self._is_disk_full = True
+            self._faults.add(DISK_FAULT, f"{step.item.product}: package {step.package_id[:12]}: {error}", DISK_REMEDY)
+            self._tell(step, PackageState.REFUSED, RefusalReason.DISK, f"{error}; tried again until it is done")
         except OSError as error:
             self._refuse(step, PackageRefused(RefusalReason.DISK, f"the station's disk: {error}"))
         return True
@@ -166,7 +180,11 @@ class Bringing:
         if active is not None and active.package_id == step.package_id:
             self._switch.report_active(active)
             return
-        self.activate(self._stored(step), is_called_off=self._is_called_off)
+        stored = self._stored(step)
+        try:
+            self.activate(stored, is_called_off=self._is_called_off)
+        except OSError as error:
+            raise _NotOnDisk(f"the station's disk: {error}") from error
 
     def _bring_challenger(self, step: _Step) -> None:
         order, number = step.item.challenger, self._switch.number

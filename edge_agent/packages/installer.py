@@ -26,10 +26,10 @@ from contracts.vocabulary import RefusalReason
 from edge_agent.clock import Clock
 from edge_agent.inference.shadow import Shadow
 from edge_agent.inference.slots import PackageSlots
-from edge_agent.packages.accepted import AcceptedAssignment
+from edge_agent.packages.accepted import AcceptedAssignment, Unnoted
 from edge_agent.packages.activation import Runtime
 from edge_agent.packages.arriving import PackageDownload
-from edge_agent.packages.bringing import FAULT, Bringing, InstallerCounters
+from edge_agent.packages.bringing import DISK_FAULT, DISK_REMEDY, FAULT, Bringing, InstallerCounters
 from edge_agent.packages.fetch import Interrupted, PackageFetcher
 from edge_agent.packages.notes import PackageNotes
 from edge_agent.packages.progress import ProgressReport
@@ -48,6 +48,7 @@ _log = logging.getLogger(__name__)
 _MAILBOX: Final = 8
 _STOP_TIMEOUT_S: Final = 3.0
 _IGNORED_FAULT: Final = "assignment-ignored"
+_DISK_FAULT: Final = "assignment-disk"
 # How often a closed window is looked at again: the wall clock may be put right meanwhile.
 _LOOK_AGAIN_S: Final = 60.0
 
@@ -99,6 +100,7 @@ class PackageInstaller:
         self._runtime = runtime
         rng = rng or random.Random(str(station))  # noqa: S311 - spreads attempts, keeps no secret
         self._backoff = Backoff(retry_first_s, retry_longest_s, rng)
+        self._disk_backoff = Backoff(retry_first_s, retry_longest_s, rng)
         self._progress = ProgressReport(bus, station, clock)
         self._faults = FaultBook(clock)
         notes = PackageNotes(store.notes_path)
@@ -141,6 +143,9 @@ class PackageInstaller:
         self._has_new_target = False
         self._must_look = False
         self._retry_at: float | None = None
+        # The newest that the disk would not note; the installer's thread alone.
+        self._unnoted: Unnoted | None = None
+        self._unnoted_told = 0
         self._thread = threading.Thread(target=self._run, name="package-installer", daemon=True)
 
     def start(self) -> None:
@@ -228,7 +233,9 @@ class PackageInstaller:
             return is_due
 
     def _wait_s(self) -> float | None:
-        return None if self._retry_at is None else max(0.0, self._retry_at - self._clock.monotonic())
+        due = [self._retry_at, None if self._unnoted is None else self._unnoted.again_at_s]
+        next_s = min((at_s for at_s in due if at_s is not None), default=None)
+        return None if next_s is None else max(0.0, next_s - self._clock.monotonic())
 
     def _retry_later(self, pause_s: float | None = None) -> None:
         with self._state:
@@ -243,9 +250,13 @@ class PackageInstaller:
     def _take_assignments(self) -> None:
         while True:
             with self._state:
-                if not self._mailbox:
+                unnoted = self._unnoted
+                if self._mailbox:
+                    sealed = self._mailbox.popleft()
+                elif unnoted is not None and self._clock.monotonic() >= unnoted.again_at_s:
+                    sealed, self._unnoted = unnoted.sealed, None
+                else:
                     return
-                sealed = self._mailbox.popleft()
             try:
                 self._take(sealed)
             except PackageRefused as refusal:
@@ -256,6 +267,8 @@ class PackageInstaller:
                 self._answer(PackageRefused(RefusalReason.UNREADABLE, msg))
 
     def _answer(self, refusal: PackageRefused) -> None:
+        if self._unnoted is None:
+            self._faults.clear(_DISK_FAULT)
         if refusal.number is not None:
             self.counters.assignments_refused += 1
             self._progress.refuse(refusal.reason, refusal.message, refusal.number)
@@ -279,8 +292,11 @@ class PackageInstaller:
             try:
                 self._accepted.save(sealed, offered)
             except OSError as error:
-                msg = f"assignment {number}: its number cannot be stored: {error}"
-                raise PackageRefused(RefusalReason.DISK, msg, number=number) from error
+                self._note_later(sealed, number, error)
+                return
+            self._unnoted = None
+            self._disk_backoff.reset()
+            self._faults.clear(_DISK_FAULT)
             self.counters.assignments_accepted += 1
             self._bringing.forget_refusals()
             self._backoff.reset()
@@ -292,6 +308,20 @@ class PackageInstaller:
                 self._progress.forgive()
                 return
         self._aim_at(offered.assignment)
+
+    def _note_later(self, sealed: bytes, number: int, error: OSError) -> None:
+        """Without its number on the disk it must not be followed; central says it only once, so it is kept here.
+
+        Raises:
+            PackageRefused: DISK, the first time that this number is met.
+        """
+        if self._unnoted is None or number >= self._unnoted.number:
+            self._unnoted = Unnoted(number, sealed, self._clock.monotonic() + self._disk_backoff.next_s())
+        msg = f"assignment {number}: its number cannot be stored: {error}"
+        self._faults.add(_DISK_FAULT, msg, DISK_REMEDY)
+        if number != self._unnoted_told:
+            self._unnoted_told = number
+            raise PackageRefused(RefusalReason.DISK, f"{msg}; tried again until it is done", number=number) from error
 
     def _aim_at(self, assignment: AssignPackage) -> None:
         self._progress.begin(assignment.number, {package.product for package in assignment.packages})
@@ -328,8 +358,15 @@ class PackageInstaller:
     def _converge(self) -> None:
         """Bring every product to the package that the target names."""
         assert self._target is not None  # noqa: S101 - set before anything can be due
-        outcome = self._bringing.converge(self._target.packages)
-        if outcome.is_unreachable:
+        try:
+            outcome = self._bringing.converge(self._target.packages)
+        except OSError as error:
+            # A slot could not be cleared, so no product was looked at.
+            self._faults.add(DISK_FAULT, f"the station's disk: {error}", DISK_REMEDY)
+            _log.error("packages wait for the disk station=%s: %s", self._station, error)
+            self._retry_later()
+            return
+        if outcome.is_to_retry:
             self._retry_later()
         elif outcome.opens_at is not None:
             opens_in_s = max(0.0, (outcome.opens_at - self._clock.now()).total_seconds())

@@ -7,6 +7,7 @@ it, by name and with a reason, and that stands with the package for good. Starts
 takes it up, canary first, as with every promoted package. Called by `central.__main__`.
 """
 
+import errno
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -134,6 +135,7 @@ def _folder_of(folder: Path) -> Path:
 def _read_manifest(folder: Path) -> tuple[bytes, PackageManifest]:
     path = folder / MANIFEST_NAME
     try:
+        _check_plain(path)
         with path.open("rb") as file:
             content = file.read(_MOST_MANIFEST_BYTES + 1)
         if len(content) > _MOST_MANIFEST_BYTES:
@@ -167,7 +169,18 @@ def _check_files(folder: Path, manifest: PackageManifest) -> None:
         raise InvalidError(msg)
 
 
+def _check_plain(path: Path) -> None:
+    """Refuse a pipe or a device, which would be waited for, or read, for ever.
+
+    Raises:
+        OSError: it is one.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "expected a plain file, got a pipe, socket or device")
+
+
 def _digest(path: Path) -> str:
+    _check_plain(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

@@ -3,6 +3,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -167,3 +168,14 @@ def test_import_beside_a_running_central_takes_nothing_of_it_back(data: Path, ou
     (package,) = rows(data)
     assert running.refresh(SystemClock().now() + timedelta(days=200))
     assert running.has(package.package_id)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "golden.npz"])
+def test_pipe_in_place_of_a_file_is_refused_and_not_waited_for(
+    data: Path, out: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "package" / name).unlink()
+    os.mkfifo(out / "package" / name)
+    assert bring_in(data, out / "package") == 2
+    assert f"{name}: expected a plain file, got a pipe" in capsys.readouterr().err
+    assert rows(data) == []

@@ -152,7 +152,7 @@ class KeyPlans:
         """The root keys that stay, and the threshold.
 
         Raises:
-            KeyChangeError: no such holder, too few would be left, or the successor's key cannot be made.
+            KeyChangeError: no such holder, too few would be left, the successor holds a key, or theirs cannot be made.
         """
         present = self.repository.root().signed
         keys = {keyid: key for keyid, key in root_keys(present).items() if holder_of(key) != name}
@@ -165,6 +165,10 @@ class KeyPlans:
             raise KeyChangeError(f"{msg}; name a successor with --replace-with")
         if by is not None:
             self.check_ceremony([by], 1)
+            # k of n persons must stay k of n persons: two keys of one would sign for two.
+            if by.name in {holder_of(key) for key in keys.values()}:
+                msg = f"--replace-with: expected somebody who holds no root key yet, got {by.name}, who does"
+                raise KeyChangeError(f"{msg}; `keys show` names the holders")
         return keys, threshold
 
     def products(self) -> list[str]:

@@ -94,6 +94,20 @@ def test_road_of_the_runbook(operator: Operator) -> None:
     assert " bo" not in operator.said
 
 
+def test_nobody_holds_two_root_keys_but_a_holder_may_get_another_one(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo", "cem") == 0
+    before = operator.tree()
+    words = ["revoke", "root", "--holder", "bo", "--why", "lost", "--yes", "--password-file"]
+    # In her folder lies her key already, in dora's none: it is the name that is refused.
+    to_anna = (str(operator.folder / "anna.pw"), "--replace-with", f"anna={operator.folder / 'dora'}")
+    assert operator(*words, *to_anna) == 2
+    assert "expected somebody who holds no root key yet, got anna" in operator.error
+    assert operator.tree() == before
+    assert list((operator.folder / "dora").iterdir()) == []
+    to_bo = (str(operator.folder / "bo.pw"), "--replace-with", f"bo={operator.folder / 'dora'}")
+    assert operator(*words, *to_bo) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -150,6 +150,8 @@ class PackageView(Shape):
     created_at: UtcTime
     is_champion: bool
     is_simulated: bool
+    # The repository names it no more, so stations refuse it; None: the repository cannot be read.
+    is_withdrawn: bool | None = None
     size_bytes: int
     manifest: PackageManifest
     promotion: PromotionView | None = None

@@ -8,8 +8,11 @@ from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
 from central.api.learning_schemas import GateCheck, PackageView, PromotionView
+from central.api.trainings import loop_of
 from central.errors import NotFoundError
+from central.foundation import Services
 from central.store.learning_tables import Champion, Package, Promotion
+from central.trust.state import PackageRepositoryError
 from contracts.ids import Name, PackageId
 from contracts.manifest import PackageManifest
 from contracts.vocabulary import Role
@@ -25,8 +28,9 @@ def list_packages(
     wanted = select(Package).order_by(col(Package.registered_at).desc()).limit(limit)
     if product is not None:
         wanted = wanted.where(Package.product == product)
+    named = _named(services)
     with services.database.read() as session:
-        return [_view(session, row) for row in session.exec(wanted).all()]
+        return [_view(session, row, named) for row in session.exec(wanted).all()]
 
 
 @router.get("/{package_id}", summary="One package")
@@ -36,7 +40,7 @@ def get_package(services: ServicesOf, package_id: Annotated[PackageId, Path()]) 
         row = session.get(Package, package_id)
         if row is None:
             raise NotFoundError(f"package {package_id}: no such package")
-        return _view(session, row)
+        return _view(session, row, _named(services))
 
 
 def _without_chunks(manifest: PackageManifest) -> PackageManifest:
@@ -45,7 +49,15 @@ def _without_chunks(manifest: PackageManifest) -> PackageManifest:
     return manifest.model_copy(update={"files": files})
 
 
-def _view(session: Session, row: Package) -> PackageView:
+def _named(services: Services) -> frozenset[str] | None:
+    """What the package repository names; None: it cannot be read, which must not hide the registry."""
+    try:
+        return loop_of(services).repository.named()
+    except PackageRepositoryError:
+        return None
+
+
+def _view(session: Session, row: Package, named: frozenset[str] | None) -> PackageView:
     champion = session.get(Champion, (row.product, row.is_simulated))
     promotion = session.get(Promotion, row.package_id)
     return PackageView(
@@ -55,6 +67,7 @@ def _view(session: Session, row: Package) -> PackageView:
         created_at=row.created_at,
         is_champion=champion is not None and champion.package_id == row.package_id,
         is_simulated=row.is_simulated,
+        is_withdrawn=None if named is None else row.package_id not in named,
         size_bytes=row.size_bytes,
         manifest=_without_chunks(PackageManifest.model_validate_json(row.manifest)),
         promotion=None

@@ -5,6 +5,8 @@ Finds who is behind and why not to touch somebody; signs and publishes nothing i
 Ticked by `services/rollouts.py`, which alone knows when a rollout of the product is open.
 """
 
+import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -17,21 +19,43 @@ from central.store.learning_tables import OPEN_ROLLOUTS, Champion, RolloutRow
 from central.store.repositories import stations
 from contracts.vocabulary import RolloutState
 
+_LOG = logging.getLogger(__name__)
 
-def catch_up(database: Database, assigner: Assigner, lost_after_s: float, now: datetime) -> None:
-    """Not while a rollout of the product is open, not in a freeze, not outside the product's windows."""
+
+def catch_up(
+    database: Database,
+    assigner: Assigner,
+    lost_after_s: float,
+    now: datetime,
+    is_withdrawn: Callable[[str], bool] = lambda _package_id: False,
+) -> None:
+    """Not while a rollout of the product is open, not in a freeze, not outside the product's windows.
+
+    A champion that was withdrawn is given to nobody: stations keep what they have, or have none.
+    """
     with database.read() as session:
         due = _behind(session, lost_after_s, now)
+    gone = {each for packages in due.values() for each in packages.values() if is_withdrawn(each)}
+    if gone:
+        _LOG.warning("champions were withdrawn and are given to nobody packages=%s", sorted(gone))
+        due = _without(due, gone)
     if not due:
         return
     with database.begin() as session:
-        behind = _behind(session, lost_after_s, now)
+        behind = _without(_behind(session, lost_after_s, now), gone)
         locked = stations.locked(session, behind)
         orders = [
             Order(locked[address], {**locked[address].assigned, **packages}, "catching up", about=tuple(packages))
             for address, packages in behind.items()
         ]
         assigner.assign_all(session, orders, now)
+
+
+def _without(behind: dict[str, dict[str, str]], gone: set[str]) -> dict[str, dict[str, str]]:
+    kept = {
+        name: {key: each for key, each in packages.items() if each not in gone} for name, packages in behind.items()
+    }
+    return {name: packages for name, packages in kept.items() if packages}
 
 
 def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, dict[str, str]]:

@@ -101,7 +101,12 @@ def build_services(base: Services) -> list[Service]:
     )
     lost_after_s = settings.watch.silent_after_s * _LOST_AFTER_SILENCES
     rollouts = RolloutService(
-        base.database, assigner, settings.rollout, lost_after_s, lambda: base.gateway.is_connected
+        base.database,
+        assigner,
+        settings.rollout,
+        lost_after_s,
+        lambda: base.gateway.is_connected,
+        is_withdrawn=repository.is_withdrawn,
     )
     base.gateway.on_connected(rollouts.publish_all_again)
     recipes = RecipeService(base.database, base.gateway, lambda: base.gateway.is_connected)

@@ -92,6 +92,14 @@ def wished_otherwise(row: RolloutRow, others: Sequence[str]) -> str:
     )
 
 
+def withdrawn(package_id: str) -> str:
+    """Nobody vouches for it any more."""
+    return (
+        f"package {package_id[:12]}: expected one that is published, this one was withdrawn (`keys revoke --withdraw`) "
+        "and stations refuse it; roll out another one, or train anew"
+    )
+
+
 def not_promoted(package_id: str, said: str | None) -> str:
     """The gate has the word on which package may go to stations."""
     start = f"package {package_id[:12]}: expected a promoted one, the gate said {said or 'nothing yet'}"

@@ -41,7 +41,14 @@ from central.services.rollout_planning import (
     plan_of,
     waves_for,
 )
-from central.services.rollout_refusals import cannot, cannot_abort, cannot_set_aside, names_in_vain, takes_nobody
+from central.services.rollout_refusals import (
+    cannot,
+    cannot_abort,
+    cannot_set_aside,
+    names_in_vain,
+    takes_nobody,
+    withdrawn,
+)
 from central.services.rollout_state import state_of, text_of
 from central.services.silence import Hearing
 from central.settings import RolloutSettings
@@ -73,6 +80,7 @@ class RolloutService:
     Args:
         lost_after_s: how long a station may be silent before it counts as gone.
         can_hear: whether the broker is connected right now. Silence and time-outs count only while it is.
+        is_withdrawn: of a package's id: whether the package repository names it no more.
     """
 
     name: Final = "rollouts"
@@ -84,12 +92,15 @@ class RolloutService:
         settings: RolloutSettings,
         lost_after_s: float,
         can_hear: Callable[[], bool],
+        *,
+        is_withdrawn: Callable[[str], bool] = lambda _package_id: False,
     ) -> None:
         self._database = database
         self._assigner = assigner
         self._settings = settings
         self._lost_after_s = lost_after_s
         self._hearing = Hearing(can_hear)
+        self._is_withdrawn = is_withdrawn
         self._limits = LimitsFeeding()
         # By rollout, what was counted of its parts so far: the worker's alone.
         self._books: dict[int, PartBook] = {}
@@ -112,11 +123,13 @@ class RolloutService:
         open_ids = self._open_ids()
         self._books = {rollout_id: book for rollout_id, book in self._books.items() if rollout_id in open_ids}
         for rollout_id in open_ids:
+            if self._is_stopped(rollout_id, now):
+                continue
             self._move(rollout_id, now, hears_since)
         # At once: a station that must go back does not wait for those that catch up.
         if not self._must_publish_all.is_set():
             self._assigner.publish_waiting(now, everything=False)
-        catch_up(self._database, self._assigner, self._lost_after_s, now)
+        catch_up(self._database, self._assigner, self._lost_after_s, now, self._is_withdrawn)
         self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()
         self._must_publish_all.clear()
@@ -147,13 +160,15 @@ class RolloutService:
 
         Raises:
             NotFoundError: no such package or station.
-            ConflictError: the gate did not promote it, a rollout of the product is under way, or the plan takes no
-                station that there is or names one that it will never reach.
+            ConflictError: the gate did not promote it, it was withdrawn, a rollout of the product is under way, or the
+                plan takes no station that there is or names one that it will never reach.
         """
         with self._database.begin() as session:
             asked = Asked(reason, stations, canary, plan)
             begun = begin_as_asked(session, package_id, asked, self._settings, now)
             row = session.get_one(RolloutRow, begun.rollout_id)
+            if begun.is_new and self._is_withdrawn(package_id):
+                raise ConflictError(withdrawn(package_id))
             # Nobody sees a plan that reaches nobody fail: it would wait, and hold the product, for ever.
             if row.state is RolloutState.READY and (names := left_out(session, row, self._lost_after_s, now)):
                 raise ConflictError(takes_nobody(row, names))
@@ -257,7 +272,19 @@ class RolloutService:
             return
         with self._database.begin() as session:
             for package in promoted_without_rollout(session):
+                if self._is_withdrawn(package.package_id):
+                    continue
                 begin_by_itself(session, package, self._settings, now)
+
+    def _is_stopped(self, rollout_id: int, now: datetime) -> bool:
+        """Take a package back that was withdrawn while it was rolled out. Returns whether it was."""
+        with self._database.read() as session:
+            package_id = session.get_one(RolloutRow, rollout_id).package_id
+        if not self._is_withdrawn(package_id):
+            return False
+        _LOG.error("package of a rollout was withdrawn, taken back rollout_id=%d package_id=%s", rollout_id, package_id)
+        self.abort(rollout_id, "the package was withdrawn", now)
+        return True
 
     def _open_ids(self) -> list[int]:
         with self._database.read() as session:

@@ -134,6 +134,25 @@ class PackageRepository:
                 for role in state.products
             )
 
+    def named(self) -> frozenset[str]:
+        """Folders of all files that any role names: the ids of packages are among them.
+
+        Raises:
+            PackageRepositoryError: the metadata cannot be read.
+        """
+        with self.lock:
+            state = load_state(self.metadata_dir)
+            roles = (Targets.type, *state.products)
+            return frozenset(folder for role in roles for path in state.listed(role) for folder in path.split("/")[:-1])
+
+    def is_withdrawn(self, package_id: str) -> bool:
+        """Whether no role names a package that was published once: no station that asks will take it.
+
+        Raises:
+            PackageRepositoryError: the metadata cannot be read.
+        """
+        return package_id not in self.named()
+
     def publish(self, package_dir: Path, package_id: str, now: datetime) -> None:
         """Copy a package's files, then sign them into its product's targets. Doing it again changes nothing.
 

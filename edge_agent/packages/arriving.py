@@ -5,12 +5,14 @@ What a broken attempt has brought is kept for the next one, as long as the packa
 trust and switches nothing. Used by `packages.bringing`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from contracts.vocabulary import PackageState
 from edge_agent.clock import Clock
+from edge_agent.errors import TransportError
 from edge_agent.packages.activation import Runtime
 from edge_agent.packages.download import Transfer
 from edge_agent.packages.fetch import PackageFetcher, WindowClosed
@@ -18,6 +20,8 @@ from edge_agent.packages.progress import ProgressReport
 from edge_agent.packages.store import PackageStore
 from edge_agent.packages.trial import Admit
 from edge_agent.packages.trust import PackageRefused
+
+_log = logging.getLogger(__name__)
 
 # How often the bytes of a download are told.
 _TELL_EVERY_S: Final = 5.0
@@ -53,6 +57,18 @@ class PackageDownload:
         self._progress = progress
         self._clock = clock
         self._admit = admit
+
+    def check_published(self, wanted: Wanted, is_called_off: Callable[[], bool]) -> None:
+        """As `PackageFetcher.check_published`; where nobody can tell, the copy on the disk counts as published.
+
+        Raises:
+            PackageRefused: it was withdrawn.
+        """
+        try:
+            self._fetcher.check_published(wanted.package_id, wanted.product, is_called_off)
+        except (TransportError, OSError) as error:
+            # A full disk too: it takes no metadata, and going back must not hang on that.
+            _log.warning("not known whether it is still published package=%s: %s", wanted.package_id, error)
 
     def bring(self, wanted: Wanted, is_called_off: Callable[[], bool]) -> None:
         """On return the package is verified and in the store.

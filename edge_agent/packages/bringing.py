@@ -200,7 +200,17 @@ class Bringing:
         self._tell(step, PackageState.REFUSED, refusal.reason, refusal.message)
 
     def _stored(self, step: _Step) -> StoredPackage:
-        return self._from_disk(step) or self._download(step)
+        stored = self._from_disk(step)
+        if stored is None:
+            return self._download(step)
+        # It lay here before it was withdrawn, from the shadow or from when it judged.
+        self._downloads.check_published(self._wanted(step), self._is_called_off)
+        return stored
+
+    def _wanted(self, step: _Step) -> Wanted:
+        return Wanted(
+            step.item.product, step.package_id, is_urgent=step.item.is_urgent, is_challenger=step.is_challenger
+        )
 
     def _from_disk(self, step: _Step) -> StoredPackage | None:
         """Going back to the previous package needs no network."""
@@ -213,8 +223,7 @@ class Bringing:
 
     def _download(self, step: _Step) -> StoredPackage:
         product, package_id = step.item.product, step.package_id
-        wanted = Wanted(product, package_id, is_urgent=step.item.is_urgent, is_challenger=step.is_challenger)
-        self._downloads.bring(wanted, self._is_called_off)
+        self._downloads.bring(self._wanted(step), self._is_called_off)
         stored = self._store.load(product, package_id, variants=self._runtime.variants())
         if stored is None:
             raise PackageRefused(RefusalReason.DISK, f"package {package_id[:12]} vanished from the disk")

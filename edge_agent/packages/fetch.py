@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S: Final = 5.0
 _READ_TIMEOUT_S: Final = 15.0
 _MAX_ROOT_ROTATIONS: Final = 64
+# Going back waits for nobody: what is asked before is asked for so long.
+_MAX_ASKING_S: Final = 5.0
+_CODE: Final = "package-unreachable"
 
 
 def untold(_transfer: Transfer) -> None:
@@ -91,6 +94,16 @@ class PackageFetcher(Protocol):
             Interrupted: called off.
             WindowClosed: not now.
             OSError: the disk did not take it.
+        """
+        ...
+
+    def check_published(self, package_id: str, product: str, is_called_off: Callable[[], bool]) -> None:
+        """Ask whether a package that is on the disk already is still vouched for. Bounded to some seconds.
+
+        Raises:
+            PackageRefused: the signed metadata of this moment names it no more.
+            TransportError: nobody can tell now: the link is down or slow, or the metadata is not to be used.
+            Interrupted: called off.
         """
         ...
 
@@ -187,6 +200,25 @@ class TufPackageFetcher:
         except tuf_errors.RepositoryError as error:
             raise PackageRefused(_reason(error), f"package metadata: {error}") from error
 
+    def check_published(self, package_id: str, product: str, is_called_off: Callable[[], bool]) -> None:
+        """See `PackageFetcher`."""
+        give_up_at = self._clock.monotonic() + _MAX_ASKING_S
+
+        def check() -> None:
+            if is_called_off():
+                raise Interrupted(package_id)
+            if self._clock.monotonic() > give_up_at:
+                raise tuf_errors.SlowRetrievalError(f"package metadata: not here after {_MAX_ASKING_S:g} s")
+
+        self._fetcher.check = check
+        try:
+            self._target(self._refreshed(), f"{package_id}/{MANIFEST_NAME}", product, MAX_MANIFEST_BYTES)
+        except (tuf_errors.DownloadError, tuf_errors.RepositoryError) as error:
+            if isinstance(error.__cause__, Interrupted):
+                raise error.__cause__ from error
+            # A package that is here must not be held up by metadata that ran out: it was vouched for when it came.
+            raise TransportError(f"package metadata: {error}", remedy=remedy_for(None), code=_CODE) from error
+
     def _fetch(
         self,
         package_id: str,
@@ -197,16 +229,7 @@ class TufPackageFetcher:
         have: Sequence[Path],
         on_progress: Callable[[Transfer], None],
     ) -> PackageManifest:
-        self._metadata_dir.mkdir(parents=True, exist_ok=True)
-        updater = Updater(
-            str(self._metadata_dir),
-            f"{self._base}/metadata/",
-            target_base_url=f"{self._base}/targets/",
-            fetcher=self._fetcher,
-            config=UpdaterConfig(max_root_rotations=_MAX_ROOT_ROTATIONS, prefix_targets_with_hash=False),
-            bootstrap=self._root,
-        )
-        updater.refresh()
+        updater = self._refreshed()
         target = self._target(updater, f"{package_id}/{MANIFEST_NAME}", product, MAX_MANIFEST_BYTES)
         path = Path(updater.download_target(target, str(folder / MANIFEST_NAME)))
         manifest = read_manifest(
@@ -236,6 +259,19 @@ class TufPackageFetcher:
             transfer.received_bytes,
         )
         return manifest
+
+    def _refreshed(self) -> Updater:
+        self._metadata_dir.mkdir(parents=True, exist_ok=True)
+        updater = Updater(
+            str(self._metadata_dir),
+            f"{self._base}/metadata/",
+            target_base_url=f"{self._base}/targets/",
+            fetcher=self._fetcher,
+            config=UpdaterConfig(max_root_rotations=_MAX_ROOT_ROTATIONS, prefix_targets_with_hash=False),
+            bootstrap=self._root,
+        )
+        updater.refresh()
+        return updater
 
     def _bring_all(
         self,
@@ -328,7 +364,7 @@ def _as_ours(error: tuf_errors.DownloadError) -> Exception:
         return PackageRefused(RefusalReason.TOO_LARGE, str(error))
     detail = f"{error} ({cause})" if cause is not None else str(error)
     remedy = remedy_for(getattr(error, "status_code", None))
-    return TransportError(f"package download: {detail}", remedy=remedy, code="package-unreachable")
+    return TransportError(f"package download: {detail}", remedy=remedy, code=_CODE)
 
 
 def _reason(error: tuf_errors.RepositoryError) -> RefusalReason:

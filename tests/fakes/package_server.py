@@ -85,6 +85,13 @@ class PackageServer:
         shutil.copytree(package.folder, self._folder / "targets" / package.package_id, dirs_exist_ok=True)
         self.write()
 
+    def withdraw(self, package: BuiltPackage) -> None:
+        """No metadata names it any more."""
+        listed = self._targets.signed.targets
+        for path in [path for path in listed if path.startswith(f"{package.package_id}/")]:
+            del listed[path]
+        self.write()
+
     def write(self, *, timestamp_expires: datetime | None = None, signer: CryptoSigner | None = None) -> None:
         """Raise all versions and write; `signer` signs the timestamp in place of the right one."""
         version = self._timestamp.signed.version + 1

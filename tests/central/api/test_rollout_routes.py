@@ -30,6 +30,7 @@ def _engineer(api: Api) -> httpx.Client:
 def register(api: Api, folder: Path) -> str:
     package_id = make_package(folder, "ring", "t-made", is_simulated=False)
     now = api.clock.now()
+    api.services.loop.repository.publish(folder, package_id, now)
     with api.services.database.begin() as session:
         session.add(
             Package(
@@ -52,6 +53,20 @@ def be_heard(api: Api) -> None:
     status = StationReported(station=STATION, at=api.clock.now(), is_connected=True, state=StationState.INSPECTING)
     with api.services.database.begin() as session:
         stations.keep_status(session, status, api.clock.now())
+
+
+def test_withdrawn_package_is_shown_as_that_and_not_rolled_out(
+    api: Api, engineer: httpx.Client, tmp_path: Path
+) -> None:
+    be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    assert engineer.get(f"{P}/packages").json()[0]["is_withdrawn"] is False
+    api.services.loop.repository.withdraw(package_id, api.clock.now())
+    assert engineer.get(f"{P}/packages/{package_id}").json()["is_withdrawn"] is True
+    refused = engineer.post(f"{P}/rollouts", json={"package_id": package_id})
+    assert refused.status_code == 409
+    assert "this one was withdrawn" in refused.json()["detail"]
+    assert engineer.get(f"{P}/rollouts").json() == []
 
 
 def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tmp_path: Path) -> None:

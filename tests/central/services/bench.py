@@ -107,7 +107,8 @@ class Bench:
         assigner = Assigner(self.database, self.publisher, self.assignment_key, 30.0)
         self.auditing = AuditingService(self.database, self.publisher, audit or AuditSettings(), random.Random(3))
         self.switching = AuditSwitching(self.database, audit or AuditSettings(), 0.01)
-        self.watching = WatchingService(self.database, self.watch_settings, lambda: self.is_broker_there)
+        hears, gone = lambda: self.is_broker_there, self.repository.is_withdrawn
+        self.watching = WatchingService(self.database, self.watch_settings, hears)
         self.learning = LearningService(
             self.database,
             self.blobs,
@@ -122,9 +123,7 @@ class Bench:
         )
         self.learning_services.append(self.learning)
         self.promoting = PromotingService(self.database, PromotionSettings(min_holdout_good=2, min_holdout_defective=2))
-        self.rollouts = RolloutService(
-            self.database, assigner, self.rollout_settings, 120.0, lambda: self.is_broker_there
-        )
+        self.rollouts = RolloutService(self.database, assigner, self.rollout_settings, 120.0, hears, is_withdrawn=gone)
 
     # Stations
     def add_station(self, name: str, *, installs: bool = True) -> FakeStation:

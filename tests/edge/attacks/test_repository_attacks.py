@@ -251,6 +251,18 @@ def test_withdrawn_package_is_refused(target: Target, evil: EvilServer, champion
     target.assert_refused(champion, REASON.SIGNATURE)
 
 
+def test_withdrawn_package_on_the_stations_own_disk_is_refused(
+    target: Target, evil: EvilServer, champion: BuiltPackage
+) -> None:
+    """It judged here before, so nothing of it need be downloaded."""
+    package = target.built("next")
+    assign(target, package)
+    target.wait_active(package)
+    evil.exchange(KeyName.PACKAGING, withdraws=(champion.package_id,))
+    assign(target, champion, 3)
+    target.assert_refused(package, REASON.SIGNATURE)
+
+
 def test_station_follows_every_exchange_of_keys_and_loses_nothing(
     target: Target, evil: EvilServer, champion: BuiltPackage
 ) -> None:

@@ -25,6 +25,7 @@ from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
 from central.domain.rollout_shapes import (
     ENDED,
     SETTLED,
+    SHOWN_BUT_HELD,
     TOUCHED,
     UNDER_WAY,
     Action,
@@ -194,7 +195,7 @@ def _advance(
                 return _note(waiting, f"{_wave_name(wave)} waits for approval", now), ()
             wave = replace(wave, state=WaveState.RUNNING, started_at=now)
             rollout = _with_wave(rollout, wave)
-        rollout, shown = _show(rollout, wave, gates.get(index), now)
+        rollout, shown = _show(rollout, wave, gates.get(index), held, now)
         rollout, actions = _assign(rollout, rollout.waves[index], held, now)
         actions = (*shown, *actions)
         wave = rollout.waves[index]
@@ -227,12 +228,19 @@ def _lacks(answer: WaveAnswer | None) -> str | None:
     return f"not enough evidence for its limits: {'; '.join(answer.reasons) if answer is not None else 'no part yet'}"
 
 
-def _show(rollout: Rollout, wave: Wave, answer: WaveAnswer | None, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
-    """Give the package to the stations in shadow once the gates have passed, and to one that comes back after that."""
+def _show(
+    rollout: Rollout, wave: Wave, answer: WaveAnswer | None, held: Mapping[str, str], now: datetime
+) -> tuple[Rollout, tuple[Action, ...]]:
+    """Give the package to the stations in shadow once the gates have passed, and to one that comes back after that.
+
+    Those that may not be touched now stay in shadow. While that is all of them, the gates are asked on: they may fail.
+    """
     in_shadow = [item.station for item in wave.stations if item.progress is Progress.SHADOW]
     if not in_shadow:
         return rollout, ()
-    if answer is not None and answer.outcome is WaveOutcome.PASSED and not wave.is_shown:
+    has_passed = wave.is_shown or (answer is not None and answer.outcome is WaveOutcome.PASSED)
+    free = [name for name in in_shadow if name not in held] if has_passed else []
+    if free and not wave.is_shown:
         wave = replace(wave, is_shown=True)
         rollout = _note(rollout, f"{_wave_name(wave)} passed its gates in shadow", now)
     waits = f"not enough evidence in shadow: {'; '.join(answer.reasons) if answer is not None else 'no part yet'}"
@@ -240,15 +248,17 @@ def _show(rollout: Rollout, wave: Wave, answer: WaveAnswer | None, now: datetime
         item
         if item.progress is not Progress.SHADOW
         else replace(item, progress=Progress.ASSIGNED, since=now, detail="its gates have passed")
-        if wave.is_shown
+        if item.station in free
+        else replace(item, detail=f"{SHOWN_BUT_HELD}{held[item.station]}")
+        if has_passed
         else replace(item, detail=waits)
         for item in wave.stations
     )
     rollout = _with_wave(rollout, replace(wave, stations=moved))
-    if not wave.is_shown:
+    if not free:
         return rollout, ()
-    rollout = _note(rollout, f"{_wave_name(wave)} assigned to {some_of(in_shadow)}", now)
-    return rollout, tuple(Assign(name) for name in in_shadow)
+    rollout = _note(rollout, f"{_wave_name(wave)} assigned to {some_of(free)}", now)
+    return rollout, tuple(Assign(name) for name in free)
 
 
 def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime) -> tuple[Rollout, tuple[Action, ...]]:

@@ -33,6 +33,8 @@ UNDER_WAY = frozenset({Progress.SHADOW, Progress.ASSIGNED, Progress.BAKING, Prog
 TOUCHED = UNDER_WAY | {Progress.DONE, Progress.ERRED}
 # Neither of them stands in the way of their wave's end.
 SETTLED = frozenset({Progress.DONE, Progress.SET_ASIDE})
+# How the detail of a station begins that has shown it in shadow and may not be given the package yet.
+SHOWN_BUT_HELD = "its gates have passed; "
 ENDED = frozenset({RolloutState.FINISHED, RolloutState.ERROR, RolloutState.STOPPED})
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from central.domain.naming import some_of
-from central.domain.rollout_shapes import Progress, Rollout, Wave
+from central.domain.rollout_shapes import SHOWN_BUT_HELD, Progress, Rollout, Wave
 from contracts.vocabulary import RolloutState, WaveState
 
 
@@ -78,8 +78,13 @@ def _of_wave(wave: Wave) -> Iterator[Wait]:
     kinds = {
         WaitKind.AWAY: [item for item in wave.stations if item.progress is Progress.AWAY],
         WaitKind.WINDOW: [item for item in wave.stations if item.progress is Progress.WAITING and item.detail],
-        WaitKind.EVIDENCE: [item for item in wave.stations if item.progress in (Progress.SHADOW, Progress.BAKING)],
+        WaitKind.EVIDENCE: [
+            item
+            for item in wave.stations
+            if item.progress in (Progress.SHADOW, Progress.BAKING) and not item.detail.startswith(SHOWN_BUT_HELD)
+        ],
     }
+    kinds[WaitKind.WINDOW] += [item for item in wave.stations if item.detail.startswith(SHOWN_BUT_HELD)]
     # Its own maintenance window: the station has its order, and waits with the download.
     kinds[WaitKind.WINDOW] += [
         item for item in wave.stations if item.progress is Progress.ASSIGNED and "maintenance window" in item.detail

@@ -20,7 +20,7 @@ from central.domain import rollout as machine
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
-from central.domain.rollout_shapes import ENDED, Action, Rollout
+from central.domain.rollout_shapes import ENDED, Action, Progress, Rollout
 from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
@@ -68,6 +68,8 @@ Change = Callable[[Rollout, str, datetime], Rollout]
 _CHANGES: Final[Mapping[str, Change]] = MappingProxyType(
     {"pause": machine.pause, "resume": machine.resume, "approve": machine.approve}
 )
+# One in shadow decides with another package from then on; one that was away may come back to it in this very step.
+_MAY_BE_GIVEN_IT: Final = frozenset({Progress.WAITING, Progress.SHADOW, Progress.AWAY})
 _Moved = tuple[Rollout, tuple[Action, ...]]
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
@@ -301,8 +303,8 @@ class RolloutService:
             touched = stations.of(session, before.touched)
             book = self._books.setdefault(rollout_id, PartBook())
             seen = seen_of_all(session, row, touched, extra_high, book)
-            waiting = [item.station for wave in before.waves for item in wave.stations]
-            untouchable = held(session, row.product, set(waiting) - seen.keys(), plan_of(row), now)
+            steps = [item for wave in before.waves for item in wave.stations if item.progress in _MAY_BE_GIVEN_IT]
+            untouchable = held(session, row.product, [item.station for item in steps], plan_of(row), now)
             policy, gates = self.policy_of(row), gates_of(session, row, before, now)
             limits = self._limits.answers(session, row, before, policy, now, rightly_diverted=extra_high)
             after, actions = machine.step(

@@ -3,18 +3,21 @@
 
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlmodel import col, select
 
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
+from central.domain.rollout_waits import WaitKind, waits_of
 from central.services.assigning import challengers_of
+from central.services.rollout_state import state_of
 from central.services.shadow_gates import PAST_TIMES
 from central.settings import RolloutSettings
 from central.store.learning_tables import Assignment, Champion, Package
 from central.store.repositories import rollout_policies, shadow
-from central.store.rollout_tables import RolloutGate
+from central.store.rollout_tables import FreezeRow, RolloutGate
 from central.store.tables import Inspection, Station
 from contracts.vocabulary import AlarmKind, Judgement, PackageState, RefusalReason, RolloutState, Verdict
 from tests.central.services.bench import EPOCH, PRODUCT, Bench, FakeStation
@@ -270,3 +273,32 @@ def test_station_that_catches_up_with_another_product_stays_in_shadow(plant: Lin
     plant.tick()
     assert plant.first.running == {PRODUCT: plant.champion, "cap": cap}
     assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)
+
+
+@pytest.mark.parametrize("is_lifted", [True, False])
+def test_a_freeze_holds_a_station_whose_gates_have_passed_and_the_gates_stay_asked(
+    plant: Line, is_lifted: bool
+) -> None:
+    now = plant.bench.clock.now()
+    with plant.bench.database.begin() as session:
+        freeze = FreezeRow(begins=now, ends=now + timedelta(days=2), reason="audit", made_at=now, made_by="anna")
+        session.add(freeze)
+    for parts in (PAST_TIMES, 300, 400):
+        plant.judge([(OK, OK)] * parts)
+        plant.tick()
+    assert plant.orders(plant.first)[-1] == (plant.champion, plant.challenger)
+    assert plant.detail().startswith("its gates have passed; frozen until ")
+    (wait,) = waits_of(state_of(plant.bench.rollout()))
+    assert (wait.kind, wait.stations) == (WaitKind.WINDOW, (str(plant.first.address),))
+    if is_lifted:
+        with plant.bench.database.begin() as session:
+            session.exec(select(FreezeRow)).one().lifted_at = plant.bench.clock.now()
+        plant.tick()
+        assert plant.orders(plant.first)[-1] == (plant.challenger, None)
+        return
+    disputed = plant.judge([(NG, OK)] * 30)
+    plant.tick()
+    plant.bench.audit(disputed, DEFECTIVE)
+    plant.tick()
+    assert plant.state() is RolloutState.ERROR
+    assert plant.orders(plant.first)[-1] == (plant.champion, None)

@@ -135,15 +135,26 @@ def approve(rollout: Rollout, by: str, now: datetime) -> Rollout:
 
 
 def set_aside(rollout: Rollout, station: str, by: str, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
-    """Go on without a station that holds its wave up; it is sent back, and catches up after the rollout."""
+    """Go on without a station that holds its wave up; it is sent back, and catches up after the rollout.
+
+    Not without the last one of its wave: nobody would be left to show the package there.
+    """
     for wave in rollout.waves:
         for item in wave.stations:
+            if is_last_of(wave, station):
+                continue
             if rollout.state in ENDED or item.station != station or item.progress not in UNDER_WAY:
                 continue
             aside = replace(item, progress=Progress.SET_ASIDE, since=now, detail=f"set aside by {by}: {item.detail}")
             after = _with_station(rollout, wave, aside)
             return _note(after, f"{_wave_name(wave)} {station} set aside by {by}", now), (RollBack(station),)
     return rollout, ()
+
+
+def is_last_of(wave: Wave, station: str) -> bool:
+    """Whether all others of the wave were set aside."""
+    left = [item.station for item in wave.stations if item.progress is not Progress.SET_ASIDE]
+    return left == [station]
 
 
 def abort(rollout: Rollout, by: str, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
@@ -199,6 +210,9 @@ def _advance(
         rollout, actions = _assign(rollout, rollout.waves[index], held, now)
         actions = (*shown, *actions)
         wave = rollout.waves[index]
+        if wave.stations and all(item.progress is Progress.SET_ASIDE for item in wave.stations):
+            why = f"nobody is left to show it in {_wave_name(wave)}: every station was set aside"
+            return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
         if actions or not _is_complete(wave):
             return rollout, actions
         if has_limits(rollout, wave) and (waits := _lacks(limits.get(index))) is not None:

@@ -32,12 +32,14 @@ REMEDIES: Final[Mapping[WaitKind, str]] = {
     WaitKind.RESUME: "Resume the rollout or abort it; while it is paused no other of the product can begin.",
     WaitKind.BEGIN: "Look whether the stations that it is for have power and network, or abort it.",
     WaitKind.AWAY: (
-        "Look whether the station has power and network. If it stays away, set it aside: the rollout goes on, and the "
-        "station catches up when it is back."
+        "Look whether the station has power and network. If it stays away, set it aside: the rollout goes on with the "
+        "others of its wave, and the station catches up when it is back. If it is the last of its wave, abort the "
+        "rollout and begin again with stations that are there."
     ),
     WaitKind.EVIDENCE: (
-        "Let the station make parts of the product, and judge open audits. If it makes none, set it aside; if its past "
-        "gives no limits, abort and begin again with a plan that does not ask for them."
+        "Let the station make parts of the product, and judge open audits. If it makes none, set it aside, or abort "
+        "where it is the last of its wave; if its past gives no limits, abort and begin again with a "
+        "plan that does not ask for them."
     ),
     WaitKind.WINDOW: "Wait for the window, lift the freeze, or widen the windows of the product for the next rollout.",
 }

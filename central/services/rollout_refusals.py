@@ -69,6 +69,12 @@ def cannot_set_aside(row: RolloutRow, rollout: Rollout, station: str) -> str:
         return f"{start}, the rollout is {row.state}; {_NEXT[row.state]}"
     steps = [item for wave in rollout.waves for item in wave.stations]
     found = next((item for item in steps if item.station == station), None)
+    if found is not None and found.progress in UNDER_WAY:
+        return (
+            f"rollout {row.id}: to set {station} aside expected that others are left in its wave, it is the last one; "
+            "a wave that nobody shows is never success. Wait until the station goes on, or abort the rollout and begin "
+            "again with stations that are there"
+        )
     if found is not None:
         why = "it was not given the package yet" if found.progress is Progress.WAITING else "it holds nothing up"
         return f"{start}, it is {found.progress}: {why}"

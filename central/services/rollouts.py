@@ -210,7 +210,7 @@ class RolloutService:
 
         Raises:
             NotFoundError: no such rollout.
-            ConflictError: the station is not under way in it.
+            ConflictError: the station is not under way in it, or is the last of its wave.
         """
         self._end_some(
             rollout_id,

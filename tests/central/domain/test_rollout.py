@@ -176,9 +176,17 @@ def test_a_person_may_set_a_station_aside_that_holds_its_wave_up() -> None:
 
 
 def test_a_wave_of_nobody_but_those_set_aside_is_no_success() -> None:
-    rollout, _ = set_aside(begun("a", "b"), "a", "anna", NOW)
-    rollout, actions = look(rollout, 1, a=BAKED)
-    assert (rollout.state, actions) == (RolloutState.RUNNING, ())
+    assert set_aside(begun("a", "b"), "a", "anna", NOW) == (begun("a", "b"), ())
+    rollout, actions = set_aside(begun("a", "b", canary=2), "a", "anna", NOW)
+    assert actions == (RollBack("a"),)
+    assert set_aside(rollout, "b", "anna", NOW) == (rollout, ())
+    # As a version that allowed it left it.
+    canary = rollout.waves[0]
+    aside = tuple(replace(item, progress=Progress.SET_ASIDE) for item in canary.stations)
+    hung = replace(rollout, waves=(replace(canary, stations=aside), *rollout.waves[1:]))
+    ended, _ = look(hung, 1, a=BAKED, b=BAKED)
+    assert ended.state is RolloutState.ERROR
+    assert "nobody is left to show it in canary: every station was set aside" in ended.history[-1]
 
 
 def test_as_many_stations_as_the_plan_allows_may_be_out_of_reach_and_no_more() -> None:

@@ -204,8 +204,8 @@ def test_a_station_cut_off_in_mid_rollout_is_waited_for_and_finishes_it_when_it_
     assert (bench.rollout().state, bench.champion()) == (RolloutState.FINISHED, candidate)
 
 
-def test_a_station_set_aside_goes_back_and_catches_up_after_the_rollout(bench: Bench, tmp_path: Path) -> None:
-    (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
+def test_a_station_set_aside_goes_back_and_the_last_of_its_wave_is_not(bench: Bench, tmp_path: Path) -> None:
+    (first, second, third), champion = line(bench, tmp_path, "st-1", "st-2", "st-3")
     candidate = bench.register(2, tmp_path, champion=champion)
     bake(bench, first)
     assert second.running[PRODUCT] == candidate
@@ -217,9 +217,11 @@ def test_a_station_set_aside_goes_back_and_catches_up_after_the_rollout(bench: B
     assert second.running[PRODUCT] == champion
     with pytest.raises(ConflictError, match="under way"):
         bench.rollouts.set_aside(rollout_id, str(second.address), "anna", bench.clock.now())
-    # Nobody but a station that was set aside is no success: the wave stays open, and a person must end it.
+    # Nobody but stations that were set aside is no success, and what to do about it is a person's to say.
+    with pytest.raises(ConflictError, match="it is the last one; a wave that nobody shows"):
+        bench.rollouts.set_aside(rollout_id, str(third.address), "anna", bench.clock.now())
     bench.tick(3)
-    assert bench.rollout().state is RolloutState.RUNNING
+    assert (bench.rollout().state, third.running[PRODUCT]) == (RolloutState.RUNNING, candidate)
 
 
 def test_a_wave_goes_on_without_a_station_that_was_set_aside(bench: Bench, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,16 @@ def test_chunk_that_cannot_be_is_refused(station: str, count: int, words: str) -
 def test_tolerated_factor_below_1_is_refused(factor: float) -> None:
     with pytest.raises(ValueError, match="tolerated_factor"):
         ControlGate(0.05, PAST, 100, tolerated_factor=factor)
+
+
+def test_what_a_gate_holds_does_not_grow_with_what_it_is_fed() -> None:
+    gate = ControlGate(1e-30, PAST, 100, keeps_chunks=False)
+    whole = ControlGate(1e-30, PAST, 100)
+    for index in range(3_000):
+        for each in (gate, whole):
+            each.update("st-1", index % 4)
+    assert gate.evidence() == whole.evidence()
+    assert gate.evidence()["stations"]["st-1"]["parts"] == 300_000
+    assert len(pickle.dumps(gate)) < 10_000 < len(pickle.dumps(whole))
+    with pytest.raises(ValueError, match="expected one that keeps its chunks"):
+        gate.to_dict()

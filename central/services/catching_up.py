@@ -69,7 +69,7 @@ def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, d
     for champion in session.exec(select(Champion)).all():
         if (champion.product, champion.is_simulated) in under_way:
             continue
-        outdated = {None, *_former_champions(session, champion)} - {champion.package_id}
+        outdated = {None, *_given_before(session, champion)} - {champion.package_id}
         on_purpose = _given_since(session, champion)
         wanted = {
             address: runs
@@ -91,15 +91,17 @@ def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, d
     return behind
 
 
-def _former_champions(session: Session, champion: Champion) -> set[str | None]:
-    """Every rollout notes whom it would replace, so a station that was away through several is found all the same."""
-    return set(
-        session.exec(
-            select(RolloutRow.previous_package_id)
-            .where(RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated)
-            .distinct()
-        ).all()
-    )
+def _given_before(session: Session, champion: Champion) -> set[str | None]:
+    """Packages of all rollouts and those that they would replace: a station may have been away through several.
+
+    Also those of rollouts to some stations, which were never champion.
+    """
+    pairs = session.exec(
+        select(RolloutRow.package_id, RolloutRow.previous_package_id)
+        .where(RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated)
+        .distinct()
+    ).all()
+    return {package_id for pair in pairs for package_id in pair}
 
 
 def _given_since(session: Session, champion: Champion) -> set[tuple[str, str]]:

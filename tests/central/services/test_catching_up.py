@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from central.settings import RolloutSettings
 from central.store.rollout_tables import FreezeRow
 from contracts.vocabulary import RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
@@ -95,3 +96,28 @@ def test_a_former_champion_given_to_a_station_on_purpose_stays_there(bench: Benc
     bench.tick(5)
     assert bench.rollout().state is RolloutState.FINISHED
     assert (first.running[PRODUCT], second.running[PRODUCT]) == (candidate, champion)
+
+
+def test_a_trial_station_that_was_away_during_the_next_rollout_catches_up(bench: Bench, tmp_path: Path) -> None:
+    (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
+    bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
+    trial = bench.register(2, tmp_path, champion=champion)
+    bench.rollouts.start(trial, [str(second.address)], 1, "a trial at one", bench.clock.now())
+    bench.tick(2)
+    bench.report(second, [OK] * 20)
+    bench.tick(3)
+    # As long as the champion is the one of then, it is a person's wish.
+    assert (second.running[PRODUCT], bench.champion()) == (trial, champion)
+    bench.stations.pop(str(second.address))
+    bench.later(seconds=300)
+    bench.heartbeat(first)
+    newest = bench.register(3, tmp_path, champion=champion)
+    bench.rollouts.start(newest, [], None, "for all", bench.clock.now())
+    bench.tick(2)
+    bench.report(first, [OK] * 20)
+    bench.tick(3)
+    assert (second.running[PRODUCT], bench.champion()) == (trial, newest)
+    bench.stations[str(second.address)] = second
+    bench.heartbeat(second)
+    bench.tick(2)
+    assert second.running[PRODUCT] == newest

@@ -21,7 +21,7 @@ from central.api.rollout_schemas import (
 )
 from central.domain.naming import some_of
 from central.errors import NotFoundError
-from central.services.rollout_naming import require_heard_of
+from central.services.rollout_naming import require_heard_of, require_reach
 from central.store.repositories import known, rollout_policies, stations
 from central.store.rollout_tables import RolloutPolicyRow
 from contracts.ids import Name
@@ -55,6 +55,7 @@ def set_policy(services: ServicesOf, product: Product, said: SetRolloutPolicy) -
             if row is None:
                 _require_product(product, products)
             require_heard_of(session, plan.target)
+        require_reach(session, product, plan, is_ahead=said.is_ahead)
         row = row or RolloutPolicyRow(
             product=product,
             risk=said.risk,

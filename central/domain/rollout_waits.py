@@ -22,6 +22,7 @@ class WaitKind(StrEnum):
     APPROVAL = "APPROVAL"
     RESUME = "RESUME"
     BEGIN = "BEGIN"
+    PLAN = "PLAN"
     AWAY = "AWAY"
     EVIDENCE = "EVIDENCE"
     WINDOW = "WINDOW"
@@ -31,6 +32,10 @@ REMEDIES: Final[Mapping[WaitKind, str]] = {
     WaitKind.APPROVAL: "Look at the evidence of the waves before, then approve the wave or abort the rollout.",
     WaitKind.RESUME: "Resume the rollout or abort it; while it is paused no other of the product can begin.",
     WaitKind.BEGIN: "Look whether the stations that it is for have power and network, or abort it.",
+    WaitKind.PLAN: (
+        "Abort it and begin another with a plan that takes them: this one keeps the plan that it began with. Set the "
+        "policy of the product anew, or end it."
+    ),
     WaitKind.AWAY: (
         "Look whether the station has power and network. If it stays away, set it aside: the rollout goes on with the "
         "others of its wave, and the station catches up when it is back. If it is the last of its wave, abort the "
@@ -43,6 +48,11 @@ REMEDIES: Final[Mapping[WaitKind, str]] = {
     ),
     WaitKind.WINDOW: "Wait for the window, lift the freeze, or widen the windows of the product for the next rollout.",
 }
+
+
+# What a rollout says of its wait for a first station, in its history.
+UNHEARD: Final = "waits: no station that it is for has been heard of (real or simulated, like the package)"
+_SAID: Final = " waits: "
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,9 @@ def waits_of(rollout: Rollout) -> tuple[Wait, ...]:
         running = next((wave.index for wave in rollout.waves if wave.state is WaveState.RUNNING), 0)
         return (Wait(WaitKind.RESUME, running, "a person who resumes it"),)
     if rollout.state is RolloutState.READY:
+        said = next((line for line in reversed(rollout.history) if _SAID in line), "")
+        if said and not said.endswith(UNHEARD):
+            return (Wait(WaitKind.PLAN, 0, said.partition(_SAID)[2]),)
         return (Wait(WaitKind.BEGIN, 0, "a station that it is for to be heard of"),)
     if rollout.state is not RolloutState.RUNNING:
         return ()

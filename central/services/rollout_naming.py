@@ -6,22 +6,25 @@ the route that sets a product's policy.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from sqlmodel import Session, col, select
 
 from central.domain.naming import some_of
-from central.domain.rollout_plan import TargetFilter
-from central.errors import NotFoundError
+from central.domain.rollout_plan import RolloutPlan, TargetFilter, choose_waves
+from central.errors import ConflictError, NotFoundError
 from central.services.rollout_facts import JUDGES_WITHIN, stations_for
 from central.services.rollout_planning import plan_of
+from central.services.rollout_refusals import plan_takes_nobody
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import known
 from central.store.repositories import stations as station_rows
 from central.store.tables import RollupMinute, Station
 
 _MOST_SAID: Final = 5
+_ANYBODY: Final = ("site/line/station",)
 
 
 def require_heard_of(session: Session, target: TargetFilter) -> None:
@@ -37,6 +40,23 @@ def require_heard_of(session: Session, target: TargetFilter) -> None:
             f"plan.target: {'; '.join(strange[:_MOST_SAID])}; known stations: {places}. A plan that is set before its "
             "stations are there says is_ahead: true"
         )
+
+
+def require_reach(session: Session, product: str, plan: RolloutPlan, *, is_ahead: bool) -> None:
+    """A policy's plan takes some station that there is; one that is set ahead, some that may come.
+
+    Labels are left out: a value of one names a kind, which may have no station at the moment.
+
+    Raises:
+        ConflictError: its waves or its target take nobody.
+    """
+    everybody = [station.address for station in station_rows.list_all(session)]
+    meant = everybody or _ANYBODY
+    if everybody and not is_ahead:
+        places = replace(plan.target, labels={})
+        meant = [name for name in everybody if places.takes(name, {})]
+    if not choose_waves(meant, plan.waves):
+        raise ConflictError(plan_takes_nobody(product, everybody))
 
 
 def never_reached(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:

@@ -35,9 +35,14 @@ NEEDS: Final[Mapping[str, RolloutState]] = MappingProxyType(
 
 def takes_nobody(row: RolloutRow, names: Sequence[str]) -> str:
     """A plan that leaves out every station that judges the product."""
+    return plan_takes_nobody(row.product, names)
+
+
+def plan_takes_nobody(product: str, names: Sequence[str]) -> str:
+    """Likewise of a plan that no rollout has yet."""
     return (
-        f"product {row.product}: expected a plan whose target and waves take a station that is heard of, got one "
-        f"that takes none of {some_of(names)}; a wave of ALL takes the rest"
+        f"product {product}: expected a plan whose target and waves take a station that is heard of, got one "
+        f"that takes none of {some_of(names) or 'those that may come'}; a wave of ALL takes the rest"
     )
 
 

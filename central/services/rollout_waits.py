@@ -100,6 +100,7 @@ _WORDS: Final = {
     WaitKind.APPROVAL: "an approval",
     WaitKind.RESUME: "being resumed",
     WaitKind.BEGIN: "a station to begin with",
+    WaitKind.PLAN: "a plan that takes a station",
     WaitKind.AWAY: "stations that are out of reach",
     WaitKind.EVIDENCE: "evidence",
     WaitKind.WINDOW: "a time in which it may touch stations",

@@ -21,6 +21,7 @@ from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
 from central.domain.rollout_shapes import ENDED, Action, Progress, Rollout
+from central.domain.rollout_waits import UNHEARD
 from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
@@ -73,7 +74,6 @@ _MAY_BE_GIVEN_IT: Final = frozenset({Progress.WAITING, Progress.SHADOW, Progress
 _Moved = tuple[Rollout, tuple[Action, ...]]
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
-_WAITS: Final = "waits: no station that it is for has been heard of (real or simulated, like the package)"
 
 
 class RolloutService:
@@ -321,7 +321,7 @@ class RolloutService:
             planned = machine.with_waves(before, waves)
             return machine.with_note_once(planned, f"not reached: {'; '.join(strange)}", now) if strange else planned
         names = left_out(session, row, self._lost_after_s, now)
-        return machine.with_note_once(before, f"waits: {takes_nobody(row, names)}" if names else _WAITS, now)
+        return machine.with_note_once(before, f"waits: {takes_nobody(row, names)}" if names else UNHEARD, now)
 
     def _keep(
         self,

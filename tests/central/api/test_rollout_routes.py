@@ -135,6 +135,25 @@ def test_policy_whose_target_names_what_nobody_heard_of_is_refused_unless_it_is_
     assert engineer.put(f"{P}/rollout-policies/ring", json=said).status_code == 200
 
 
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_policy_whose_waves_take_nobody_is_refused_as_such_a_rollout_is(
+    api: Api, engineer: httpx.Client, tmp_path: Path, is_heard: bool
+) -> None:
+    if is_heard:
+        be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    plan = {"waves": [{"scope": "LINE"}, {"scope": "SITE"}]}
+    refused = engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": plan})
+    assert refused.status_code == 409
+    assert "; a wave of ALL takes the rest" in refused.json()["detail"]
+    if is_heard:
+        asked = engineer.post(f"{P}/rollouts", json={"package_id": package_id, "plan": plan})
+        assert (asked.status_code, asked.json()["detail"]) == (409, refused.json()["detail"])
+    assert engineer.get(f"{P}/rollout-policies").json() == []
+    first = {"waves": [{"scope": "COUNT", "amount": 1}, *plan["waves"]]}
+    assert engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": first}).status_code == 200
+
+
 def test_policy_is_ended_and_its_product_follows_the_settings_again(
     api: Api, engineer: httpx.Client, tmp_path: Path
 ) -> None:

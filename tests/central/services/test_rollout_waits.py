@@ -15,6 +15,7 @@ from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmKind, AlarmState, RolloutState, Verdict
 from tests.central.services.bench import Bench
 from tests.central.services.lines import line
+from tests.central.services.test_rollout_plans import set_policy
 
 OK = Verdict.OK
 LIMIT_S = 1_800.0
@@ -165,3 +166,15 @@ def test_a_rollout_that_goes_on_calls_nobody(plant: Line) -> None:
     plant.later(LIMIT_S + 600)
     assert plant.state() is RolloutState.FINISHED
     assert plant.alarms() == []
+
+
+def test_automatic_rollout_whose_policy_takes_nobody_says_so(plant: Line) -> None:
+    # Kept by an earlier central: today it would be refused.
+    set_policy(plant.bench, RolloutPlan(waves=(WavePlan(WaveScope.LINE),)))
+    plant.bench.build(rollout=RolloutSettings(bake_parts=20))
+    plant.bench.register(2, plant.folder, champion=plant.champion)
+    plant.later(LIMIT_S + 120)
+    assert plant.state() is RolloutState.READY
+    (alarm,) = plant.alarms()
+    assert "for a plan that takes a station: product ring: expected a plan whose target and waves" in alarm.message
+    assert alarm.remedy.startswith("Abort it and begin another with a plan that takes them")

@@ -40,6 +40,7 @@ class LearningStory(TrainingStory):
     """What central tells of learning. The fields are those of `Story`."""
 
     rollout_state: RolloutState
+    rollout_progress: str
 
     def trainings(self) -> list[learning_schemas.TrainingView]:
         if not self.has_stations:
@@ -192,7 +193,7 @@ class LearningStory(TrainingStory):
                 waits_for=[f"{STATIONS[1]} ASSIGNED since 2026-01-01 10:00:00 UTC: last word: DOWNLOADING"],
                 waves=[
                     self._wave(0, WaveState.FINISHED, STATIONS[0], "DONE", 60),
-                    self._wave(1, WaveState.RUNNING, STATIONS[1], "ASSIGNED", 0),
+                    self._wave(1, WaveState.RUNNING, STATIONS[1], self.rollout_progress, 0),
                 ],
                 history=[
                     f"{began:%Y-%m-%dT%H:%M:%SZ} rollout began",

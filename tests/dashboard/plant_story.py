@@ -103,6 +103,8 @@ class Story(LearningStory, RecipeStory):
     same_cause_as: int | None = None
     training_held: str = ""
     rollout_state: RolloutState = RolloutState.RUNNING
+    # How far the station of the wave that runs has come.
+    rollout_progress: str = "ASSIGNED"
     actions: list[str] = field(default_factory=list)
     # Of every part; None: its time can be trusted.
     clock_error_s: float | None = None

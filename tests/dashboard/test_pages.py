@@ -194,6 +194,13 @@ def test_a_wave_that_waits_is_approved_and_a_station_set_aside(opened: Opener, c
     assert central.story.actions[1:] == ["/rollouts/3/approve"]
 
 
+def test_a_station_that_holds_its_wave_up_in_shadow_can_be_set_aside(opened: Opener, central: StubCentral) -> None:
+    central.story.rollout_progress = "SHADOW"
+    app = opened("rollouts", token="engineer-secret")
+    app.button(key="rollout-3-aside").click().run()
+    assert central.story.actions == [f"/rollouts/3/set-aside {STATIONS[1]}"]
+
+
 def test_a_freeze_is_made_from_its_form_and_lifted(opened: Opener, central: StubCentral) -> None:
     app = opened("rollouts", token="engineer-secret")
     app.text_input(key="freeze-reason").input("stock-taking")

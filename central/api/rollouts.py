@@ -175,7 +175,7 @@ def approve_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) ->
 
 @router.post("/{rollout_id}/set-aside", summary="Go on without a station", dependencies=_engineer, responses=_CONFLICT)
 def set_station_aside(services: ServicesOf, rollout_id: RolloutNumber, said: SetAside) -> RolloutView:
-    """One that holds its wave up. It is assigned its previous package and catches up after the rollout."""
+    """One that holds its wave up. It is assigned its previous package and catches up after a rollout to all."""
     loop_of(services).rollouts.set_aside(rollout_id, said.station, said.by, services.clock.now())
     return get_rollout(services, rollout_id)
 

@@ -135,7 +135,7 @@ def approve(rollout: Rollout, by: str, now: datetime) -> Rollout:
 
 
 def set_aside(rollout: Rollout, station: str, by: str, now: datetime) -> tuple[Rollout, tuple[Action, ...]]:
-    """Go on without a station that holds its wave up; it is sent back, and catches up after the rollout.
+    """Go on without a station that holds its wave up; it is sent back, and catches up after a rollout to all.
 
     Not without the last one of its wave: nobody would be left to show the package there.
     """

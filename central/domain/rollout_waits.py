@@ -38,8 +38,8 @@ REMEDIES: Final[Mapping[WaitKind, str]] = {
     ),
     WaitKind.AWAY: (
         "Look whether the station has power and network. If it stays away, set it aside: the rollout goes on with the "
-        "others of its wave, and the station catches up when it is back and the package is for all. If it is the last of its wave, abort the "
-        "rollout and begin again with stations that are there."
+        "others of its wave, and the station catches up when it is back and the package is for all. If it is the last "
+        "of its wave, abort the rollout and begin again with stations that are there."
     ),
     WaitKind.EVIDENCE: (
         "Let the station make parts of the product, and judge open audits. If it makes none, set it aside, or abort "

@@ -206,7 +206,7 @@ class RolloutService:
         self._command(rollout_id, "approve", by, now)
 
     def set_aside(self, rollout_id: int, station: str, by: str, now: datetime) -> None:
-        """Go on without a station that holds its wave up. It is sent back, and catches up after the rollout.
+        """Go on without a station that holds its wave up. It is sent back, and catches up after a rollout to all.
 
         Raises:
             NotFoundError: no such rollout.

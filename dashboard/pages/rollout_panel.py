@@ -67,8 +67,8 @@ def _set_aside(view: Viewer, item: Rollout) -> None:
         return
     with st.popover("Set a station aside", icon=":material/directions_run:"):
         st.markdown(
-            "The rollout goes on without it. It gets its previous package again, and catches up once the new one is for "
-            "all stations: after a rollout to some it keeps the previous one. Needs an engineer's token."
+            "The rollout goes on without it. It gets its previous package again, and catches up once this one is "
+            "for all: after a rollout to some stations it keeps the previous one. Needs an engineer's token."
         )
         name = st.selectbox("Station", names, key=f"rollout-{item.id}-aside-name") or names[0]
         if st.button("Go on without it", key=f"rollout-{item.id}-aside", type="primary"):

@@ -103,8 +103,7 @@ class Story(LearningStory, RecipeStory):
     same_cause_as: int | None = None
     training_held: str = ""
     rollout_state: RolloutState = RolloutState.RUNNING
-    # How far the station of the wave that runs has come.
-    rollout_progress: str = "ASSIGNED"
+    rollout_progress: str = "ASSIGNED"  # of the station in its running wave
     actions: list[str] = field(default_factory=list)
     # Of every part; None: its time can be trusted.
     clock_error_s: float | None = None

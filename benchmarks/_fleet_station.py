@@ -198,6 +198,11 @@ class InTurns:
                 on_progress=on_progress,
             )
 
+    def check_published(self, package_id: str, product: str, is_called_off: Callable[[], bool]) -> None:
+        """See `PackageFetcher`."""
+        with self._turns:
+            self._fetcher.check_published(package_id, product, is_called_off)
+
 
 @dataclass(frozen=True)
 class Plant:

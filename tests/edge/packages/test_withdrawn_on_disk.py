@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tuf.ngclient import Updater
 
 from contracts.commands import ChallengerAssignment
 from contracts.vocabulary import PackageState, RefusalReason
-from edge_agent.packages import fetch
 from tests.edge.packages.conftest import Bench
 from tests.fakes.packages import BuiltPackage
 
@@ -66,6 +66,6 @@ def test_disk_that_takes_no_metadata_holds_up_no_going_back(bench: Bench, monkey
     def full(_updater: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(Path("timestamp.json")))
 
-    monkeypatch.setattr(fetch.Updater, "refresh", full)
+    monkeypatch.setattr(Updater, "refresh", full)
     bench.assign(3, {"ring": first.package_id})
     bench.wait_active(first)

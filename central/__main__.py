@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from central.alarms_command import add_alarms_commands
 from central.clock import SystemClock
 from central.collecting import collect_seldom
-from central.errors import CentralError, SettingsError
+from central.errors import CentralError, SettingsError, is_disk_full
 from central.keys_command import add_keys_commands
 from central.msa_report import add_msa_commands
 from central.report_command import add_report_commands
@@ -49,6 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EOFError:
         sys.stderr.write("sightline-central: expected an answer, got the end of the input; nothing more was done\n")
         return 2
+    except (OSError, DBAPIError) as error:
+        if not is_disk_full(error):
+            raise
+        where = getattr(error, "filename", None) or "the disk of the database or of a file to be written"
+        sys.stderr.write(
+            f"sightline-central: no room left on the disk ({where}); make room and give the command again: what was "
+            "begun is finished or undone by it\n"
+        )
+        return 1
     except KeyboardInterrupt as error:
         sys.stderr.write("\nsightline-central: interrupted; what was begun is finished or undone by the next command\n")
         number = error.args[0] if error.args else signal.SIGINT

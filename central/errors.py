@@ -18,6 +18,20 @@
 Holds no HTTP code beyond the status number; `api/problems.py` turns these into `Problem` bodies.
 """
 
+import errno
+import sqlite3
+from typing import Final
+
+DISK_IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a file system, or SQLite on one, had no room for what was to be written."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_IS_FULL
+    cause = getattr(error, "orig", None)
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_FULL
+
 
 class CentralError(Exception):
     """Root of everything central raises on purpose. The text is meant for a person."""

@@ -8,6 +8,7 @@ something shows first what it will do, and does it after `--yes` or a typed answ
 
 import argparse
 import getpass
+import os
 import signal
 import sys
 import threading
@@ -23,7 +24,7 @@ from tuf.api.metadata import Root
 
 from central.clock import SystemClock
 from central.domain.naming import some_of
-from central.errors import CentralError
+from central.errors import DISK_IS_FULL, CentralError
 from central.key_plans import EXCHANGED, PRODUCT_PREFIX, Holder, KeyPlans
 from central.settings import load_settings
 from central.store.database import Database
@@ -207,7 +208,7 @@ def _sign(options: argparse.Namespace) -> int:
         carried = read_root(options.file)
         for path in options.root_key:
             sign_root(carried, None, load_root_key(path, ask(str(path))))
-        write_whole(options.file, metadata_bytes(carried))
+        _write_copy("--file", options.file, metadata_bytes(carried))
         _say(f"signed {options.file}; carry it back and run `keys sign --import {options.file.name}`")
         return 0
     plans = _plans(options)
@@ -217,10 +218,7 @@ def _sign(options: argparse.Namespace) -> int:
         coming = plans.changes.root()
         if coming is None:
             raise KeyChangeError("the change under way needs no signature of a root key; run `keys sign` without one")
-        if not options.export.parent.is_dir():
-            msg = f"{options.export}: expected a folder that is there, is the medium in its place?"
-            raise KeyChangeError(msg)
-        write_whole(options.export, metadata_bytes(to_carry(coming, plans.repository.root().signed)))
+        _write_copy("--export", options.export, metadata_bytes(to_carry(coming, plans.repository.root().signed)))
         _say(f"written {options.export}")
         return 0
     if options.carried is not None:
@@ -235,6 +233,25 @@ def _sign(options: argparse.Namespace) -> int:
         known = "" if taken else ": what the file holds was here already, or is by keys that no root names"
         _say(f"{taken} new signatures taken over{known}")
     return _sign_by(plans, options, ask)
+
+
+def _write_copy(option: str, path: Path, content: bytes) -> None:
+    """Only in place of a plain file or of nothing: what is renamed over a device is gone from the machine.
+
+    Raises:
+        KeyChangeError: no folder there, something that is no file, or nothing can be written there.
+        OSError: the disk is full.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise KeyChangeError(f"{path}: expected a folder that is there, is the medium in its place?")
+        if os.path.lexists(path) and not path.is_file():
+            raise KeyChangeError(f"{option}: expected the name of a file, got {path}, which is no plain file")
+        write_whole(path, content)
+    except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            raise
+        raise KeyChangeError(f"{option}: cannot write {path}: {error.strerror}; choose another place") from error
 
 
 def _undo(options: argparse.Namespace) -> int:

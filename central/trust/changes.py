@@ -296,9 +296,12 @@ def _shred(path: Path) -> None:
             file.write(os.urandom(path.stat().st_size))
             file.flush()
             os.fsync(file.fileno())
-        path.unlink()
     except FileNotFoundError:
         return
+    except OSError as error:
+        # A disk that takes no byte more must at least not keep the key under its name.
+        _LOG.warning("key could not be overwritten before it is removed file=%s: %s", path.name, error)
+    path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

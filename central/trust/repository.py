@@ -15,6 +15,7 @@ by the top targets as well while the packaging key is here, for stations of befo
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -288,13 +289,19 @@ class PackageRepository:
                 found = hashlib.file_digest(content, "sha256").hexdigest()
             if found != expected:
                 raise PackageRepositoryError(f"package file {name}: expected sha256 {expected}, got {found}")
-        files = []
-        for name, role in roles.items():
-            target = self._copy(package_dir / name, f"{package_id}/{name}")
-            extra = {"variant": variants[name]} if name in variants else {}
-            custom = {"product": manifest.product, "package_id": package_id, "role": role, **extra}
-            target.unrecognized_fields["custom"] = custom
-            files.append(target)
+        files, is_new = [], not (self.targets_dir / package_id).exists()
+        try:
+            for name, role in roles.items():
+                target = self._copy(package_dir / name, f"{package_id}/{name}")
+                extra = {"variant": variants[name]} if name in variants else {}
+                custom = {"product": manifest.product, "package_id": package_id, "role": role, **extra}
+                target.unrecognized_fields["custom"] = custom
+                files.append(target)
+        except BaseException:
+            # Named by nobody yet, and on a full disk the rest would be in everybody's way.
+            if is_new:
+                shutil.rmtree(self.targets_dir / package_id, ignore_errors=True)
+            raise
         return files
 
     def _copy(self, source: Path, path: str) -> TargetFile:

@@ -66,8 +66,9 @@ class RangeRules:
         try:
             for begin in range(0, min(limit, len(body)), step):
                 piece = body[begin : min(begin + step, limit)]
-                handler.wfile.write(piece)
+                # Before: whoever has the last bytes may look at once.
                 self.sent[path] = self.sent.get(path, 0) + len(piece)
+                handler.wfile.write(piece)
                 if path in self.trickle_s:
                     handler.wfile.flush()
                     time.sleep(self.trickle_s[path])

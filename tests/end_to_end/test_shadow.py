@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from securesystemslib.signer import CryptoSigner
 
 from central.trust.assignments import seal_assignment
+from central.trust.enrolment import open_repository
 from central.trust.keys import KeyName, load_signer
 from contracts.commands import AssignPackage, ChallengerAssignment, ProductAssignment
 from contracts.topics import Channel, topic
@@ -34,6 +35,11 @@ class ShadowPlant(Plant):
         """Central first: the station must know where to upload to, and audits are drawn every second."""
         central = folder / "central" / "central.toml"
         central.write_text(central.read_text() + "\n[audit]\nperiod_s = 1.0\n")
+        data = folder / "station" / "data"
+        self.challenger = tiny_package.install(data, offset=0.2, is_current=False)
+        # A station asks whether what lies on its disk is still published before it takes it up.
+        (stored,) = (path.parent for path in data.rglob("manifest.json") if path.parent.name == self.challenger)
+        open_repository(folder / "central" / "trust").publish(stored, self.challenger, SystemClock().now())
         self.start_central()
         token = self.central.token("STATION")
         station = folder / "station" / "station.toml"
@@ -41,7 +47,6 @@ class ShadowPlant(Plant):
         url = str(self.http.base_url).split("/api")[0]
         own = f'central = {{ url = "{url}", token = "{token}" }}'
         station.write_text("\n".join(own if line.startswith("central =") else line for line in lines))
-        self.challenger = tiny_package.install(folder / "station" / "data", offset=0.2, is_current=False)
         self.signer: CryptoSigner = load_signer(folder / "central" / "trust" / "keys", KeyName.ASSIGNMENT)
 
     def assign(self, number: int, parts: int | None) -> None:

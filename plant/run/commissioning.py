@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from http import HTTPStatus
 from itertools import islice
 from typing import Final
 
@@ -17,7 +18,7 @@ from central.api.learning_schemas import PackageView, TrainingView
 from central.api.rollout_schemas import RolloutView
 from contracts.ids import StationAddress
 from contracts.vocabulary import Judgement, PromotionOutcome, RolloutState, TrainingState
-from plant.errors import ChildError
+from plant.errors import CentralError, ChildError
 from plant.line.cameras import CommissioningPicture
 from plant.run.central_client import CentralClient
 
@@ -88,14 +89,7 @@ class Commissioner:
         """
         package = self._promoted(product)
         names = [str(address) for address in stations]
-        rollout = next(
-            (each for each in self._client.rollouts() if each.product == product and each.state in _GOING_ROLLOUTS),
-            None,
-        )
-        if rollout is None:
-            rollout = self._client.start_rollout(
-                package.package_id, names, canary=len(names), reason="commissioning: first package"
-            )
+        rollout = self._going(product) or self._begin(package, names)
         waiting = set(names)
         while waiting:
             self._wait(f"first rollout of {product}")
@@ -106,6 +100,22 @@ class Commissioner:
             current = next((each for each in self._client.rollouts() if each.id == rollout.id), rollout)
             _refuse_failed(current)
         return package.package_id
+
+    def _going(self, product: str) -> RolloutView | None:
+        going = (each for each in self._client.rollouts() if each.product == product)
+        return next((each for each in going if each.state in _GOING_ROLLOUTS), None)
+
+    def _begin(self, package: PackageView, names: list[str]) -> RolloutView:
+        try:
+            return self._client.start_rollout(
+                package.package_id, names, canary=len(names), reason="commissioning: first package"
+            )
+        except CentralError as refusal:
+            # Central begins the rollout of a promoted package by itself, and may have done so since it was asked.
+            going = self._going(package.product) if refusal.status == HTTPStatus.CONFLICT else None
+            if going is None or going.package_id != package.package_id:
+                raise
+            return going
 
     def _promoted(self, product: str) -> PackageView:
         """The product's newest package, once the gate has said its word."""

@@ -256,12 +256,18 @@ def _write_copy(option: str, path: Path, content: bytes) -> None:
 
 def _undo(options: argparse.Namespace) -> int:
     plans = _plans(options)
-    pending = plans.changes.pending()
-    if pending is None:
-        raise KeyChangeError("nothing is under way: there is nothing to undo")
-    if not _is_wanted(options, "undo", [f"forget '{pending.what}' of {pending.begun_at} and its new keys"]):
-        return 0
-    _say(f"forgotten: {plans.changes.undo().what}")
+    try:
+        pending = plans.changes.pending()
+    except KeyChangeError as error:
+        _say(str(error))
+        what = "the change whose plan cannot be read"
+    else:
+        if pending is None:
+            raise KeyChangeError("nothing is under way: there is nothing to undo")
+        what = f"'{pending.what}' of {pending.begun_at}"
+    if _is_wanted(options, "undo", [f"forget {what} and its new keys"]):
+        plans.changes.undo()
+        _say(f"forgotten: {what}")
     return 0
 
 

@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 from central.domain.promotion import Check
 from central.errors import ConflictError, InvalidError
 from central.services.package_registry import champion_of, package_under_way
-from central.store.database import Database
+from central.store.database import Database, serialize_product
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow
 from central.trust.repository import PackageRepository
 from contracts import codec
@@ -70,14 +70,14 @@ def import_package(
     # Before the repository sees any of it: what it finds wrong it takes away, and that may be published already.
     _check_files(folder, manifest)
     with database.read() as session:
-        waiting = package_under_way(session, manifest.product) or _rolled_out_now(session, manifest)
-        if waiting is not None:
-            msg = f"product {manifest.product}: package {waiting[:12]} is under way; wait until its rollout has ended"
-            raise ConflictError(msg)
+        _refuse_another(session, manifest, repository)
     repository.publish(folder, package_id, now)
     with database.begin() as session:
+        serialize_product(session, manifest.product)
         if session.get(Package, package_id) is not None:
             return known
+        # Again: a rollout may have begun meanwhile. What is published already is no one's package until then.
+        _refuse_another(session, manifest, repository)
         champion = champion_of(session, manifest.product, is_simulated=manifest.is_simulated)
         session.add(
             Package(
@@ -102,6 +102,15 @@ def import_package(
             )
         )
     return Imported(package_id, manifest.product, manifest.is_simulated, is_new=True)
+
+
+def _refuse_another(session: Session, manifest: PackageManifest, repository: PackageRepository) -> None:
+    start = f"product {manifest.product}: package "
+    if (waiting := package_under_way(session, manifest.product, repository.is_withdrawn)) is not None:
+        withdrawal = "or withdraw it (`keys revoke packaging --withdraw`)"
+        raise ConflictError(f"{start}{waiting.package_id[:12]} {waiting.standing}; {waiting.remedy}, {withdrawal}")
+    if (rolled_out := _rolled_out_now(session, manifest)) is not None:
+        raise ConflictError(f"{start}{rolled_out[:12]} is under way; wait until its rollout has ended, or abort it")
 
 
 def _rolled_out_now(session: Session, manifest: PackageManifest) -> str | None:

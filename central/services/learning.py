@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import col, select
 
 from central.errors import CentralError
 from central.learning_settings import CostSettings, QueueSettings, RaySettings, TriggerSettings
@@ -86,7 +86,12 @@ class LearningService:
         self._book: Final = UsageBook(cost or CostSettings())
         self._noted: dict[str, datetime] = {}
         self.requests: Final = TrainingRequests(
-            database, settings, is_cause_asked=is_cause_asked, triggers=triggers, most_waiting=queue.most_waiting
+            database,
+            settings,
+            is_cause_asked=is_cause_asked,
+            triggers=triggers,
+            most_waiting=queue.most_waiting,
+            is_withdrawn=repository.is_withdrawn,
         )
         self.backends: Final[Mapping[str, TrainingBackend]] = (
             make_backends(settings, ray) if backends is None else dict(backends)
@@ -116,7 +121,7 @@ class LearningService:
         try:
             lost = self._lay_out(training_id, now)
             with self._database.begin() as session:
-                training = _get(session, training_id)
+                training = session.get_one(Training, training_id)
                 training.state, training.started_at = TrainingState.RUNNING, now
                 training.starts += 1
                 training.backend, training.handle = self._settings.backend, None
@@ -132,7 +137,7 @@ class LearningService:
             self._end(training_id, TrainingState.FAILED, now, error=f"could not start: {error}")
             return True
         with self._database.begin() as session:
-            training = _get(session, training_id)
+            training = session.get_one(Training, training_id)
             training.handle = handle
             session.add(training)
         return True
@@ -140,12 +145,12 @@ class LearningService:
     def _lay_out(self, training_id: str, now: datetime) -> int:
         """The job file and its pictures; how many of them are no longer stored."""
         with self._database.read() as session:
-            training = _get(session, training_id)
+            training = session.get_one(Training, training_id)
         if training.starts and is_laid_out(self._attempt(training)):
             # Begun before: the same job, or the steps that are done would be of no use.
             return 0
         with self._database.begin() as session:
-            training = _get(session, training_id)
+            training = session.get_one(Training, training_id)
             pictures, use = choose_pictures(session, training, self._settings)
             field = choose_field(session, training, self._settings)
         attempt = self._attempt(training)
@@ -163,7 +168,7 @@ class LearningService:
         )
         write_whole(attempt.job_path, codec.encode(job))
         with self._database.begin() as session:
-            training = _get(session, training_id)
+            training = session.get_one(Training, training_id)
             counts = counts_of(job)
             training.good, training.defective = counts[Judgement.GOOD], counts[Judgement.DEFECTIVE]
             training.audit_labels = sum(image.source is LabelSource.AUDIT for image in job.images)
@@ -172,7 +177,7 @@ class LearningService:
 
     def _move(self, training_id: str, now: datetime) -> None:
         with self._database.read() as session:
-            training = _get(session, training_id)
+            training = session.get_one(Training, training_id)
         backend = self.backends.get(training.backend)
         if backend is None:
             words = f"runs on {training.backend}, which the settings name no more; set it up again, or train anew"
@@ -182,7 +187,7 @@ class LearningService:
         try:
             look = backend.look(attempt)
             if look.has_result and training.cancel_asked_at is None:
-                self._finish(training, backend.collect(attempt), _usage_of(look), now)
+                self._finish(training, backend.collect(attempt), look.usage, now)
                 backend.forget(attempt)
             elif look.standing is Standing.WAITING and training.cancel_asked_at is not None:
                 # Nothing runs yet: the cluster may take its time to take it out of its queue.
@@ -208,7 +213,7 @@ class LearningService:
         training_id, lost = training.training_id, look.words or "the backend knows nothing of it any more"
         with self._database.begin() as session:
             # Its last word on what it used, before anything is made of its end.
-            self._book.note(session, _get(session, training_id), _usage_of(look), now)
+            self._book.note(session, session.get_one(Training, training_id), look.usage, now)
         if training.cancel_asked_at is not None:
             self._end(training_id, TrainingState.CANCELLED, now)
         elif training.stop_because is AttemptEnd.PREEMPTED:
@@ -239,7 +244,7 @@ class LearningService:
 
     def _back_to_queue(self, training_id: str, stage: str, end: AttemptEnd, now: datetime, *, losses: int = 0) -> bool:
         with self._database.begin() as session:
-            row = _get(session, training_id)
+            row = session.get_one(Training, training_id)
             self._book.close(session, row, end, now)
             row.state, row.queued_at = TrainingState.QUEUED, now
             row.stage = row.stage if row.cancel_asked_at is not None else stage
@@ -252,7 +257,7 @@ class LearningService:
     def _never_begun(self, training_id: str, stage: str) -> None:
         """An attempt that nobody answered is not counted: the next has its number and finds what was begun."""
         with self._database.begin() as session:
-            row = _get(session, training_id)
+            row = session.get_one(Training, training_id)
             self._book.drop(session, row)
             row.state = TrainingState.QUEUED
             row.stage = row.stage if row.cancel_asked_at is not None else stage
@@ -279,10 +284,10 @@ class LearningService:
             return
         self._noted[training.training_id] = now
         with self._database.begin() as session:
-            row = _get(session, training.training_id)
+            row = session.get_one(Training, training.training_id)
             if row.cancel_asked_at is None and row.stop_asked_at is None:
                 row.stage, row.fraction = stage, fraction
-            self._book.note(session, row, _usage_of(look), now, has_place=not is_waiting)
+            self._book.note(session, row, look.usage, now, has_place=not is_waiting)
             if row.stop_asked_at is None and (words := self._book.too_dear(session, row)):
                 row.stop_asked_at, row.stop_because, row.stage = now, AttemptEnd.OVER_COST, f"being ended: {words}"
             if is_waiting:
@@ -309,7 +314,7 @@ class LearningService:
             self._end(training.training_id, TrainingState.FAILED, now, error=words, end=AttemptEnd.OVER_TIME)
         elif (stage := f"{_WAITING}for an answer: {error}") != training.stage and asked_at is None:
             with self._database.begin() as session:
-                row = _get(session, training.training_id)
+                row = session.get_one(Training, training.training_id)
                 row.stage = stage
                 session.add(row)
 
@@ -328,7 +333,7 @@ class LearningService:
         with self._database.begin() as session:
             if session.get(Package, package.package_id) is None:
                 session.add(package)
-            row = _get(session, training.training_id)
+            row = session.get_one(Training, training.training_id)
             row.package_id = evaluation.package_id
             row.evaluation = evaluation.model_dump_json(exclude_none=True)
             self._book.note(session, row, usage, now)
@@ -347,7 +352,7 @@ class LearningService:
     ) -> None:
         self._noted.pop(training_id, None)
         with self._database.begin() as session:
-            row = _get(session, training_id)
+            row = session.get_one(Training, training_id)
             self._book.close(session, row, end or AttemptEnd(state.value), now)
             row.error = error[-_MOST_ERROR_CHARACTERS:] if error else None
             _set_ended(row, state, now)
@@ -357,7 +362,7 @@ class LearningService:
     def _settle_cancelled_in_queue(self, now: datetime) -> None:
         for training_id in self._ids(TrainingState.QUEUED):
             with self._database.read() as session:
-                training = _get(session, training_id)
+                training = session.get_one(Training, training_id)
             if training.cancel_asked_at is None:
                 continue
             # It may have been begun by a call whose answer was lost on the way.
@@ -386,15 +391,7 @@ class LearningService:
         return folder if folder.is_dir() else None
 
 
-def _get(session: Session, training_id: str) -> Training:
-    return session.get_one(Training, training_id)
-
-
 def _set_ended(row: Training, state: TrainingState, now: datetime) -> None:
     row.state, row.finished_at = state, now
     row.stage = state.value.lower()
     row.fraction = 1.0 if state is TrainingState.FINISHED else row.fraction
-
-
-def _usage_of(look: Look) -> ResourceUsage | None:
-    return look.progress.usage if look.progress is not None else None

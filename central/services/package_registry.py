@@ -6,6 +6,7 @@ nothing about promotion. Called by learning, promoting, rollouts and the routes.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,15 @@ class KnownChampion:
 
     package_id: str
     trained_at: datetime
+
+
+@dataclass(frozen=True)
+class OnItsWay:
+    """A package that is not through yet, and what a person can do about it."""
+
+    package_id: str
+    standing: str
+    remedy: str
 
 
 def champion_of(session: Session, product: str, *, is_simulated: bool) -> KnownChampion | None:
@@ -59,8 +69,13 @@ def promoted_without_rollout(session: Session) -> list[Package]:
     return found
 
 
-def package_under_way(session: Session, product: str) -> str | None:
-    """A trained package of the product that the gate has yet to judge, or that waits for its rollout; None: none."""
+def package_under_way(
+    session: Session, product: str, is_withdrawn: Callable[[str], bool] = lambda _package_id: False
+) -> OnItsWay | None:
+    """A trained package of the product that the gate has yet to judge, or that waits for its rollout; None: none.
+
+    One that waits for its rollout and was withdrawn since gets none any more, so it holds nothing up.
+    """
     undecided = session.exec(
         select(Package.package_id)
         .join(Promotion, col(Promotion.package_id) == Package.package_id, isouter=True)
@@ -70,8 +85,13 @@ def package_under_way(session: Session, product: str) -> str | None:
             col(Package.training_id).is_not(None),
         )
     ).first()
-    waiting = (package.package_id for package in promoted_without_rollout(session) if package.product == product)
-    return undecided or next(waiting, None)
+    if undecided is not None:
+        return OnItsWay(undecided, "awaits the gate", "wait for its word (GET /packages)")
+    for package in promoted_without_rollout(session):
+        if package.product == product and not is_withdrawn(package.package_id):
+            remedy = "wait for its end, or begin it with POST /rollouts if the product's policy asks a person to"
+            return OnItsWay(package.package_id, "awaits its rollout", remedy)
+    return None
 
 
 def set_champion(session: Session, package: Package, now: datetime) -> None:

@@ -21,6 +21,7 @@ from central.services.rollout_planning import default_plan, may_begin_by_itself,
 from central.services.rollout_refusals import another_under_way, not_promoted, wished_otherwise
 from central.services.rollout_state import text_of
 from central.settings import RolloutSettings
+from central.store.database import serialize_product
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow, Training
 from central.store.repositories.rollout_policies import plan_text
 from central.store.tables import Station
@@ -63,6 +64,7 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
         raise NotFoundError(
             f"stations {some_of(missing)}: never heard of; known: {some_of(sorted(known)) or 'none yet'}"
         )
+    serialize_product(session, package.product)
     promotion = session.get(Promotion, package_id)
     if promotion is None or promotion.outcome is not PromotionOutcome.PROMOTED:
         raise ConflictError(not_promoted(package_id, promotion.outcome.value if promotion else None))
@@ -75,6 +77,7 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
 
 def begin_by_itself(session: Session, package: Package, settings: RolloutSettings, now: datetime) -> None:
     """Begin the rollout of a promoted package, if the product's risk class allows it and none is under way."""
+    serialize_product(session, package.product)
     if _open_for(session, package) is None and may_begin_by_itself(session, package.product):
         _add(session, package, Asked(_reason_of(session, package)), settings, now)
 

@@ -10,6 +10,7 @@ at fault under `training_held`, for as long as it holds the training back (`serv
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -78,9 +79,14 @@ class TrainingRequests:
         is_cause_asked: bool = False,
         triggers: TriggerSettings | None = None,
         most_waiting: int = 100,
+        is_withdrawn: Callable[[str], bool] = lambda _package_id: False,
     ) -> None:
-        """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for. `triggers`: the bounds."""
+        """`is_cause_asked`: a cause watch runs, so its answer on a new alarm is waited for. `triggers`: the bounds.
+
+        `is_withdrawn`: of a package's id, whether the package repository names it no more.
+        """
         self._most_waiting = most_waiting
+        self._is_withdrawn = is_withdrawn
         self._database = database
         self._settings = settings
         self._triggers = triggers or TriggerSettings()
@@ -274,9 +280,9 @@ class TrainingRequests:
             self._refuse_if_busy(session, product)
         except ConflictError as error:
             return Because.BUSY, str(error)
-        waiting = package_under_way(session, product)
+        waiting = package_under_way(session, product, self._is_withdrawn)
         if waiting is not None:
-            return Because.AWAITS_ROLLOUT, f"package {waiting[:12]} awaits the gate or its rollout"
+            return Because.AWAITS_ROLLOUT, f"package {waiting.package_id[:12]} {waiting.standing}"
         return None
 
     def _still_missing(self, session: Session, alarm: Alarm) -> str | None:

@@ -19,6 +19,8 @@ from central.errors import StoreError
 BUSY_TIMEOUT_MS: Final = 15_000
 # One writer at a time keeps `inspection.id` growing in commit order, which paging relies on.
 _INGEST_LOCK: Final = 0x5167_4C49
+# First of the two numbers of a product's lock; the second is made of its name.
+_PRODUCT_LOCKS: Final = 0x5167
 
 
 class Database:
@@ -97,6 +99,20 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+def serialize_product(session: Session, product: str) -> None:
+    """Hold the lock of a product's rollouts until the end of the transaction.
+
+    Two that look whether a rollout is under way, find none and begin one would else both do so. On SQLite the
+    transaction itself is the lock.
+    """
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:kind, hashtext(:product))"),
+            {"kind": _PRODUCT_LOCKS, "product": product},
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ Asks nobody and prints nothing. Called by `central/keys_command.py` and at the s
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,8 @@ _KEYS: Final = "keys"
 # Beside `pending`: what is to become a change, and what was one.
 _NEW: Final = ".new"
 _GONE: Final = ".gone"
+_KEY_NAME: Final = re.compile(r"[^./\\\x00][^/\\\x00]{0,199}")
+_PACKAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class KeyChangeError(CentralError):
@@ -81,14 +84,16 @@ class KeyChanges:
         Raises:
             KeyChangeError: its plan cannot be read.
         """
+        path = self._folder / _PLAN
         try:
-            return Plan(**json.loads((self._folder / _PLAN).read_bytes()))
+            return _plan_of(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise KeyChangeError(
-                f"{self._folder / _PLAN} cannot be read ({error}); restore it from a backup"
-            ) from error
+            remedy = "restore it from a backup"
+            if not self.is_applying:
+                remedy += ", or forget the change with `keys undo`: it has had no effect yet"
+            raise KeyChangeError(f"{path} cannot be read ({error}); {remedy}") from error
 
     @property
     def is_applying(self) -> bool:
@@ -194,14 +199,20 @@ class KeyChanges:
             self._clear()
             return self.is_applying and self.finish(now)
 
-    def undo(self) -> Plan:
-        """Forget a change that has no effect yet.
+    def undo(self) -> Plan | None:
+        """Forget a change that has no effect yet. None: its plan could not be read.
 
         Raises:
             KeyChangeError: nothing is under way, or stations may know of it already.
         """
         with self._repository.lock:
-            plan = self.pending()
+            try:
+                plan = self.pending()
+            except KeyChangeError:
+                if self.is_applying:
+                    raise
+                self._forget()
+                return None
             if plan is None:
                 raise KeyChangeError("nothing is under way: there is nothing to undo")
             if self.is_applying:
@@ -279,6 +290,35 @@ def _roles(installs: list[str]) -> set[str]:
     """Roles that a set of new keys signs for; products' roles are found by the repository, the timestamp always is."""
     roles = {KeyName.PACKAGING: Targets.type, KeyName.SNAPSHOT: Snapshot.type}
     return {role for name, role in roles.items() if name in installs}
+
+
+def _plan_of(content: bytes) -> Plan:
+    """Read a plan strictly: its names become paths, and what it withdraws no station takes again.
+
+    Raises:
+        ValueError: not JSON, or a value that no plan has.
+        TypeError: a field that is missing, or one that no plan has.
+    """
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise TypeError(f"expected an object, got {type(found).__name__}")
+    plan = Plan(**found)
+    for name, value in found.items():
+        is_text = name in {"what", "why", "begun_at"}
+        kind = "a text" if is_text else "a list of texts"
+        if not (_is_text(value) if is_text else isinstance(value, list) and all(map(_is_text, value))):
+            raise ValueError(f"{name}: expected {kind}, got {value!r:.60}")
+    for name in [*plan.installs, *plan.removes]:
+        if not _KEY_NAME.fullmatch(name):
+            raise ValueError(f"expected the name of a key, got {name!r:.60}")
+    for package_id in plan.withdraws:
+        if not _PACKAGE_ID.fullmatch(package_id):
+            raise ValueError(f"withdraws: expected package ids, got {package_id!r:.80}")
+    return plan
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _destroy(folder: Path) -> None:

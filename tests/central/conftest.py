@@ -140,9 +140,11 @@ def _database(request: pytest.FixtureRequest) -> Iterator[Database]:
         yield request.getfixturevalue("sqlite_database")
         return
     cluster: Cluster = request.getfixturevalue("cluster")
-    database = Database(cluster.new_database())
+    url = cluster.new_database()
+    database = Database(url)
     yield database
     database.close()
+    cluster.drop(url)
 
 
 @pytest.fixture(name="blobs")

@@ -202,6 +202,32 @@ def test_undo_forgets_what_is_under_way(operator: Operator) -> None:
     assert operator.tree() == before
 
 
+def test_plan_that_was_damaged_is_told_and_can_be_forgotten(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    before = operator.tree()
+    assert operator("rotate", "packaging", "--why", "x", "--yes") == 0
+    (plan,) = (operator.folder / "plant").rglob("plan.json")
+    plan.write_text("[]")
+    assert operator("sign") == 2
+    assert "forget the change with `keys undo`" in operator.error
+    assert operator.error.count("\n") == 1
+    assert operator("undo", "--yes") == 0
+    assert operator.tree() == before
+
+
+def test_damaged_plan_of_a_change_that_is_being_applied_is_not_forgotten(operator: Operator) -> None:
+    assert operator.ceremony("anna", "bo") == 0
+    assert operator("rotate", "packaging", "--why", "x", "--yes") == 0
+    (plan,) = (operator.folder / "plant").rglob("plan.json")
+    plan.write_text("[]")
+    (plan.parent / "applying").touch()
+    before = operator.tree()
+    assert operator("undo", "--yes") == 2
+    assert "expected an object, got list" in operator.error
+    assert operator.error.rstrip().endswith("restore it from a backup")
+    assert operator.tree() == before
+
+
 @pytest.mark.parametrize("action", ["ceremony", "show", "rotate", "revoke", "sign", "undo"])
 def test_every_action_explains_itself(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,14 @@ from sqlmodel import select
 
 from central.__main__ import main
 from central.clock import SystemClock
-from central.services.package_registry import promoted_without_rollout
-from central.services.rollout_beginning import begin_by_itself
+from central.services.package_registry import promoted_without_rollout, set_champion
+from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_itself
 from central.settings import RolloutSettings, load_settings
 from central.store.database import Database
-from central.store.learning_tables import Package, Promotion
+from central.store.learning_tables import Package, Promotion, RolloutRow
 from central.trust.enrolment import open_repository
 from central.trust.repository import PackageRepository
-from contracts.vocabulary import PromotionOutcome
+from contracts.vocabulary import PromotionOutcome, RolloutState
 from tests.edge import tiny_package
 
 
@@ -92,11 +92,53 @@ def test_package_is_refused_while_a_rollout_of_its_product_is_under_way(
     before = published(data)
     tiny_package.write_package(tmp_path / "other", offset=0.01)
     assert bring_in(data, tmp_path / "other") == 2
-    said = f"package {first.package_id[:12]} is under way; wait until its rollout has ended"
+    said = f"package {first.package_id[:12]} is under way; wait until its rollout has ended, or abort it"
     assert said in capsys.readouterr().err
     assert (len(rows(data)), published(data)) == (1, before)
     tiny_package.write_package(tmp_path / "gear", "gear")
     assert bring_in(data, tmp_path / "gear") == 0
+
+
+def test_package_is_refused_when_a_rollout_began_while_its_files_were_published(
+    data: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bring_in(data, out) == 0
+    (first,) = rows(data)
+    database = Database(load_settings(data / "central.toml").database_url)
+    with database.begin() as session:
+        set_champion(session, first, SystemClock().now())
+    publish = PackageRepository.publish
+
+    def publish_slowly(self: PackageRepository, folder: Path, package_id: str, now: datetime) -> None:
+        publish(self, folder, package_id, now)
+        if package_id != first.package_id:
+            with database.begin() as session:
+                begin_as_asked(session, first.package_id, Asked("by hand"), RolloutSettings(), now)
+
+    monkeypatch.setattr(PackageRepository, "publish", publish_slowly)
+    tiny_package.write_package(tmp_path / "other", offset=0.01)
+    assert bring_in(data, tmp_path / "other") == 2
+    assert f"package {first.package_id[:12]} is under way" in capsys.readouterr().err
+    assert [row.package_id for row in rows(data)] == [first.package_id]
+    with database.begin() as session:
+        session.exec(select(RolloutRow)).one().state = RolloutState.FINISHED
+    monkeypatch.undo()
+    assert bring_in(data, tmp_path / "other") == 0
+    assert len(rows(data)) == 2
+
+
+def test_a_promoted_package_holds_others_up_until_it_is_withdrawn(
+    data: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(data, out) == 0
+    (first,) = rows(data)
+    tiny_package.write_package(tmp_path / "other", offset=0.01)
+    assert bring_in(data, tmp_path / "other") == 2
+    said = capsys.readouterr().err
+    assert f"package {first.package_id[:12]} awaits its rollout; wait for its end, or begin it with POST" in said
+    withdrawing = ["keys", "revoke", "packaging", "--why", "x", "--withdraw", first.package_id, "--data", str(data)]
+    assert main([*withdrawing, "--yes"]) == 0
+    assert bring_in(data, tmp_path / "other") == 0
 
 
 def test_altered_package_is_refused_naming_the_files_and_leaves_a_published_one_whole(

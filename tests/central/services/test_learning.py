@@ -288,7 +288,7 @@ def test_nothing_is_trained_while_a_promoted_package_waits_for_its_rollout(bench
     bench.audit(bench.report(stations[0], [Verdict.OK] * 8), Judgement.DEFECTIVE)
     bench.tick(3)
     assert len(bench.trainings()) == 2
-    assert "awaits the gate or its rollout" in bench.alarms()[0].evidence["learning"]
+    assert "awaits its rollout" in bench.alarms()[0].evidence["learning"]
 
 
 def test_an_open_alarm_takes_no_write_lock_while_nothing_changes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

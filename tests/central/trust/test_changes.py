@@ -300,6 +300,35 @@ def test_change_that_stations_may_know_of_cannot_be_undone(plant: Plant, monkeyp
     assert plant.plans.changes.recover(NOW)
 
 
+_DAMAGE = [
+    ("begun_at", 5, "begun_at: expected a text, got 5"),
+    ("installs", "packaging", "installs: expected a list of texts, got 'packaging'"),
+    ("removes", [7], "removes: expected a list of texts, got"),
+    ("installs", ["../../etc/x"], "expected the name of a key, got '../../etc/x'"),
+    ("withdraws", ["ab"], "withdraws: expected package ids, got 'ab'"),
+    ("more", "x", "unexpected keyword argument 'more'"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "words"), _DAMAGE)
+def test_damaged_plan_is_refused_and_forgotten_unless_it_is_applied(
+    plant: Plant, field: str, value: object, words: str
+) -> None:
+    changes = plant.plans.changes
+    plant.plans.exchange(KeyName.PACKAGING, "a test")
+    path = plant.trust / "pending" / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    (path.parent / "applying").touch()
+    with pytest.raises(KeyChangeError, match=r"restore it from a backup$") as refused:
+        changes.finish(NOW)
+    assert words in str(refused.value)
+    with pytest.raises(KeyChangeError, match="cannot be read"):
+        changes.undo()
+    (path.parent / "applying").unlink()
+    assert changes.undo() is None
+    assert not path.parent.exists()
+
+
 def test_ceremony_that_fails_leaves_no_key_on_any_stick(plant: Plant) -> None:
     asked: list[str] = []
 

@@ -157,6 +157,10 @@ class PlanBody(Written):
         waves = tuple(wave.read() for wave in self.waves)
         return RolloutPlan(waves, self.target.read(), tuple(window.read() for window in self.windows))
 
+    def unsaid(self) -> frozenset[str]:
+        """What the product's policy goes on to say: nobody drops a maintenance window by not thinking of it."""
+        return frozenset({"target", "windows"} - self.model_fields_set)
+
     @classmethod
     def of(cls, plan: RolloutPlan) -> "PlanBody":
         """A stored plan as people read it."""

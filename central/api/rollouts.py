@@ -146,6 +146,7 @@ def start_rollout(services: ServicesOf, wanted: StartRollout, response: Response
         reason=wanted.reason,
         now=services.clock.now(),
         plan=wanted.plan.read() if wanted.plan is not None else None,
+        inherits=wanted.plan.unsaid() if wanted.plan is not None else frozenset(),
     )
     if not begun.is_new:
         response.status_code = 200

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from central.services.assigning import Assigner, Order
 from central.services.rollout_facts import heard_stations
 from central.services.rollout_planning import held
+from central.services.rollout_reach import not_taken
 from central.store.database import Database
 from central.store.learning_tables import OPEN_ROLLOUTS, Champion, RolloutRow
 from central.store.repositories import stations
@@ -29,7 +30,7 @@ def catch_up(
     now: datetime,
     is_withdrawn: Callable[[str], bool] = lambda _package_id: False,
 ) -> None:
-    """Not while a rollout of the product is open, not in a freeze, not outside the product's windows.
+    """Not while a rollout of the product is open, not in a freeze, not outside the product's windows or its target.
 
     A champion that was withdrawn is given to nobody: stations keep what they have, or have none.
     """
@@ -83,7 +84,9 @@ def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, d
             station.address
             for station in heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
         }
-        wanted = {address: runs for address, runs in wanted.items() if address in heard}
+        # A policy's target says for whom the champion is; whoever came later is asked the same.
+        left_out = not_taken(session, champion.product, wanted)
+        wanted = {address: runs for address, runs in wanted.items() if address in heard and address not in left_out}
         # A station without any package lets nothing pass: giving it one disturbs nobody.
         untouchable = held(session, champion.product, [name for name, runs in wanted.items() if runs], None, now)
         for address in wanted.keys() - untouchable.keys():

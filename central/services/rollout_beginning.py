@@ -6,6 +6,7 @@ caller's transaction.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,27 +18,32 @@ from central.domain.rollout_plan import RolloutPlan
 from central.domain.rollout_shapes import Rollout
 from central.errors import ConflictError, NotFoundError
 from central.services.package_registry import champion_of
-from central.services.rollout_planning import default_plan, may_begin_by_itself, plan_for, with_stations
+from central.services.rollout_planning import asked_plan, may_begin_by_itself, with_stations
 from central.services.rollout_refusals import another_under_way, not_promoted, wished_otherwise
 from central.services.rollout_state import text_of
 from central.settings import RolloutSettings
 from central.store.database import serialize_product
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow, Training
 from central.store.repositories.rollout_policies import plan_text
+from central.store.repositories.stations import assigned_of
 from central.store.tables import Station
-from contracts.vocabulary import PromotionOutcome
+from contracts.vocabulary import PromotionOutcome, RiskClass
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wanted of a rollout, and why. `stations`: only these; empty: all. None: as the product's plan says."""
+    """What is wanted of a rollout, and why. `stations`: only these; empty: all. None: as the product's plan says.
+
+    `inherits`: what `plan` leaves unsaid (`target`, `windows`): that of the product's policy holds.
+    """
 
     reason: str
     stations: Sequence[str] = ()
     canary: int | None = None
     plan: RolloutPlan | None = None
+    inherits: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def begin_as_asked(session: Session, package_id: str, asked: Asked, settings: Ro
         raise ConflictError(not_promoted(package_id, promotion.outcome.value if promotion else None))
     under_way = _open_for(session, package)
     if under_way is not None and (row := session.get_one(RolloutRow, under_way)).package_id == package_id:
-        _check_same_wish(row, asked)
+        _check_same_wish(session, row, asked, settings)
         return Begun(under_way, is_new=False)
     return Begun(_add(session, package, asked, settings, now), is_new=True)
 
@@ -82,13 +88,13 @@ def begin_by_itself(session: Session, package: Package, settings: RolloutSetting
         _add(session, package, Asked(_reason_of(session, package)), settings, now)
 
 
-def _check_same_wish(row: RolloutRow, asked: Asked) -> None:
+def _check_same_wish(session: Session, row: RolloutRow, asked: Asked, settings: RolloutSettings) -> None:
     """A request that is repeated is answered by its rollout; one that wants it otherwise must hear that it is not done.
 
     Raises:
         ConflictError: other stations, another canary or plan than those of the rollout under way.
     """
-    plan = with_stations(asked.plan, asked.stations) if asked.plan and asked.stations else asked.plan
+    plan = None if asked.plan is None else _plan_of(session, row.product, asked, settings)[0]
     others = [
         word
         for word, is_other in (
@@ -107,15 +113,15 @@ def _add(session: Session, package: Package, asked: Asked, settings: RolloutSett
     if under_way is not None:
         raise ConflictError(another_under_way(session.get_one(RolloutRow, under_way)))
     champion = champion_of(session, package.product, is_simulated=package.is_simulated)
-    set_for_product, risk = plan_for(session, package.product, settings.canary)
-    plan = asked.plan or (default_plan(asked.canary) if asked.canary is not None else set_for_product)
-    if champion is not None and champion.package_id == package.package_id:
+    plan, risk = _plan_of(session, package.product, asked, settings)
+    previous = champion.package_id if champion else _mostly_run(session, package, asked)
+    if previous == package.package_id:
         # Beside itself it would never differ, and its waves would wait for that for ever.
         plan = replace(plan, waves=tuple(replace(wave, shadow=None) for wave in plan.waves))
     training = session.get(Training, package.training_id) if package.training_id else None
     row = RolloutRow(
         package_id=package.package_id,
-        previous_package_id=champion.package_id if champion else None,
+        previous_package_id=previous,
         product=package.product,
         reason=asked.reason,
         alarm_id=training.alarm_id if training else None,
@@ -123,16 +129,36 @@ def _add(session: Session, package: Package, asked: Asked, settings: RolloutSett
         asked_stations=list(asked.stations),
         canary=asked.canary or settings.canary,
         risk=risk,
-        plan=plan_text(with_stations(plan, asked.stations) if asked.stations else plan),
+        plan=plan_text(plan),
         # A product's first package has nothing to be compared with, and its line may wait for it to start.
-        bake_parts=settings.bake_parts if champion else 0,
-        machine=text_of(Rollout(waves=(), has_previous=champion is not None)),
+        bake_parts=settings.bake_parts if previous else 0,
+        machine=text_of(Rollout(waves=(), has_previous=previous is not None)),
         is_simulated=package.is_simulated,
     )
     session.add(row)
     session.flush()
     _LOG.info("rollout added rollout_id=%s package_id=%s reason=%s", row.id, package.package_id, asked.reason)
     return row.id or 0
+
+
+def _plan_of(session: Session, product: str, asked: Asked, settings: RolloutSettings) -> tuple[RolloutPlan, RiskClass]:
+    plan, risk = asked_plan(
+        session, product, asked.plan, inherits=asked.inherits, canary=asked.canary, usual=settings.canary
+    )
+    return (with_stations(plan, asked.stations) if asked.stations else plan), risk
+
+
+def _mostly_run(session: Session, package: Package, asked: Asked) -> str | None:
+    """Of a product without a champion, the other package that most of the stations have: trials alone gave it one."""
+    counts = Counter(
+        runs
+        for address, assigned in assigned_of(session, is_simulated=package.is_simulated)
+        if (not asked.stations or address in asked.stations)
+        and (runs := assigned.get(package.product)) is not None
+        and runs != package.package_id
+    )
+    # By name where as many have one as another, so that the answer does not hang on the order of rows.
+    return max(counts, key=lambda each: (counts[each], each), default=None)
 
 
 def _open_for(session: Session, package: Package) -> int | None:

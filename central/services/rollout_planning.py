@@ -5,7 +5,7 @@ Reads what people set (`store/repositories/rollout_policies.py`) and asks the pu
 `domain/calendar.py`). Moves no rollout. Called by `services/rollouts.py` and `services/catching_up.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -16,6 +16,7 @@ from central.domain.calendar import held_until
 from central.domain.rollout_plan import LADDER, RolloutPlan, TargetFilter, WavePlan, WaveScope, choose_waves, site_of
 from central.domain.rollout_shapes import Wave
 from central.services.rollout_facts import stations_for
+from central.services.rollout_reach import is_meant_for_all
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
 from contracts.vocabulary import RiskClass
@@ -48,12 +49,11 @@ def plan_of(row: RolloutRow) -> RolloutPlan:
 def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> tuple[Wave, ...]:
     """The waves of a rollout that has not begun; none while there is nobody to touch.
 
-    A plan that leaves out stations that judge the product is a wish for those that it names: they are noted in
-    `asked_stations`, so that the champion, which is for everybody, stays where it is.
+    A plan that is not for all is a wish for those that it takes: they are noted in `asked_stations`.
     """
-    everybody, chosen = _chosen(session, row, lost_after_s, now)
+    chosen = _chosen(session, row, lost_after_s, now)[1]
     named = [name for _, names in chosen for name in names]
-    if not row.asked_stations and named and set(named) != set(everybody):
+    if not row.asked_stations and not is_meant_for_all(session, row.product, plan_of(row)):
         row.asked_stations = named
     return machine.waves_of(chosen)
 
@@ -72,6 +72,35 @@ def _chosen(
     labels = rollout_policies.labels(session)
     meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
     return everybody, choose_waves(meant, plan.waves, row.risk)
+
+
+def asked_plan(
+    session: Session,
+    product: str,
+    plan: RolloutPlan | None,
+    *,
+    inherits: Container[str],
+    canary: int | None,
+    usual: int,
+) -> tuple[RolloutPlan, RiskClass]:
+    """The plan of a rollout that a person asks for, on top of what people set for the product; and its risk class.
+
+    `plan` None: the product's own. `inherits`: of `plan`, what was left unsaid (`target`, `windows`) and so holds as
+    the policy says. `canary`: of the product's own plan, how many stations the first wave takes. `usual`: of a product
+    without a policy.
+    """
+    policy = rollout_policies.policy_of(session, product)
+    lasting, risk = plan_for(session, product, usual)
+    if plan is not None:
+        target = lasting.target if "target" in inherits else plan.target
+        windows = lasting.windows if "windows" in inherits else plan.windows
+        return replace(plan, target=target, windows=windows), risk
+    if canary is None:
+        return lasting, risk
+    if policy is None:
+        return default_plan(canary), risk
+    first = replace(lasting.waves[0], scope=WaveScope.COUNT, amount=canary)
+    return replace(lasting, waves=(first, *lasting.waves[1:])), risk
 
 
 def with_stations(plan: RolloutPlan, stations: Iterable[str]) -> RolloutPlan:

@@ -17,6 +17,7 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.domain import rollout as machine
+from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
@@ -30,18 +31,14 @@ from central.services.package_registry import promoted_without_rollout, set_cham
 from central.services.rollout_beginning import Asked, Begun, begin_as_asked, begin_by_itself
 from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
-from central.services.rollout_facts import heard_stations, rightly_diverted, seen_of_all
+from central.services.rollout_facts import rightly_diverted, seen_of_all
 from central.services.rollout_failures import rest_failures, tell_failure
 from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_naming import never_reached
 from central.services.rollout_orders import carry_out
-from central.services.rollout_planning import (
-    held,
-    left_out,
-    plan_of,
-    waves_for,
-)
+from central.services.rollout_planning import held, left_out, plan_of, waves_for
+from central.services.rollout_reach import missed_by
 from central.services.rollout_refusals import (
     cannot,
     cannot_abort,
@@ -146,6 +143,7 @@ class RolloutService:
         now: datetime,
         *,
         plan: RolloutPlan | None = None,
+        inherits: frozenset[str] = frozenset(),
     ) -> Begun:
         """Begin a rollout by hand.
 
@@ -156,6 +154,7 @@ class RolloutService:
             reason: for screens.
             now: the time.
             plan: None: as people set it for the product. Its risk class holds in any case.
+            inherits: what `plan` leaves unsaid, `target` or `windows`: that of the product's policy holds.
 
         Returns:
             Its number; of the one under way when this very package is on its way already.
@@ -166,7 +165,7 @@ class RolloutService:
                 plan takes no station that there is or names one that it will never reach.
         """
         with self._database.begin() as session:
-            asked = Asked(reason, stations, canary, plan)
+            asked = Asked(reason, stations, canary, plan, inherits)
             begun = begin_as_asked(session, package_id, asked, self._settings, now)
             row = session.get_one(RolloutRow, begun.rollout_id)
             if begun.is_new and self._is_withdrawn(package_id):
@@ -174,7 +173,12 @@ class RolloutService:
             # Nobody sees a plan that reaches nobody fail: it would wait, and hold the product, for ever.
             if row.state is RolloutState.READY and (names := left_out(session, row, self._lost_after_s, now)):
                 raise ConflictError(takes_nobody(row, names))
-            if begun.is_new and plan and (strange := never_reached(session, row, self._lost_after_s, now)):
+            if (
+                begun.is_new
+                and plan
+                and "target" not in inherits
+                and (strange := never_reached(session, row, self._lost_after_s, now))
+            ):
                 raise ConflictError(names_in_vain(row, strange))
             return begun
 
@@ -336,28 +340,30 @@ class RolloutService:
         limits: Mapping[int, WaveAnswer] = _NO_GATE,
     ) -> None:
         """State, evidence, assignments, champion and alarm: one transaction, so none is ever without the others."""
+        missed: list[str] = []
+        if after.state is RolloutState.FINISHED:
+            touched = [station.station for wave in after.waves for station in wave.stations]
+            if missed := missed_by(session, row, plan_of(row), touched):
+                after = machine.with_note_once(after, f"moves no champion: leaves out {some_of(missed)}", now)
         carry_out(session, self._assigner, row, actions, now)
         note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits)
         row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at
         session.add(row)
         if after.state is RolloutState.FINISHED:
-            self._finish(session, row, now)
+            self._finish(session, row, now, missed)
         elif after.state is RolloutState.ERROR:
             tell_failure(session, row, after, now)
             _LOG.error("rollout went back rollout_id=%s last=%s", row.id, after.history[-1])
         elif after.state in ENDED:
             _LOG.info("rollout ended by a person rollout_id=%s last=%s", row.id, after.history[-1])
 
-    def _finish(self, session: Session, row: RolloutRow, now: datetime) -> None:
-        """The champion moves when the rollout reached everybody; a rollout to some stations leaves it where it is.
+    def _finish(self, session: Session, row: RolloutRow, now: datetime, missed: list[str]) -> None:
+        """The champion moves when the rollout was for everybody; a trial at some stations leaves it where it is.
 
         So with the alarm behind it: other stations still let the defect pass, and closing would set their audit
         evidence aside.
         """
-        if not row.asked_stations or set(row.asked_stations) >= {
-            station.address
-            for station in heard_stations(session, self._lost_after_s, now, is_simulated=row.is_simulated)
-        }:
+        if not missed:
             set_champion(session, session.get_one(Package, row.package_id), now)
             alarm = session.get(Alarm, row.alarm_id) if row.alarm_id is not None else None
             if alarm is not None:

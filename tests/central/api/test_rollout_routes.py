@@ -154,6 +154,23 @@ def test_policy_whose_waves_take_nobody_is_refused_as_such_a_rollout_is(
     assert engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": first}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("said", "of_policy"),
+    [({}, (["22:00"], ["plant"])), ({"windows": []}, ([], ["plant"])), ({"target": {}}, (["22:00"], []))],
+)
+def test_windows_and_target_that_a_plan_leaves_unsaid_are_those_of_the_policy(
+    api: Api, engineer: httpx.Client, tmp_path: Path, said: dict[str, Any], of_policy: tuple[list[str], list[str]]
+) -> None:
+    be_heard(api)
+    package_id = register(api, tmp_path / "package")
+    policy = {"target": {"sites": ["plant"]}, "windows": [{"opens": "22:00", "closes": "04:00"}]}
+    assert engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": policy}).status_code == 200
+    asked = {"package_id": package_id, "plan": {"waves": [{"scope": "ALL"}], **said}}
+    plan = engineer.post(f"{P}/rollouts", json=asked).json()["plan"]
+    assert ([window["opens"] for window in plan["windows"]], plan["target"]["sites"]) == of_policy
+    assert [wave["scope"] for wave in plan["waves"]] == ["ALL"]
+
+
 def test_policy_is_ended_and_its_product_follows_the_settings_again(
     api: Api, engineer: httpx.Client, tmp_path: Path
 ) -> None:

@@ -5,19 +5,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlmodel import Session, select
 
-from central.domain.rollout_plan import RolloutPlan
 from central.errors import ConflictError
-from central.services import rollout_beginning
+from central.services import rollout_beginning, rollout_planning
 from central.services.rollout_beginning import Asked, begin_as_asked
-from central.services.rollout_planning import plan_for
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, RolloutRow
-from contracts.vocabulary import DetectorKind, PromotionOutcome, RiskClass
+from contracts.vocabulary import DetectorKind, PromotionOutcome
 
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 PACKAGES = ("a" * 64, "b" * 64)
@@ -48,12 +47,14 @@ def test_of_two_packages_begun_at_once_one_is_under_way(database: Database, monk
     # Each has looked whether a rollout is under way, and waits a moment for the other to have looked too.
     both = threading.Barrier(2)
 
-    def slow_plan(session: Session, product: str, canary: int) -> tuple[RolloutPlan, RiskClass]:
+    plan_for = rollout_planning.asked_plan
+
+    def slow_plan(*given: Any, **named: Any) -> Any:
         with suppress(threading.BrokenBarrierError):
             both.wait(1.0)
-        return plan_for(session, product, canary)
+        return plan_for(*given, **named)
 
-    monkeypatch.setattr(rollout_beginning, "plan_for", slow_plan)
+    monkeypatch.setattr(rollout_beginning, "asked_plan", slow_plan)
 
     def begin(package_id: str) -> str | None:
         try:

@@ -135,6 +135,7 @@ def slow_in_fp32(model: onnx.ModelProto | bytes, size_px: int, _threads: int) ->
     return SessionTime(size_px / (100 if is_quantized else 10), 1.0)
 
 
+@pytest.mark.slow
 def test_only_forms_that_will_be_in_the_package_are_weighed(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
@@ -231,6 +232,7 @@ def test_time_that_is_up_ends_the_trainings_and_is_told(
     assert ": 0 s of the time are left, a training took up to " in told(report, "compact at 64 px")
 
 
+@pytest.mark.slow
 def test_a_tie_is_no_better_and_the_one_trained_first_stays(
     tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_tie_is_no_better_and_the_one_trained_first_stays(
     assert line.endswith("0.750; left: separates as well as the one taken, which was trained before")
 
 
+@pytest.mark.slow
 def test_the_report_counts_the_seconds_of_the_whole_search(
     tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +268,7 @@ def test_the_report_counts_the_seconds_of_the_whole_search(
     assert before_last == [kept["training_seconds"]] == [report.training_seconds]
 
 
+@pytest.mark.slow
 def test_stop_amid_a_training_leaves_the_folder_as_it_was(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
@@ -282,6 +286,7 @@ def test_stop_amid_a_training_leaves_the_folder_as_it_was(
     assert {each.name for each in (tmp_path / "out").iterdir()} == {"package", "progress.json", EVALUATION_NAME}
 
 
+@pytest.mark.slow
 def test_new_package_takes_the_place_of_the_earlier_one_only_when_all_is_written(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:

@@ -69,6 +69,7 @@ def test_package_is_whole_and_named_by_its_manifest(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_the_order_in_which_pictures_arrive_changes_nothing(
     kind: DetectorKind, trained: Callable[[DetectorKind], Trained], tmp_path: Path, settings: Settings
 ) -> None:

@@ -44,6 +44,7 @@ def _central(tmp_path: Path) -> Iterator[CentralProcess]:
     central.kill()
 
 
+@pytest.mark.slow
 def test_an_alarm_survives_kill_9_and_a_mail_server_that_was_away_and_comes_once(
     mailbox: Mailbox, central: CentralProcess, tmp_path: Path
 ) -> None:

@@ -32,11 +32,13 @@ _AUTOCORRELATION: Final = 2.05
 # How strongly a low rank is betted on: κ p^(κ-1), smaller is bolder.
 _BOLDNESS: Final = (0.1, 0.25, 0.5, 0.8)
 _BETS: Final = tuple((math.log(bold), bold - 1.0) for bold in _BOLDNESS)
+# Of the stake, what is put on a process that changed with the package; the rest waits for one that changes later.
+_AT_ONCE: Final = 0.5
 # Joined chunks by which one station may be ahead of another for the sums over all; beyond that its oldest are left out,
 # whatever they say. One that stays away for good would else let those of all others pile up.
 _MOST_AHEAD: Final = 1_000
 # Short of overflow, and far above any limit.
-_MOST_LOG: Final = 700.0
+_MOST_WORTH: Final = math.exp(600.0)
 
 
 class _Ranks:
@@ -46,6 +48,10 @@ class _Ranks:
     make these at least as large as independent uniform ones, and the bets κ p^(κ-1) fall with p, so their product is an
     e-process whatever the distribution is (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2nd
     edition 2022, chapter 8).
+
+    A package may turn bad late, and what was lost on all the ordinary chunks before would have to be won back first. So
+    the stake is spread over when the bets begin: half at once, of the rest 1/(k (k + 1)) before the k-th chunk. A mean
+    of e-processes that begin at times fixed beforehand is one, too, and late changes cost it 2 log k instead.
     """
 
     def __init__(self, past: Sequence[float], *, is_upper: bool) -> None:
@@ -56,13 +62,19 @@ class _Ranks:
         self._times = [times for _, times in often]
         self._total = len(past)
         self.chunks = 0
-        self.log_ranks = 0.0
+        # By boldness: what the bets that have begun are worth.
+        self._worth = [_AT_ONCE] * len(_BETS)
 
     def take(self, value: float) -> None:
         place, times = bisect_left(self._values, value), self._times
         extreme = sum(times[place:] if self._is_upper else times[: bisect_right(self._values, value)])
-        self.log_ranks += math.log((extreme + 1) / (self._total + 1))
+        log_rank = math.log((extreme + 1) / (self._total + 1))
         self.chunks += 1
+        begins = (1.0 - _AT_ONCE) / (self.chunks * (self.chunks + 1))
+        self._worth = [
+            min(_MOST_WORTH, (worth + begins) * math.exp(log + less * log_rank))
+            for worth, (log, less) in zip(self._worth, _BETS, strict=True)
+        ]
         self._total += 1
         if place < len(times) and self._values[place] == value:
             times[place] += 1
@@ -72,9 +84,8 @@ class _Ranks:
 
     @property
     def wealth(self) -> float:
-        chunks, ranks = self.chunks, self.log_ranks
-        bets = [min(_MOST_LOG, chunks * log + less * ranks) for log, less in _BETS]
-        return sum([math.exp(bet) for bet in bets]) / len(bets)
+        waiting = (1.0 - _AT_ONCE) / (self.chunks + 1)
+        return sum(self._worth) / len(_BETS) + waiting
 
 
 class _Series:

@@ -72,6 +72,37 @@ def test_package_that_stops_rejecting_is_aborted() -> None:
     assert seen.aborted >= 0.95
 
 
+def test_package_that_turns_bad_after_a_hundred_ordinary_chunks_is_found() -> None:
+    rng = np.random.default_rng(16)
+    process, waited = Process(scatter=0.3, stations=1, past_chunks=200), dict[int, list[float]]()
+    for ordinary in (0, 100):
+        waited[ordinary] = []
+        for _ in range(40):
+            shares = process.draw(ordinary + 60, rng)[0]
+            shares[200 + ordinary :] *= 3.0
+            counts = rng.binomial(100, np.minimum(shares, 1.0)).tolist()
+            gate = ControlGate(0.05, {"st-1": counts[:200]}, 100)
+            after = (at for at, count in enumerate(counts[200:]) if gate.update("st-1", count) is Decision.ABORT)
+            waited[ordinary].append(next(after, math.inf) - ordinary + 1)
+    assert np.median(waited[0]) <= 8
+    assert np.median([each for each in waited[100] if each > 0]) <= 25
+    assert np.isfinite(waited[100]).mean() >= 0.95
+
+
+def test_bets_that_begin_at_any_time_are_still_fair() -> None:
+    """A continuous process that never changes, looked at after each of 200 chunks: at most alpha, with 3 errors."""
+    rng, runs, found = np.random.default_rng(17), 500, 0
+    for _ in range(runs):
+        values = rng.random(220)
+        ranks = _Ranks(values[:20].tolist(), is_upper=True)
+        highest = 0.0
+        for value in values[20:].tolist():
+            ranks.take(value)
+            highest = max(highest, ranks.wealth)
+        found += highest >= 20.0
+    assert found / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+
+
 def test_tolerated_factor_lets_a_package_reject_that_much_more() -> None:
     rng = np.random.default_rng(15)
     aborted = {1.0: 0, 2.0: 0}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline-central`: init, run, migrate, token, recipe, package, report, keys, alarms, msa, export-openapi.
+"""`sightline-central`: init, run, migrate, token, recipe, package, report, keys, alarms, msa, exports.
 
 Parses words, decides nothing. A mistake of the operator is one clear text on stderr and exit code 2; only a fault of
 ours shows a traceback.
@@ -23,6 +23,7 @@ from central.clock import SystemClock
 from central.collecting import collect_seldom
 from central.errors import CentralError, SettingsError, is_disk_full
 from central.keys_command import add_keys_commands
+from central.mlflow_export import add_mlflow_commands
 from central.msa_report import add_msa_commands
 from central.report_command import add_report_commands
 from central.settings import CentralSettings, effective_values, load_settings
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add_keys_commands(commands)
     add_alarms_commands(commands)
     add_msa_commands(commands)
+    add_mlflow_commands(commands)
 
     export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")
     export.add_argument("--out", type=Path, metavar="FILE")

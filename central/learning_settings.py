@@ -131,6 +131,17 @@ class TriggerSettings:
     kept_decisions: int = 5_000
 
 
+@dataclass(frozen=True)
+class ExperimentSettings:
+    """How long jobs and courses of trainings are kept, days from when they were laid out; 0: for ever.
+
+    `most_kept`: the oldest go beyond it. What judges now stays, and so do evaluations, costs and the gate's word.
+    """
+
+    kept_days: float = 1_825.0
+    most_kept: int = 20_000
+
+
 def learning_faults(backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:
     """What cannot work, one line each."""
     faults: list[str] = []

@@ -20,6 +20,7 @@ from central.errors import SettingsError
 from central.gate_settings import GateSettings, gate_faults
 from central.learning_settings import (
     CostSettings,
+    ExperimentSettings,
     QueueSettings,
     RaySettings,
     TriggerSettings,
@@ -210,6 +211,7 @@ class CentralSettings:
     ray: RaySettings = field(default_factory=RaySettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     cost: CostSettings = field(default_factory=CostSettings)
+    experiments: ExperimentSettings = field(default_factory=ExperimentSettings)
     promotion: PromotionSettings = field(default_factory=PromotionSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     rollout: RolloutSettings = field(default_factory=RolloutSettings)

@@ -25,6 +25,9 @@ MOST_THREADS: Final = 256
 # Px a side that a model may see.
 LEAST_SIZE_PX: Final = 64
 MOST_SIZE_PX: Final = 2048
+# What a trainer may tell of its course: so many curves of so many points each.
+MOST_CURVES: Final = 12
+MOST_POINTS: Final = 100
 
 
 class TrainingImage(Shape):
@@ -99,8 +102,36 @@ class ResourceUsage(Shape):
     peak_memory_bytes: int = Field(ge=0)
 
 
+class MadeBy(Shape):
+    """The machine a training runs on, and the versions of what it computes with. Null: the system does not tell."""
+
+    machine: str = Field(max_length=200)
+    system: str = Field(max_length=200)
+    processor: str | None = Field(default=None, max_length=200)
+    cores: int = Field(ge=1)
+    memory_bytes: int | None = Field(default=None, ge=0)
+    python: str = Field(max_length=40)
+    # Distribution → version, of those that are installed.
+    libraries: dict[str, str] = Field(default_factory=dict, max_length=32)
+
+
+class MetricCurve(Shape):
+    """One figure by step, thinned; `steps` rise."""
+
+    name: str = Field(min_length=1, max_length=64)
+    steps: list[int] = Field(max_length=MOST_POINTS)
+    values: list[float] = Field(max_length=MOST_POINTS)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.steps) != len(self.values):
+            msg = f"curve {self.name}: expected a value for each of {len(self.steps)} steps, got {len(self.values)}"
+            raise ValueError(msg)
+        return self
+
+
 class TrainingProgress(Message):
-    """Where a training stands. `fraction` 0 … 1."""
+    """Where a training stands. `fraction` 0 … 1. `made_by` null, no `curves`: the trainer does not tell them."""
 
     training_id: str
     state: TrainingState
@@ -111,6 +142,8 @@ class TrainingProgress(Message):
     pid: int | None = None
     error: str | None = Field(default=None, max_length=4000)
     usage: ResourceUsage | None = None
+    made_by: MadeBy | None = None
+    curves: list[MetricCurve] = Field(default_factory=list, max_length=MOST_CURVES)
 
 
 class HoldoutVerdict(Shape):

@@ -23,6 +23,7 @@ from sqlmodel import col, select
 
 from central.errors import CentralError
 from central.learning_settings import CostSettings, QueueSettings, RaySettings, TriggerSettings
+from central.services.experiments import keep_given
 from central.services.package_registry import register_package
 from central.services.training_jobs import choose_field, choose_pictures, counts_of, is_laid_out, lay_out_job
 from central.services.training_queue import TrainingQueue
@@ -37,7 +38,7 @@ from central.training_backends.seam import Attempt, BackendAwayError, Look, Stan
 from central.trust.keys import write_whole
 from central.trust.repository import PackageRepository
 from contracts import codec
-from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, ResourceUsage
+from contracts.jobs import PACKAGE_FOLDER, EvaluationReport, TrainingProgress
 from contracts.vocabulary import AttemptEnd, Judgement, LabelSource, TrainingState
 
 _LOG = logging.getLogger(__name__)
@@ -166,13 +167,15 @@ class LearningService:
             field=field,
             champion_dir=self._champion_dir(training),
         )
-        write_whole(attempt.job_path, codec.encode(job))
+        content = codec.encode(job)
+        write_whole(attempt.job_path, content)
         with self._database.begin() as session:
             training = session.get_one(Training, training_id)
             counts = counts_of(job)
             training.good, training.defective = counts[Judgement.GOOD], counts[Judgement.DEFECTIVE]
             training.audit_labels = sum(image.source is LabelSource.AUDIT for image in job.images)
             session.add(training)
+            keep_given(session, job, content, now)
         return lost
 
     def _move(self, training_id: str, now: datetime) -> None:
@@ -187,7 +190,7 @@ class LearningService:
         try:
             look = backend.look(attempt)
             if look.has_result and training.cancel_asked_at is None:
-                self._finish(training, backend.collect(attempt), look.usage, now)
+                self._finish(training, backend.collect(attempt), look.progress, now)
                 backend.forget(attempt)
             elif look.standing is Standing.WAITING and training.cancel_asked_at is not None:
                 # Nothing runs yet: the cluster may take its time to take it out of its queue.
@@ -213,7 +216,7 @@ class LearningService:
         training_id, lost = training.training_id, look.words or "the backend knows nothing of it any more"
         with self._database.begin() as session:
             # Its last word on what it used, before anything is made of its end.
-            self._book.note(session, session.get_one(Training, training_id), look.usage, now)
+            self._book.note(session, session.get_one(Training, training_id), look.progress, now)
         if training.cancel_asked_at is not None:
             self._end(training_id, TrainingState.CANCELLED, now)
         elif training.stop_because is AttemptEnd.PREEMPTED:
@@ -287,7 +290,7 @@ class LearningService:
             row = session.get_one(Training, training.training_id)
             if row.cancel_asked_at is None and row.stop_asked_at is None:
                 row.stage, row.fraction = stage, fraction
-            self._book.note(session, row, look.usage, now, has_place=not is_waiting)
+            self._book.note(session, row, look.progress, now, has_place=not is_waiting)
             if row.stop_asked_at is None and (words := self._book.too_dear(session, row)):
                 row.stop_asked_at, row.stop_because, row.stage = now, AttemptEnd.OVER_COST, f"being ended: {words}"
             if is_waiting:
@@ -325,7 +328,7 @@ class LearningService:
         return f"took longer than {self._settings.timeout_s:.0f} s"
 
     def _finish(
-        self, training: Training, evaluation: EvaluationReport, usage: ResourceUsage | None, now: datetime
+        self, training: Training, evaluation: EvaluationReport, progress: TrainingProgress | None, now: datetime
     ) -> None:
         """Publish, then one transaction for registry and state: a restart in between publishes the same again."""
         package_dir = self._attempt(training).output / PACKAGE_FOLDER
@@ -336,7 +339,7 @@ class LearningService:
             row = session.get_one(Training, training.training_id)
             row.package_id = evaluation.package_id
             row.evaluation = evaluation.model_dump_json(exclude_none=True)
-            self._book.note(session, row, usage, now)
+            self._book.note(session, row, progress, now)
             self._book.close(session, row, AttemptEnd.FINISHED, now)
             _set_ended(row, TrainingState.FINISHED, now)
             session.add(row)

@@ -19,6 +19,7 @@ from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
 from central.services.drift_watch import DriftWatch
+from central.services.experiments import ExperimentRetention
 from central.services.gating import GatingService
 from central.services.learning import LearningService
 from central.services.novelty_watch import NoveltyWatch
@@ -144,5 +145,6 @@ def build_services(base: Services) -> list[Service]:
         RolloutWaits(base.database, settings.rollout),
         recipe_sending,
         MetadataRefresh(repository, changes),
+        ExperimentRetention(base.database, settings.experiments),
         AlarmDelivering(base.database, alarm_sender, base.clock),
     ]

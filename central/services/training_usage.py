@@ -14,9 +14,10 @@ from typing import Final
 from sqlmodel import Session, col, select
 
 from central.learning_settings import CostSettings
+from central.services.experiments import keep_told
 from central.store.learning_tables import Training
 from central.store.training_tables import TrainingAttempt
-from contracts.jobs import ResourceUsage
+from contracts.jobs import TrainingProgress
 from contracts.vocabulary import AttemptEnd
 
 _HOUR_S: Final = 3600.0
@@ -61,12 +62,14 @@ class UsageBook:
         self,
         session: Session,
         training: Training,
-        usage: ResourceUsage | None,
+        progress: TrainingProgress | None,
         now: datetime,
         *,
         has_place: bool = True,
     ) -> None:
-        """What is known by now of the attempt under way."""
+        """What is known by now of the attempt under way; its machine and course go into the history."""
+        keep_told(session, training.training_id, progress, now)
+        usage = progress.usage if progress is not None else None
         row = session.get(TrainingAttempt, (training.training_id, training.starts))
         if row is None or row.ended_at is not None:
             return

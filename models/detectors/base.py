@@ -47,6 +47,8 @@ class Fitted:
 
     cross_fitted_scores: Floats
     notes: list[str]
+    # Of what was trained by steps: name → (step, value) in their order; empty: nothing was.
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 class Detector(Protocol):

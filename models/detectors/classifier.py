@@ -88,11 +88,12 @@ class Classifier:
         self._shape = (training.features.shape[2], training.features.shape[3])
         folds, notes = folds_of_both(training.groups, training.is_defective, _FOLDS, seed)
         by_head, by_summary = (np.zeros(len(folds), np.float32) for _ in range(2))
-        every = rounds(folds, training.is_defective)
+        every, curves = rounds(folds, training.is_defective), {}
         for place, each in enumerate(every):
             unseen = each.unseen
             by_summary[unseen] = train_summary(training, each.seen).logits(training.features[unseen])
             head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
+            curves[f"head loss, fold {each.fold + 1}"] = list(head.losses)
             by_head[unseen] = top_mean(self._cell_logits(head, training.features[unseen]), TOP_CELLS)
             check((place + 1) / (len(every) + 1))
         is_sound = ~training.is_defective
@@ -105,7 +106,8 @@ class Classifier:
         self._summary = train_summary(training, everything)
         self._head = train_head(training, everything, self._settings, seed=seed)
         check(1.0)
-        return Fitted(self._of_both(both), [*notes, told])
+        curves["head loss"] = list(self._head.losses)
+        return Fitted(self._of_both(both), [*notes, told], curves)
 
     def _cell_logits(self, head: HeadWeights, features: Features) -> Floats:
         return head_logits(head, features, self._settings.threads)

@@ -8,6 +8,7 @@ sound features in blobs). Runs as ONNX (`write_head`), when training is checked 
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # Fewer were too few: on printed boards AUROC was .90 with 100, .97 with 200 and .99 with 300.
 HEAD_STEPS: Final = 300
+# Kept of a course of training; more than a curve on a screen shows.
+_MOST_LOSSES: Final = 50
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class HeadWeights:
     spread: Floats
     kernels: list[Floats]
     biases: list[Floats]
+    # (step, mean loss of the steps since the one before), at most `_MOST_LOSSES`.
+    losses: tuple[tuple[int, float], ...] = ()
 
 
 def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSettings, *, seed: int) -> HeadWeights:
@@ -76,6 +81,7 @@ def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSet
     # Half precision until a batch is drawn: all features at once in float32 would be twice the memory.
     stored = torch.from_numpy(features)
     middle, scale = torch.from_numpy(centre), torch.from_numpy(1 / spread)
+    losses: list[float] = []
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-5
@@ -92,13 +98,21 @@ def train_head(training: TrainingSet, rows: NDArray[np.int64], settings: HeadSet
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        losses.append(float(loss.detach()))
     convs = [layer for layer in net if isinstance(layer, nn.Conv2d)]
     return HeadWeights(
         centre.reshape(-1),
         spread.reshape(-1),
         [conv.weight.detach().numpy().copy() for conv in convs],
         [conv.bias.detach().numpy().copy() for conv in convs if conv.bias is not None],
+        losses=_thinned(losses),
     )
+
+
+def _thinned(losses: list[float]) -> tuple[tuple[int, float], ...]:
+    """Means of equal stretches, each at its last step: single batches jump too much to be read."""
+    ends = np.unique(np.linspace(0, len(losses), min(len(losses), _MOST_LOSSES) + 1).round().astype(int))
+    return tuple((int(end), float(np.mean(losses[start:end]))) for start, end in pairwise(ends))
 
 
 def _gathered(

@@ -60,6 +60,7 @@ class Mixed:
         self._bank = bank or MemoryBank()
         self._settings = settings or HeadSettings(threads=threads)
         self._head: HeadWeights | None = None
+        self._curves: dict[str, list[tuple[int, float]]] = {}
         self._scale = Scale()
         self.head_weight = 0.0
         self._summary: SummaryWeights | None = None
@@ -95,7 +96,8 @@ class Mixed:
             notes.append(f"head counts 0 (quality on unseen groups without it {quality:.3f}{why})")
             check(1.0)
             return Fitted(base, notes)
-        return Fitted(base + self._fit_head(training, base, folds, notes, seed=seed, check=check), notes)
+        joined = base + self._fit_head(training, base, folds, notes, seed=seed, check=check)
+        return Fitted(joined, notes, self._curves)
 
     def _fit_summary(self, training: TrainingSet, base: Floats, folds: NDArray[np.int64], notes: list[str]) -> Floats:
         """Fit the summary; returns what it adds to the cross-fitted scores."""
@@ -125,12 +127,14 @@ class Mixed:
         for place, each in enumerate(every):
             head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
             logits[each.unseen] = self._image_logits(head, training.features[each.unseen])
+            self._curves[f"head loss, fold {each.fold + 1}"] = list(head.losses)
             check(0.35 + 0.45 * (place + 1) / len(every))
         self._scale, self.head_weight, told = _choose(base, logits, training.is_defective, bearable_lift(training))
         notes.append(f"head {told}")
         if self.head_weight > 0:
             everything = np.arange(len(training.groups))
             self._head = train_head(training, everything, self._settings, seed=seed)
+            self._curves["head loss"] = list(self._head.losses)
         check(1.0)
         return np.float32(self.head_weight) * self._scale.evidence(logits)
 

@@ -387,6 +387,7 @@ def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     training = training_set(work, front, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
     work.progress.enter(f"fitting{work.again}", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)
+    work.progress.keep_curves(fitted.curves)
     sound = fitted.cross_fitted_scores[~training.is_defective]
     defective = fitted.cross_fitted_scores[training.is_defective]
     groups = np.array(training.groups)

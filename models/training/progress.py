@@ -6,17 +6,19 @@ Made by `results`, told by the steps of each run.
 """
 
 import logging
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from contracts.codec import encode
-from contracts.jobs import PROGRESS_NAME, TrainingProgress
+from contracts.jobs import MOST_CURVES, MOST_POINTS, PROGRESS_NAME, MetricCurve, TrainingProgress
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
 from models.errors import raise_if_asked
 from models.files import write_whole
+from models.training.machine import made_by
 from models.training.usage import used
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,15 @@ class Progress:
         # What is planned from `_planned` on is told from `_told` on; both end at 1.
         self._planned, self._told = 0.0, 0.0
         self._written_s = float("-inf")
+        self._made_by = made_by()
+        self._curves: list[MetricCurve] = []
+
+    def keep_curves(self, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """The course of what was trained by steps, told from now on; that of an earlier fit of the run gives way.
+
+        Values that are no number are left out, and what is beyond `MOST_CURVES` and, thinned, `MOST_POINTS`.
+        """
+        self._curves = [_curve(name, points) for name, points in list(curves.items())[-MOST_CURVES:]]
 
     def enter(self, stage: str, until: float) -> None:
         """Begin a stage; the one before is complete."""
@@ -88,6 +99,13 @@ class Progress:
         told = TrainingProgress(
             training_id=self._training_id, state=state, stage=self._stage, fraction=self._fraction,
             started_at=self._started_at, at=self._clock.now(), pid=os.getpid(), error=error[:4000] if error else None,
-            usage=used(),
+            usage=used(), made_by=self._made_by, curves=self._curves,
         )  # fmt: skip
         write_whole(self._folder / PROGRESS_NAME, encode(told))
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]]) -> MetricCurve:
+    kept = [(step, value) for step, value in points if math.isfinite(value)]
+    # The last one stays: it is what the training came to.
+    kept = kept[::-1][:: max(1, math.ceil(len(kept) / MOST_POINTS))][::-1]
+    return MetricCurve(name=name[:64], steps=[step for step, _ in kept], values=[value for _, value in kept])

@@ -21,6 +21,8 @@ from contracts.jobs import (
     PROGRESS_NAME,
     EvaluationReport,
     HoldoutVerdict,
+    MadeBy,
+    MetricCurve,
     TrainingImage,
     TrainingJob,
     TrainingProgress,
@@ -107,6 +109,8 @@ def say(output: Path, job: TrainingJob, stage: str, fraction: float) -> None:
         started_at=now,
         at=now,
         pid=os.getpid(),
+        made_by=MadeBy(machine="press-<7>", system="Linux", cores=2, python="3.11.7", libraries={"torch": "2.13.0"}),
+        curves=[MetricCurve(name="head loss", steps=[1, 2], values=[0.9, 0.4])],
     )
     write_whole(output / PROGRESS_NAME, progress.model_dump_json())
 

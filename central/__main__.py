@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from central.alarms_command import add_alarms_commands
 from central.clock import SystemClock
 from central.collecting import collect_seldom
+from central.dataset_export import add_dataset_commands
 from central.errors import CentralError, SettingsError, is_disk_full
 from central.keys_command import add_keys_commands
 from central.mlflow_export import add_mlflow_commands
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add_alarms_commands(commands)
     add_msa_commands(commands)
     add_mlflow_commands(commands)
+    add_dataset_commands(commands)
 
     export = commands.add_parser("export-openapi", help="print the API's OpenAPI document")
     export.add_argument("--out", type=Path, metavar="FILE")

@@ -138,9 +138,11 @@ class MlflowClient:
         Raises:
             MlflowError: no answer, a refusal, or a server that is no MLflow.
         """
-        asked = {"params": dict(said)} if method == "GET" else {"json": dict(said)}
+        is_asking = method == "GET"
         try:
-            answer = self._client.request(method, f"{_API}{path}", **asked)
+            answer = self._client.request(
+                method, f"{_API}{path}", params=said if is_asking else None, json=None if is_asking else said
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             words = " ".join(str(error).split()) or type(error).__name__
             raise MlflowError(f"{self.url}: no answer ({words}); is the MLflow tracking server up?") from error

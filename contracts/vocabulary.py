@@ -217,6 +217,8 @@ class AlarmKind(StrEnum):
     ROLLOUT_WAITS = "ROLLOUT_WAITS"
     # Gates, limits or a station sent a rollout back; nobody ended it.
     ROLLOUT_FAILED = "ROLLOUT_FAILED"
+    # The gate failed a package in nothing, has too little evidence, and waits for a person's word.
+    GATE_ASKS = "GATE_ASKS"
     # So many shifts were not accepted that samples are not enough: all parts are held or judged until a person resumes.
     SAMPLING_DISCONTINUED = "SAMPLING_DISCONTINUED"
 

@@ -4,13 +4,22 @@
 The routes; how one is asked is in `connection`. Does not cache, does not retry: `feed` does both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import httpx
 
 from contracts.vocabulary import AuditState, Judgement, Verdict
-from dashboard import alarm_route_shapes, audit_shapes, gate_shapes, lifecycle, quality_shapes, recipe_shapes, shapes
+from dashboard import (
+    alarm_route_shapes,
+    audit_shapes,
+    experiment_shapes,
+    gate_shapes,
+    lifecycle,
+    quality_shapes,
+    recipe_shapes,
+    shapes,
+)
 from dashboard.central_errors import (
     CentralError,
     NotAllowedError,
@@ -202,6 +211,26 @@ class CentralClient(Connection):
     def lineage(self, of: str) -> tuple[gate_shapes.Lineage, ...]:
         """Of packages at `stations/SITE/LINE/STATION`, or that came of `datasets/ID`."""
         return self._many(gate_shapes.Lineage, f"/lineage/{of}")
+
+    def picture_lineage(self, sha256: str) -> experiment_shapes.PictureLineage:
+        """What a picture taught.
+
+        Raises:
+            RefusedError: status 404 when nobody judged it and no inspection names it.
+        """
+        return self._one(experiment_shapes.PictureLineage, f"/lineage/pictures/{sha256}")
+
+    def experiments(self, limit: int) -> experiment_shapes.ExperimentPage:
+        """Trainings with what was given and what came of them, newest first, without their curves."""
+        return self._one(experiment_shapes.ExperimentPage, "/experiments", {"limit": limit})
+
+    def experiment(self, training_id: str) -> experiment_shapes.Experiment:
+        """One of them, with its curves."""
+        return self._one(experiment_shapes.Experiment, f"/experiments/{training_id}")
+
+    def compare_experiments(self, ids: Sequence[str]) -> experiment_shapes.Comparison:
+        """Two … eight of them side by side."""
+        return self._one(experiment_shapes.Comparison, "/experiments/compare", {"ids": ",".join(ids)})
 
     def trainings(self) -> tuple[lifecycle.Training, ...]:
         """Trainings, newest first."""

@@ -8,9 +8,10 @@ from sqlmodel import Session, col, select
 
 from central.api.auth import ServicesOf, allow
 from central.api.learning_schemas import DatasetView, SuspectLabels, SuspectsSent
+from central.dataset_export import labels_csv
 from central.services.datasets import find_version
 from central.services.suspect_labels import send_back
-from central.store.dataset_files import MEDIA_TYPE
+from central.store.dataset_files import MEDIA_TYPE, from_parquet
 from central.store.dataset_tables import DatasetVersion
 from central.store.learning_tables import Package, Training
 from contracts.ids import Name, Sha256
@@ -56,6 +57,21 @@ def get_manifest(services: ServicesOf, dataset_id: DatasetId) -> Response:
         "Content-Disposition": f'attachment; filename="{row.product}-{dataset_id[:12]}.parquet"',
     }
     return Response(services.blobs.read(row.file_sha256), media_type=MEDIA_TYPE, headers=headers)
+
+
+@router.get(
+    "/{dataset_id}/labels.csv",
+    summary="The labels as `sightline-models` reads them",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+def get_labels(services: ServicesOf, dataset_id: DatasetId) -> Response:
+    """For `--labels`, with pictures named by their digest as `sightline-central export-dataset` lays them out."""
+    with services.database.read() as session:
+        row = find_version(session, dataset_id)
+    _, records = from_parquet(services.blobs.read(row.file_sha256))
+    headers = {"Content-Disposition": f'attachment; filename="{row.product}-{dataset_id[:12]}.csv"'}
+    return Response(labels_csv(records), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.post(

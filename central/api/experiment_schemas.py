@@ -10,7 +10,7 @@ from central.api.training_schemas import SpentView
 from contracts.base import Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.jobs import MadeBy, MetricCurve, VariantMeasured
-from contracts.vocabulary import DetectorKind, PromotionOutcome, RolloutState, TrainingState, TrainingTrigger
+from contracts.vocabulary import DetectorKind, PromotionOutcome, RolloutState, TrainingState, TrainingTrigger, Variant
 
 
 class LabelCount(Shape):
@@ -70,6 +70,7 @@ class ExperimentView(Shape):
     champion_package_id: PackageId | None
     # Of the evaluation: what the detector came to be, each form, each class by the form that stations take.
     made_detector: DetectorKind | None
+    candidate_variant: Variant | None
     backbone: str | None
     training_seconds: float | None
     variants: list[VariantMeasured]

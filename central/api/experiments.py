@@ -99,6 +99,7 @@ def experiment_view(record: ExperimentRecord) -> ExperimentView:
         package_id=row.package_id,
         champion_package_id=row.champion_package_id,
         made_detector=said.detector if said else None,
+        candidate_variant=said.candidate_variant if said else None,
         backbone=said.backbone if said else None,
         training_seconds=said.training_seconds if said else None,
         variants=said.variants if said else [],

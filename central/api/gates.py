@@ -8,6 +8,7 @@ from sqlmodel import Session
 
 from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.gate_schemas import GatePolicyView, GateView, OverruleGate, OverruleView, SetGatePolicy
+from central.services.gate_alarms import settle
 from central.services.gate_evidence import Said, asks_person, document_of, find_gate, overrule
 from central.store.gate_tables import GatePolicyRow, GateRun
 from central.store.learning_tables import Promotion
@@ -55,7 +56,9 @@ def overrule_gate(services: ServicesOf, caller: CallerOf, package_id: Package, s
     """An engineer where evidence is missing and the terms ask a person; else an administrator. The reason is stored."""
     with services.database.begin() as session:
         row = find_gate(session, package_id)
-        overrule(session, package_id, Said(caller.name, caller.role, said.reason), services.clock.now())
+        now = services.clock.now()
+        overrule(session, package_id, Said(caller.name, caller.role, said.reason), now)
+        settle(session, row.product, is_simulated=row.is_simulated, by=f"overruled by {caller.name}", now=now)
         return _view(session, row)
 
 

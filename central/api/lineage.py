@@ -21,7 +21,7 @@ router = APIRouter(prefix="/lineage", tags=["lineage"], dependencies=[Depends(al
 def get_of_package(services: ServicesOf, package_id: Annotated[PackageId, Path()]) -> LineageView:
     """Its dataset version with whose labels it holds, its training, gate, rollouts, and the stations that run it."""
     with services.database.read() as session:
-        return _view(session, services, lineage.of_package(session, package_id))
+        return lineage_view(session, services, lineage.of_package(session, package_id))
 
 
 @router.get("/stations/{site}/{line}/{station}", summary="Which labels taught what judges at a station now")
@@ -29,17 +29,18 @@ def get_of_station(services: ServicesOf, site: Name, line: Name, station: Name) 
     """Of each package that it says it judges with; where it never said, of those that it should run."""
     with services.database.read() as session:
         found = lineage.of_station(session, f"{site}/{line}/{station}")
-        return [_view(session, services, each) for each in found]
+        return [lineage_view(session, services, each) for each in found]
 
 
 @router.get("/datasets/{dataset_id}", summary="What came of a dataset version")
 def get_of_dataset(services: ServicesOf, dataset_id: Annotated[Sha256, Path()]) -> list[LineageView]:
     """Every package that learnt from it, oldest first, each with its stations."""
     with services.database.read() as session:
-        return [_view(session, services, each) for each in lineage.of_dataset(session, dataset_id)]
+        return [lineage_view(session, services, each) for each in lineage.of_dataset(session, dataset_id)]
 
 
-def _view(session: Session, services: Services, found: lineage.PackageLineage) -> LineageView:
+def lineage_view(session: Session, services: Services, found: lineage.PackageLineage) -> LineageView:
+    """As the API tells it."""
     package, training = found.package, found.training
     labels = None
     if found.dataset is not None:

@@ -27,6 +27,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     AlarmKind.ROLLOUT_FAILED: AlarmSeverity.WARNING,
     # The package that was there before judges on: nothing gets worse while it waits.
     AlarmKind.ROLLOUT_WAITS: AlarmSeverity.NOTICE,
+    # As with a rollout that waits: no station has the package.
+    AlarmKind.GATE_ASKS: AlarmSeverity.NOTICE,
 }
 _ORDER: Final = tuple(AlarmSeverity)
 

@@ -19,6 +19,7 @@ from central.domain.audit import is_firm
 from central.domain.gating import Condition
 from central.domain.promotion import Check, Decision, GatePolicy, HeldOutPicture, decide
 from central.gate_settings import GateSettings
+from central.services.gate_alarms import settle_superseded, tell_decided
 from central.services.gate_deciding import answer_of, find_out
 from central.services.package_registry import champion_of
 from central.settings import PromotionSettings
@@ -26,7 +27,7 @@ from central.store.database import Database
 from central.store.gate_tables import GateRun
 from central.store.learning_tables import Alarm, Package, Promotion, Training
 from contracts.jobs import EvaluationReport
-from contracts.vocabulary import AlarmKind, ConditionState, PromotionOutcome, TrainingState
+from contracts.vocabulary import AlarmKind, AlarmState, ConditionState, PromotionOutcome, TrainingState
 
 _LOG = logging.getLogger(__name__)
 _BEING_MEASURED: Final = (TrainingState.QUEUED, TrainingState.RUNNING)
@@ -65,8 +66,14 @@ class PromotingService:
                 )
                 .order_by(col(Package.registered_at))
             ).all()
+            asked = session.exec(
+                select(Alarm.id).where(Alarm.kind == AlarmKind.GATE_ASKS, Alarm.state != AlarmState.CLOSED)
+            ).first()
         for package_id in waiting:
             self._decide(package_id, now)
+        if asked is not None:
+            with self._database.begin() as session:
+                settle_superseded(session, now)
 
     def _decide(self, package_id: str, now: datetime) -> None:
         found = None
@@ -87,15 +94,15 @@ class PromotingService:
                 if answer is None:
                     return
                 decision = Decision(answer.outcome, (*decision.checks, *map(_as_check, answer.conditions)))
-            session.add(
-                Promotion(
-                    package_id=package_id,
-                    champion_package_id=champion_id,
-                    outcome=decision.outcome,
-                    decided_at=now,
-                    checks=[asdict(check) for check in decision.checks],
-                )
+            promotion = Promotion(
+                package_id=package_id,
+                champion_package_id=champion_id,
+                outcome=decision.outcome,
+                decided_at=now,
+                checks=[asdict(check) for check in decision.checks],
             )
+            session.add(promotion)
+            tell_decided(session, package, promotion, now)
         _LOG.info("promotion decided package_id=%s outcome=%s", package_id, decision.outcome)
 
     def _ask(self, session: Session, training: Training, champion_id: str | None) -> Decision:

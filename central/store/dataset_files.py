@@ -72,6 +72,22 @@ def from_parquet(content: bytes) -> tuple[str, list[LabelRecord]]:
     return version, records
 
 
+def records_with(content: bytes, sha256: str) -> list[LabelRecord]:
+    """The records of one picture, without the rest: at most one. Does not check the rows against the version.
+
+    Raises:
+        StoreError: not such a file.
+    """
+    import pyarrow as pa  # noqa: PLC0415 -- see the module
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        table = pq.read_table(pa.BufferReader(content), filters=[("sha256", "=", sha256)])
+        return [_record(row) for row in table.to_pylist()]
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"dataset: expected a Parquet manifest, got what cannot be read ({error})") from error
+
+
 def query_as_json(query: DatasetQuery) -> dict[str, Any]:
     """The query as it is stored."""
     plain = asdict(query)

@@ -26,6 +26,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
     AlarmKind.ROLLOUT_FAILED: "Rollout went back",
+    AlarmKind.GATE_ASKS: "Gate asks",
     AlarmKind.SAMPLING_DISCONTINUED: "Sampling discontinued",
 }
 

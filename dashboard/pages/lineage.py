@@ -4,12 +4,15 @@
 Central tells; here people read and follow the links. Called by `app`.
 """
 
+import re
 from html import escape
 
 import streamlit as st
 
+from contracts.vocabulary import PartUse
 from dashboard import frame, marks, words
 from dashboard.access import Viewer, viewer
+from dashboard.experiment_shapes import PictureInVersion
 from dashboard.gate_shapes import Lineage, TaughtBy
 
 _KEEP_S = 10.0
@@ -24,6 +27,7 @@ def page() -> None:
     frame.heading("Lineage", view, is_simulated=any(item.is_simulated for item in known))
     frame.banner(view, (stations,))
     frame.told(view)
+    _picture(view)
     dataset = st.query_params.get("dataset")
     if dataset:
         _all(view, f"datasets/{dataset}", f"What came of dataset version {words.short(dataset)}")
@@ -36,6 +40,45 @@ def page() -> None:
     index = names.index(asked) if asked in names else 0
     chosen = st.selectbox("Station", names, index, key=f"lineage_station_{asked}") or names[0]
     _all(view, f"stations/{chosen}", f"What judges at {chosen} now, and what taught it")
+
+
+def _picture(view: Viewer) -> None:
+    """What a picture taught, where one is named."""
+    asked = st.text_input("Picture (its SHA-256)", st.query_params.get("picture", ""), key="lineage_picture").strip()
+    if not asked:
+        return
+    if not re.fullmatch(r"[0-9a-f]{64}", asked):
+        st.html(marks.banner(f"Expected the 64 letters and digits of a picture's SHA-256, got {asked[:80]!r}"))
+        return
+    reading = view.feed.get(("picture", asked), lambda central: central.picture_lineage(asked), _KEEP_S)
+    frame.section(f"What picture {words.short(asked)} taught")
+    frame.banner(view, (reading,))
+    if (told := reading.value) is None:
+        return
+    if told.inspections:
+        st.html(f'<div class="sl-below">Taken at {escape(", ".join(told.inspections))}</div>')
+    if told.versions_looked_into < told.versions_of_product:
+        seen = f"Only the newest {told.versions_looked_into} of {told.versions_of_product} dataset versions were read."
+        st.html(marks.banner(seen))
+    if not told.versions:
+        st.html(marks.empty("In no dataset version", "It was judged or taken, and no training has been given it."))
+        return
+    head = ("Dataset version", "Made", "Side", "Label then", "By", "Part", "Packages")
+    st.html(marks.table(head, [_version(view, each) for each in told.versions]))
+
+
+def _version(view: Viewer, each: PictureInVersion) -> tuple[str, ...]:
+    link = f'<a href="lineage?dataset={escape(each.dataset_id)}">{escape(words.short(each.dataset_id))}</a>'
+    by = ", ".join(each.labelled_by) or "nobody by name"
+    return (
+        link,
+        escape(words.day_time(each.created_at, view.zone)),
+        "taught" if each.use is PartUse.TRAIN else "held out: tested, taught nothing",
+        escape(each.defect_class or each.judgement.value.lower()),
+        escape(f"{by} ({each.source.value.lower()})"),
+        escape(each.part),
+        ", ".join(marks.package(package_id) for package_id in each.package_ids) or "none",
+    )
 
 
 def _all(view: Viewer, of: str, title: str) -> None:

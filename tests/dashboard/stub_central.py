@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from central.api import freeze_schemas, recipe_schemas, rollout_schemas, schemas
 from contracts.vocabulary import AlarmState, RolloutState, Verdict
-from tests.dashboard import audit_story, gate_story, quality_story, route_story
+from tests.dashboard import audit_story, experiment_story, gate_story, quality_story, route_story
 from tests.dashboard.learning_story import PRODUCT, STATIONS
 from tests.dashboard.plant_story import Story
 
@@ -55,7 +55,8 @@ class StubCentral:
         if path.startswith("/alarm-routes"):
             return route_story.answer(self.story, method, path, role, body)
         if method == "GET":
-            return self._get(path, query)
+            is_of_history = path.startswith(("/experiments", "/lineage/pictures/"))
+            return experiment_story.answer(self.story, path, query) if is_of_history else self._get(path, query)
         if path.endswith("/pin"):
             return self._pin(method, path.strip("/").split("/"), role, query, body)
         if method == "DELETE":

@@ -14,7 +14,10 @@ from tests.dashboard.conftest import Opener, texts
 from tests.dashboard.learning_story import NEW, OLD, STATIONS
 from tests.dashboard.stub_central import StubCentral
 
-PAGES = ("overview", "line", "quality", "audit", "packages", "gates", "lineage", "rollouts", "recipes", "alarms")
+PAGES = (
+    "overview", "line", "quality", "audit", "packages", "gates", "experiments", "lineage", "rollouts", "recipes",
+    "alarms",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES)

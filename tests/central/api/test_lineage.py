@@ -12,9 +12,9 @@ from central.store.database import Database
 from central.store.repositories import stations
 from central.store.tables import LabelledPicture
 from contracts.reports import ActivePackage, StationReported
-from contracts.vocabulary import Role, StationState, Variant
+from contracts.vocabulary import Judgement, LabelSource, Role, StationState, Variant
 from tests.central.api.conftest import Api
-from tests.central.conftest import RememberingPublisher, StillClock
+from tests.central.conftest import RememberingPublisher, StillClock, make_report
 from tests.central.services.bench import PRODUCT
 from tests.central.services.gate_bench import LENIENT, GateBench
 from tests.central.services.trainers import end_trainings
@@ -108,3 +108,32 @@ def test_what_is_not_there_is_said_in_words(api: Api) -> None:
         answer = viewer.get(f"/api/v1/lineage/{path}")
         assert answer.status_code == 404
         assert word in answer.json()["detail"]
+
+
+def test_a_picture_and_a_verdict_that_are_not_there_are_said_in_words(api: Api) -> None:
+    viewer = api.as_(Role.VIEWER)
+    for path, word in (
+        (f"pictures/{'a' * 64}", "nobody judged it"),
+        ("inspections/plant/line-1/st-9/1/1", "no inspection plant/line-1/st-9/1/1"),
+    ):
+        answer = viewer.get(f"/api/v1/lineage/{path}")
+        assert answer.status_code == 404
+        assert word in answer.json()["detail"]
+
+
+def test_a_verdict_without_pictures_is_told_with_its_label_and_without_a_package_that_is_not_here(api: Api) -> None:
+    api.store(make_report(1))
+    viewer = api.as_(Role.VIEWER)
+    (item,) = viewer.get("/api/v1/inspections").json()["items"]
+    where = f"{item['station']}/{item['epoch']}/{item['sequence']}"
+    told = viewer.get(f"/api/v1/lineage/inspections/{where}").json()
+    assert (told["inspection"]["sequence"], told["package"], told["pictures"]) == (1, None, [])
+    with api.services.database.begin() as session:
+        session.add(
+            LabelledPicture(
+                product="ring", sha256="c" * 64, judgement=Judgement.GOOD, source=LabelSource.REFERENCE,
+                added_at=api.clock.now(), added_by="anna", is_simulated=True,
+            )
+        )  # fmt: skip
+    told = viewer.get(f"/api/v1/lineage/pictures/{'c' * 64}").json()
+    assert (told["labels"][0]["added_by"], told["versions"], told["inspections"]) == ("anna", [], [])

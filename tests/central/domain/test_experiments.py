@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures by defect class out of an evaluation, and what differs between jobs."""
 
+from typing import Any
+
 from central.domain.experiments import ClassFigures, Difference, by_class, differences, flat
 from contracts.jobs import EvaluationReport, HoldoutVerdict
 from contracts.vocabulary import DetectorKind, Judgement, Variant, Verdict
@@ -58,6 +60,6 @@ def test_a_champion_counts_where_it_judged_every_picture_of_the_class() -> None:
 
 
 def test_only_what_differs_is_told_and_what_one_has_not_is_none() -> None:
-    several = [{"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}}]
+    several: list[dict[str, Any]] = [{"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 1, "c": [2]}}]
     assert flat(several[0]) == {"a.b": 1, "a.c": [1], "d": 2}
     assert differences(several) == [Difference("a.c", [[1], [2]]), Difference("d", [2, None])]

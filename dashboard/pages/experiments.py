@@ -26,7 +26,9 @@ def page() -> None:
     reading = view.feed.get("experiments", lambda central: central.experiments(MOST_SHOWN), 5.0)
     found = reading.value
     items = found.items if found is not None else ()
-    frame.heading("Experiments", view, is_simulated=any(item.is_simulated for item in items))
+    stations = view.feed.get("stations", lambda central: central.stations(), 1.0)
+    simulated = any(item.is_simulated for item in (*items, *stations.or_else(())))
+    frame.heading("Experiments", view, is_simulated=simulated)
     frame.banner(view, (reading,))
     frame.told(view)
     if not items:

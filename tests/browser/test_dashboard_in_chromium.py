@@ -25,6 +25,7 @@ PAGES = {
     "Live line": "Live line",
     "Packages & rollouts": "Packages & rollouts",
     "Gate": "Gate",
+    "Experiments": "Experiments",
     "Lineage": "Lineage",
     "Rollout evidence": "Rollout evidence",
     "Alarms": "Alarms",

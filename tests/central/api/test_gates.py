@@ -7,10 +7,11 @@ import pytest
 from sqlmodel import Session
 
 from central.domain.gating import GateTerms
+from central.services.alarms import Signal, raise_alarm
 from central.store.gate_tables import GateRun
-from central.store.learning_tables import Package, Promotion
+from central.store.learning_tables import Alarm, Package, Promotion
 from contracts.gating import GateJob, GatePicture, GateReport, GateVerdict
-from contracts.vocabulary import DetectorKind, Judgement, PromotionOutcome, Role, TrainingState, Verdict
+from contracts.vocabulary import AlarmKind, DetectorKind, Judgement, PromotionOutcome, Role, TrainingState, Verdict
 from tests.central.api.conftest import Api
 from tests.central.trust.packages import make_package
 
@@ -93,12 +94,17 @@ def test_who_may_overrule_depends_on_what_was_missing_or_failed(
 ) -> None:
     with api.services.database.begin() as session:
         package_id = keep(session, api, tmp_path, outcome, when_missing=when_missing)
+        asked = Signal(AlarmKind.GATE_ASKS, "m", "r", is_simulated=True, product="ring")
+        alarm_id = raise_alarm(session, asked, api.clock.now()).id
     path = f"{P}/gates/{package_id}/overrule"
     assert api.as_(Role.ADMIN).post(path, json={"reason": ""}).status_code == 422
     answer = api.as_(role).post(path, json={"reason": "shadow will tell"})
     assert answer.status_code == status
     with api.services.database.read() as session:
         now = session.get_one(Promotion, package_id).outcome
+        alarm = session.get_one(Alarm, alarm_id)
+    # Who was called is let go once somebody has spoken, and not before.
+    assert alarm.closed_by == (f"overruled by test-{role.value.lower()}" if status == 200 else None)
     if status != 200:
         assert now is outcome
         return

@@ -27,7 +27,8 @@ def page() -> None:
     found = reading.value
     items = found.items if found is not None else ()
     stations = view.feed.get("stations", lambda central: central.stations(), 1.0)
-    simulated = any(item.is_simulated for item in (*items, *stations.or_else(())))
+    simulated = any(item.is_simulated for item in stations.or_else(()))
+    simulated = simulated or any(item.is_simulated for item in items)
     frame.heading("Experiments", view, is_simulated=simulated)
     frame.banner(view, (reading,))
     frame.told(view)

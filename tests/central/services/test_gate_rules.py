@@ -7,6 +7,7 @@ The gate as a whole, with its process, is in `test_gate.py`.
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlmodel import Session, select
@@ -17,6 +18,7 @@ from central.services.gate_deciding import answer_of, find_out, station_times
 from central.services.gate_evidence import Said, overrule
 from central.services.gate_pictures import choose_gate_pictures
 from central.services.gating import queue_gate
+from central.store.database import Database
 from central.store.dataset_tables import DatasetVersion, HeldOutPicture
 from central.store.gate_tables import GateRun
 from central.store.learning_tables import Champion, Package, Promotion, SplitGroup
@@ -44,9 +46,9 @@ OTHER = "f" * 64
 
 @pytest.fixture(name="bench")
 def _bench(
-    sqlite_database: object, publisher: RememberingPublisher, clock: StillClock, tmp_path: Path
+    sqlite_database: Database, publisher: RememberingPublisher, clock: StillClock, tmp_path: Path
 ) -> Iterator[GateBench]:
-    bench = GateBench(sqlite_database, publisher, clock, tmp_path)  # type: ignore[arg-type]  # the fixture's
+    bench = GateBench(sqlite_database, publisher, clock, tmp_path)
     bench.set_gate("slow")
     yield bench
     # One that has only just begun cannot be found to be ended; it ends by itself.
@@ -70,10 +72,10 @@ def _package(bench: GateBench, tmp_path: Path) -> Callable[[int], str]:
     return make
 
 
-def run_of(bench: GateBench, package_id: str, **changes: object) -> None:
+def run_of(bench: GateBench, package_id: str, **changes: Any) -> None:
     """A gate's row as it may stand; measured by default."""
     now = bench.clock.now()
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "package_id": package_id, "product": PRODUCT, "is_simulated": True, "state": TrainingState.FINISHED,
         "asked_at": now, "finished_at": now, "starts": 1,
     }  # fmt: skip
@@ -108,10 +110,10 @@ def hold_out(bench: GateBench, parts: int, *, is_simulated: bool = True) -> None
             )  # fmt: skip
 
 
-def chosen(bench: GateBench, **settings: object) -> tuple[list[str], int]:
+def chosen(bench: GateBench, **settings: Any) -> tuple[list[str], int]:
     """Parts that would be measured on, and the size of the whole test set."""
     with bench.database.read() as session:
-        wanted = GateSettings(**settings)  # type: ignore[arg-type]  # by name
+        wanted = GateSettings(**settings)
         found, of = choose_gate_pictures(session, PRODUCT, wanted, bench.clock.now(), is_simulated=True)
     return [each.part for each in found], of
 
@@ -133,13 +135,13 @@ def test_pictures_of_real_parts_never_test_a_package_of_simulated_ones(bench: Ga
     assert all(part.startswith("tested-True") for part in taken)
 
 
-def audit(bench: GateBench, name: str, **changes: object) -> None:
+def audit(bench: GateBench, name: str, **changes: Any) -> None:
     """A part that chance drew and people called good."""
     now = bench.clock.now()
     (station,) = bench.stations.values()
     (number,) = bench.report(station, [Verdict.OK])
     days = float(str(changes.pop("days", 0)))
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "inspection_id": number, "product": PRODUCT, "drawn_at": now, "inclusion_probability": 0.25,
         "is_simulated": True, "outcome": Judgement.GOOD,
     }  # fmt: skip
@@ -208,20 +210,20 @@ def test_pictures_that_are_gone_count_as_not_judged(bench: GateBench, package: C
     assert (row.error, row.test_pictures, len(bench.gate_job(package_id)["pictures"])) == (None, 3, 2)
 
 
-def left_report(bench: GateBench, of: str, **changes: object) -> Path:
+def left_report(bench: GateBench, of: str, **changes: Any) -> Path:
     """A gate that was lost with a report in its folder."""
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "package_id": of, "pictures": [], "threads": 1, "machine": "made up", "seconds": 1.0,
     }  # fmt: skip
     path = bench.gates_dir / of / "output" / GATE_REPORT_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(GateReport(**(fields | changes)).model_dump_json())  # type: ignore[arg-type]  # by name
+    path.write_text(GateReport(**(fields | changes)).model_dump_json())
     return path
 
 
 @pytest.mark.parametrize("changes", [{"package_id": OTHER}, {"champion_package_id": OTHER}])
 def test_a_report_of_other_packages_is_no_report(
-    bench: GateBench, package: Callable[[int], str], changes: dict[str, object]
+    bench: GateBench, package: Callable[[int], str], changes: dict[str, Any]
 ) -> None:
     run_of(bench, (package_id := package(1)), state=TrainingState.RUNNING, finished_at=None)
     left_report(bench, package_id, **changes)

@@ -21,6 +21,7 @@ _API: Final = "/api/2.0/mlflow"
 _MOST_METRICS: Final = 1_000
 _MOST_PARAMS: Final = 100
 _MOST_TAGS: Final = 100
+_RUNS_A_PAGE: Final = 500
 _MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 _LONGEST_WORDS: Final = 300
 
@@ -91,7 +92,7 @@ class MlflowClient:
             wanted = {
                 "experiment_ids": [experiment_id],
                 "filter": f"tags.`{having_tag}` != ''",
-                "max_results": 500,
+                "max_results": _RUNS_A_PAGE,
                 "run_view_type": "ACTIVE_ONLY",
                 **({"page_token": token} if token else {}),
             }

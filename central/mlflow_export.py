@@ -9,8 +9,7 @@ there. Two exports at the same time to the same server may each make a run of th
 import argparse
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from central.errors import SettingsError
 from central.mlflow_client import MlflowClient, MlflowError
-from central.mlflow_runs import DIGEST_TAG, TRAINING_TAG, MlflowRun, run_of, without_known
-from central.services.experiments import list_experiments
+from central.mlflow_runs import DIGEST_TAG, TRAINING_TAG, MlflowRun, run_of
+from central.services.experiments import count_experiments, list_experiments
 from central.settings import load_settings
 from central.store.database import Database
 from central.store.schema import require_current
@@ -30,8 +29,8 @@ from contracts.ids import Name
 
 _AT_ONCE: Final = 100
 _TOLD_EVERY_S: Final = 5.0
-# Told how many are done of how many.
-Watch = Callable[[int, int], None]
+# Told how many are done.
+Watch = Callable[[int], None]
 
 
 @dataclass
@@ -41,6 +40,15 @@ class Exported:
     new: int = 0
     updated: int = 0
     unchanged: int = 0
+
+
+@dataclass(frozen=True)
+class _There:
+    """A run of ours on the server, with the names of its parameters; nothing more, since there may be many."""
+
+    run_id: str
+    digest: str
+    params: frozenset[str]
 
 
 def add_mlflow_commands(commands: Any) -> None:
@@ -66,18 +74,17 @@ def _export(options: argparse.Namespace) -> int:
         database = Database(settings.database_url)
         database.probe()
         require_current(database)
-        runs = list(runs_of(database, product, since))
-        done = Exported()
+        with database.read() as session:
+            of = count_experiments(session, product, since)
+        done, runs = Exported(), runs_of(database, product, since)
         try:
-            export(client, runs, done, is_dry=options.dry_run, watch=_told())
+            export(client, runs, done, is_dry=options.dry_run, watch=_told(of))
         except MlflowError as error:
-            ahead = f"{done.new + done.updated + done.unchanged} of {len(runs)} are there"
+            ahead = f"{done.new + done.updated + done.unchanged} of {of} are there"
             raise MlflowError(f"{error}. {ahead}; give the command again, it goes on") from error
-    would = "would be " if options.dry_run else ""
-    print(  # noqa: T201 - the command's answer
-        f"{client.url}: {len(runs)} trainings: {done.new} {would}new, {done.updated} {would}updated, "
-        f"{done.unchanged} unchanged"
-    )
+    would, handled = "would be " if options.dry_run else "", done.new + done.updated + done.unchanged
+    told = f"{done.new} {would}new, {done.updated} {would}updated, {done.unchanged} unchanged"
+    print(f"{client.url}: {handled} trainings: {told}")  # noqa: T201 - the command's answer
     return 0
 
 
@@ -94,57 +101,52 @@ def runs_of(database: Database, product: str | None, since: datetime | None) -> 
 
 
 def export(
-    client: MlflowClient, runs: Sequence[MlflowRun], done: Exported, *, is_dry: bool = False, watch: Watch | None = None
+    client: MlflowClient, runs: Iterable[MlflowRun], done: Exported, *, is_dry: bool = False, watch: Watch | None = None
 ) -> None:
     """Bring the server up to date; `done` is counted up as it goes, so that it holds after an error too.
 
     Raises:
         MlflowError: the server cannot be used; what was exported stays.
     """
-    by_experiment: dict[str, list[MlflowRun]] = defaultdict(list)
-    for run in runs:
-        by_experiment[run.experiment].append(run)
-    handled = 0
-    for name, wanted in sorted(by_experiment.items()):
-        experiment_id = client.find_experiment(name)
-        known = _known(client, experiment_id) if experiment_id is not None else {}
-        if experiment_id is None and not is_dry:
-            experiment_id = client.create_experiment(name)
-        # Oldest first: an export that ends early leaves no gap before what it did.
-        for run in reversed(wanted):
-            _bring(client, experiment_id or "", run, known.get(run.training_id), done, is_dry=is_dry)
-            handled += 1
-            if watch is not None:
-                watch(handled, len(runs))
+    places: dict[str, tuple[str, dict[str, _There]]] = {}
+    for handled, run in enumerate(runs, 1):
+        if run.experiment not in places:
+            places[run.experiment] = _place(client, run.experiment, is_dry=is_dry)
+        experiment_id, known = places[run.experiment]
+        _bring(client, experiment_id, run, known.get(run.training_id), done, is_dry=is_dry)
+        if watch is not None:
+            watch(handled)
 
 
-def _known(client: MlflowClient, experiment_id: str) -> dict[str, dict[str, Any]]:
-    """Runs that are there, by training."""
-    found = {}
+def _place(client: MlflowClient, name: str, *, is_dry: bool) -> tuple[str, dict[str, _There]]:
+    """An experiment's id, made where it is absent (empty in a dry run), and our runs that are there, by training."""
+    experiment_id = client.find_experiment(name)
+    if experiment_id is None:
+        return "" if is_dry else client.create_experiment(name), {}
+    known = {}
     for run in client.find_runs(experiment_id, TRAINING_TAG):
-        tags = _words(run, "tags")
-        found[tags.get(TRAINING_TAG, "")] = run
-    return found
+        tags, params = _words(run, "tags"), _words(run, "params")
+        known[tags.get(TRAINING_TAG, "")] = _There(
+            str(run["info"]["run_id"]), tags.get(DIGEST_TAG, ""), frozenset(params)
+        )
+    return experiment_id, known
 
 
 def _bring(
-    client: MlflowClient,
-    experiment_id: str,
-    run: MlflowRun,
-    there: dict[str, Any] | None,
-    done: Exported,
-    *,
-    is_dry: bool,
+    client: MlflowClient, experiment_id: str, run: MlflowRun, there: _There | None, done: Exported, *, is_dry: bool
 ) -> None:
-    if there is not None and _words(there, "tags").get(DIGEST_TAG) == run.digest:
+    if there is not None and there.digest == run.digest:
         done.unchanged += 1
         return
     if not is_dry:
-        if there is None:
-            run_id, known = client.create_run(experiment_id, run.training_id, run.start_ms, run.tags), dict[str, str]()
-        else:
-            run_id, known = str(there["info"]["run_id"]), _words(there, "params")
-        client.log(run_id, without_known(run.params, known), run.metrics, run.tags)
+        run_id = (
+            there.run_id
+            if there is not None
+            else client.create_run(experiment_id, run.training_id, run.start_ms, run.tags)
+        )
+        # MLflow never changes a parameter: what it has stays.
+        fresh = {name: value for name, value in run.params.items() if there is None or name not in there.params}
+        client.log(run_id, fresh, run.metrics, run.tags)
         client.update_run(run_id, run.status, run.end_ms)
         client.log(run_id, {}, (), {DIGEST_TAG: run.digest})
     done.new += there is None
@@ -155,11 +157,11 @@ def _words(run: dict[str, Any], kind: str) -> dict[str, str]:
     return {each["key"]: each.get("value", "") for each in run.get("data", {}).get(kind, [])}
 
 
-def _told() -> Watch:
+def _told(of: int) -> Watch:
     """A line every few seconds, for people who wait."""
     last_s = time.monotonic()
 
-    def tell(handled: int, of: int) -> None:
+    def tell(handled: int) -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= _TOLD_EVERY_S and handled < of:
             last_s = time.monotonic()

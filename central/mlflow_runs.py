@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -165,8 +165,3 @@ def _text(value: Any) -> str:
 
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-def without_known(params: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
-    """Parameters that a run has not got yet; it keeps those that it has."""
-    return {name: value for name, value in params.items() if name not in known}

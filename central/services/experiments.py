@@ -107,6 +107,16 @@ def list_experiments(
     return records_of(session, session.exec(wanted).all())
 
 
+def count_experiments(session: Session, product: str | None, since: datetime | None) -> int:
+    """How many `list_experiments` gives in all."""
+    wanted = select(func.count()).select_from(Training)
+    if product is not None:
+        wanted = wanted.where(Training.product == product)
+    if since is not None:
+        wanted = wanted.where(col(Training.created_at) >= since)
+    return session.exec(wanted).one()
+
+
 def find_experiments(session: Session, ids: Sequence[str]) -> list[ExperimentRecord]:
     """These, in this order.
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from central import mlflow_client
 from central.mlflow_client import MlflowClient, MlflowError
 from central.mlflow_export import Exported, export, runs_of
 from central.mlflow_runs import DIGEST_TAG, Metric
@@ -41,7 +42,7 @@ def _bench(sqlite_database: Any, publisher: RememberingPublisher, clock: StillCl
 def bring(bench: Bench, url: str, *, is_dry: bool = False) -> tuple[int, int, int]:
     done = Exported()
     with MlflowClient(url) as client:
-        export(client, list(runs_of(bench.database, None, None)), done, is_dry=is_dry)
+        export(client, runs_of(bench.database, None, None), done, is_dry=is_dry)
     return done.new, done.updated, done.unchanged
 
 
@@ -139,7 +140,7 @@ def test_an_export_that_was_cut_short_is_finished_by_the_next(bench: Bench, url:
     assert bring(bench, url) == (0, 0, 1)
 
 
-def test_more_than_one_request_takes_arrives_whole(url: str) -> None:
+def test_more_than_one_request_takes_arrives_whole(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"many {time.monotonic_ns()}"
     with MlflowClient(url) as client:
         experiment_id = client.create_experiment(name)
@@ -152,6 +153,10 @@ def test_more_than_one_request_takes_arrives_whole(url: str) -> None:
         assert words(run, "params") == params
         assert len(history(url, run, "loss")) == 2_100
         assert list(client.find_runs(experiment_id, "absent")) == []
+        more = {client.create_run(experiment_id, f"t-{index}", 1, {"t7": "y"}) for index in range(3)}
+        monkeypatch.setattr(mlflow_client, "_RUNS_A_PAGE", 2)
+        found = [each["info"]["run_id"] for each in client.find_runs(experiment_id, "t7")]
+        assert sorted(found) == sorted({run_id, *more})
         httpx.post(f"{url}/api/2.0/mlflow/experiments/delete", json={"experiment_id": experiment_id})
         with pytest.raises(MlflowError, match=r"was deleted there; restore it"):
             client.find_experiment(name)

@@ -1,39 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Feeds every station's drift monitor with the parts as they are committed, and raises DRIFT alarms.
 
-The statistics are `quality/drift.py`'s; this keeps one monitor a station in memory and writes them down together, with
-how far they have read, so that a restart goes on exactly from there. Between two savings nothing is lost: the parts are
-read again. A signal is saved with the alarm it raised. Names no cause. Ticked by the worker.
+The statistics are `quality/drift.py`'s, one monitor a station; `monitor_keeping.py` keeps them and takes them through
+a restart. This chooses the parts and words the signals. Names no cause. Ticked by the worker.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, func, select
 
 from central.quality.drift import CHANNELS, DriftMonitor, DriftSignal, Reference, Standing
-from central.services.alarms import Signal, raise_with_onset
+from central.services.alarms import Signal
+from central.services.monitor_keeping import MonitorKeeper, has_sure_time
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import DriftState
 from central.store.tables import Inspection, Station, columns_of
 from contracts.vocabulary import AlarmKind, Verdict
 
-_LOG = logging.getLogger(__name__)
-
 # A tick stays short; what is left is read by the next one.
 _MOST_PARTS_A_TICK: Final = 20_000
 _PERIOD_S: Final = 5.0
 # A monitor that still learns is up to a megabyte; what came since the last saving is read again after a restart.
 _SAVE_EVERY: Final = timedelta(minutes=15)
-# A capture time that is later than its arrival is a wrong clock.
-_MOST_AHEAD: Final = timedelta(seconds=60)
 _BEFORE_THE_REFERENCE: Final = timedelta(days=1)
 _WORDS: Final = {
     "score": ("score", ""),
@@ -58,16 +53,6 @@ def learnt_as(product: str, package_id: str) -> str:
     return f"{product} {package_id[:12]}"
 
 
-@dataclass
-class _Watched:
-    """One station's monitor. `last_at`: capture time of the newest part taken in, seconds since the epoch."""
-
-    monitor: DriftMonitor
-    last_at: float = -np.inf
-    left_out: int = 0
-    is_changed: bool = False
-
-
 class DriftWatch:
     """See the module."""
 
@@ -77,72 +62,49 @@ class DriftWatch:
     def __init__(self, database: Database, settings: WatchSettings) -> None:
         self._database = database
         self._settings = settings
-        self._watched: dict[Key, _Watched] = {}
-        self._upto: int | None = None
-        self._saved_at = datetime.min.replace(tzinfo=UTC)
-        # A wrong setting must stop the start, not a tick at night.
-        self._new()
+        days, alarms = settings.drift_reference_days, settings.drift_false_alarms_per_30_days
+        self.keeper: MonitorKeeper[Key, DriftMonitor] = MonitorKeeper(
+            database, DriftState, _key, lambda: DriftMonitor(days, alarms), DriftMonitor.from_bytes
+        )
 
     def tick(self, now: datetime) -> None:
         """Take in what has been committed since; save what is due."""
-        try:
+        with self.keeper.whole():
             self._tick(now)
-        except BaseException:
-            # Some monitors may have taken in what others have not: all go on from what was saved together.
-            self._upto = None
-            self._watched.clear()
-            raise
 
     def _tick(self, now: datetime) -> None:
-        if self._upto is None:
-            self._upto, self._saved_at = self._load(now), now
+        upto = self.keeper.load(now, lambda session: self._before_all(session, now))
         with self._database.read() as session:
-            rows = self._rows(session, self._upto)
+            rows = self._rows(session, upto)
             addresses = {each.id: each.address for each in session.exec(select(Station)).all()} if rows else {}
         signals = []
         for key, parts in _by_station(rows).items():
-            signals += [_worded(each, addresses[key[0]], key[1]) for each in self._take(key, parts)]
-        self._upto = rows[-1].id if rows else self._upto
-        if signals or now - self._saved_at >= _SAVE_EVERY:
-            self._save(signals, now)
+            found = self.keeper.take(key, parts, _is_fit, _feed)
+            signals += [_worded(each, addresses[key[0]], key[1]) for each in found]
+        self.keeper.upto = rows[-1].id if rows else upto
+        if signals or self.keeper.is_due(now, _SAVE_EVERY):
+            self.keeper.save(signals, now)
 
     def references(self) -> dict[Key, tuple[Reference, int]]:
         """Of each station, how far its reference is, and how many parts could not be taken in."""
-        return {key: (each.monitor.reference, each.left_out) for key, each in self._watched.copy().items()}
+        return {key: (each.monitor.reference, each.left_out) for key, each in self.keeper.items()}
 
     @property
     def is_loaded(self) -> bool:
         """Whether the monitors are there: not before the first tick, nor after one that failed."""
-        return self._upto is not None
+        return self.keeper.is_loaded
 
     def standings(self, key: Key, since: datetime) -> Standings:
         """Where a station's channels stand now; empty: it has no monitor, or nothing can be told yet."""
-        watched = self._watched.get(key)
-        return {} if watched is None else watched.monitor.standing(since.timestamp())
+        kept = self.keeper.get(key)
+        return {} if kept is None else kept.monitor.standing(since.timestamp())
 
-    def _new(self) -> DriftMonitor:
-        settings = self._settings
-        return DriftMonitor(settings.drift_reference_days, settings.drift_false_alarms_per_30_days)
-
-    def _load(self, now: datetime) -> int:
-        """Monitors as they were saved; returns the inspection up to which they have read."""
-        with self._database.read() as session:
-            states = session.exec(select(DriftState)).all()
-            for state in states:
-                try:
-                    monitor = DriftMonitor.from_bytes(state.monitor)
-                except ValueError as error:
-                    _LOG.warning("drift monitor begins anew station_id=%s: %s", state.station_id, error)
-                    monitor = self._new()
-                key = (state.station_id, state.is_simulated)
-                self._watched[key] = _Watched(monitor, state.last_at.timestamp(), state.left_out)
-            if states:
-                return max(state.upto_inspection_id for state in states)
-            # What is stored already teaches what is normal.
-            since = now - timedelta(days=self._settings.drift_reference_days) - _BEFORE_THE_REFERENCE
-            first = session.exec(select(func.min(Inspection.id)).where(Inspection.captured_at >= since)).one()
-            newest = session.exec(select(func.max(Inspection.id))).one()
-            return first - 1 if first is not None else newest or 0
+    def _before_all(self, session: Session, now: datetime) -> int:
+        """What is stored already teaches what is normal."""
+        since = now - timedelta(days=self._settings.drift_reference_days) - _BEFORE_THE_REFERENCE
+        first = session.exec(select(func.min(Inspection.id)).where(Inspection.captured_at >= since)).one()
+        newest = session.exec(select(func.max(Inspection.id))).one()
+        return first - 1 if first is not None else newest or 0
 
     def _rows(self, session: Session, upto: int) -> Sequence[Any]:
         c = columns_of(Inspection).c
@@ -153,39 +115,16 @@ class DriftWatch:
         wanted = sa_select(*columns).where(c.id > upto).order_by(c.id).limit(_MOST_PARTS_A_TICK)
         return session.connection().execute(wanted).all()
 
-    def _take(self, key: Key, rows: list[Any]) -> list[DriftSignal]:
-        watched = self._watched.get(key)
-        if watched is None:
-            watched = self._watched[key] = _Watched(self._new())
-        fit = sorted((each for each in rows if _is_fit(each)), key=lambda each: each.captured_at)
-        fit = [each for each in fit if each.captured_at.timestamp() >= watched.last_at]
-        watched.left_out += len(rows) - len(fit)
-        watched.is_changed = True
-        if not fit:
-            return []
-        at = np.array([each.captured_at.timestamp() for each in fit])
-        products = [learnt_as(each.product, each.package_id) for each in fit]
-        channels = {name: np.array([getattr(each, name) for each in fit], dtype=np.float64) for name in CHANNELS}
-        watched.last_at = float(at[-1])
-        return watched.monitor.update_many(at, products, channels)
 
-    def _save(self, signals: list[Signal], now: datetime) -> None:
-        changed = {key: each for key, each in self._watched.items() if each.is_changed and np.isfinite(each.last_at)}
-        with self._database.begin() as session:
-            for signal in signals:
-                raise_with_onset(session, signal, now)
-            for (station_id, is_simulated), each in changed.items():
-                row = session.get(DriftState, (station_id, is_simulated)) or DriftState(
-                    station_id=station_id, is_simulated=is_simulated, upto_inspection_id=0,
-                    saved_at=now, last_at=now, monitor=b"",
-                )  # fmt: skip
-                row.upto_inspection_id = self._upto or 0
-                row.saved_at, row.last_at = now, datetime.fromtimestamp(each.last_at, UTC)
-                row.left_out, row.monitor = each.left_out, each.monitor.to_bytes()
-                session.add(row)
-        for each in changed.values():
-            each.is_changed = False
-        self._saved_at = now
+def _key(columns: tuple[Any, ...]) -> Key:
+    station_id, is_simulated = columns
+    return station_id, is_simulated
+
+
+def _feed(monitor: DriftMonitor, at: NDArray[np.float64], rows: list[Any]) -> list[DriftSignal]:
+    products = [learnt_as(each.product, each.package_id) for each in rows]
+    channels = {name: np.array([getattr(each, name) for each in rows], dtype=np.float64) for name in CHANNELS}
+    return monitor.update_many(at, products, channels)
 
 
 def _by_station(rows: Sequence[Any]) -> dict[Key, list[Any]]:
@@ -204,8 +143,7 @@ def _is_fit(row: Any) -> bool:
         and bool(row.package_id)
         and all(value is not None and np.isfinite(value) for value in values)
         and row.score > 0
-        and row.clock_error_s is None
-        and row.captured_at - row.committed_at <= _MOST_AHEAD
+        and has_sure_time(row)
     )
 
 

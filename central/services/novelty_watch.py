@@ -2,9 +2,8 @@
 """Feeds the novelty monitors with the accepted parts as they are committed, and raises NOVELTY alarms.
 
 The statistics are `quality/novelty.py`'s; one monitor for each station, product and package, because another package
-embeds otherwise. As with `drift_watch.py` they are kept in memory and written down together with how far they have
-read, so that a restart goes on exactly from there. An alarm names the parts that lie farthest, for people to look at;
-it judges none and names no cause. Ticked by the worker.
+embeds otherwise. `monitor_keeping.py` keeps them and takes them through a restart. An alarm names the parts that lie
+farthest, for people to look at; it judges none and names no cause. Ticked by the worker.
 """
 
 import logging
@@ -12,14 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, func, select
 
 from central.quality.novelty import NoveltyMonitor, NoveltySignal, NoveltyStanding
-from central.services.alarms import Signal, raise_with_onset
+from central.services.alarms import Signal
+from central.services.monitor_keeping import MonitorKeeper, has_sure_time
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import NoveltyState
@@ -35,8 +36,6 @@ _MOST_ROWS_A_TICK: Final = 200_000
 _PERIOD_S: Final = 5.0
 # While it learns a monitor is up to two megabytes; what came since is read again after a restart.
 _SAVE_EVERY: Final = timedelta(hours=1)
-# A capture time that is later than its arrival is a wrong clock.
-_MOST_AHEAD: Final = timedelta(seconds=60)
 # Of a station and product: the package that judges, and those that a rollback may bring back.
 _MOST_PACKAGES: Final = 3
 # Among so many since the onset, so many are named.
@@ -48,8 +47,7 @@ _REMEDY: Final = (
 )
 
 
-@dataclass(frozen=True, order=True)
-class NoveltyKey:
+class NoveltyKey(NamedTuple):
     """What a monitor is of."""
 
     station_id: int
@@ -68,16 +66,6 @@ class NoveltyProgress:
     left_out: int
 
 
-@dataclass
-class _Watched:
-    """`last_at`: capture time of the newest part taken in, seconds since the epoch."""
-
-    monitor: NoveltyMonitor
-    last_at: float = -np.inf
-    left_out: int = 0
-    is_changed: bool = False
-
-
 class NoveltyWatch:
     """See the module."""
 
@@ -86,43 +74,35 @@ class NoveltyWatch:
 
     def __init__(self, database: Database, settings: WatchSettings) -> None:
         self._database = database
-        self._settings = settings
-        self._watched: dict[NoveltyKey, _Watched] = {}
-        self._upto: int | None = None
-        self._saved_at = datetime.min.replace(tzinfo=UTC)
-        # A wrong setting must stop the start, not a tick at night.
-        self._new()
+        parts, alarms = settings.novelty_reference_parts, settings.novelty_false_alarms_per_30_days
+        self.keeper: MonitorKeeper[NoveltyKey, NoveltyMonitor] = MonitorKeeper(
+            database, NoveltyState, NoveltyKey._make, lambda: NoveltyMonitor(parts, alarms), NoveltyMonitor.from_bytes
+        )
 
     def tick(self, now: datetime) -> None:
         """Take in what has been committed since; save what is due."""
-        try:
+        with self.keeper.whole():
             self._tick(now)
-        except BaseException:
-            # Some monitors may have taken in what others have not: all go on from what was saved together.
-            self._upto = None
-            self._watched.clear()
-            raise
 
     def _tick(self, now: datetime) -> None:
-        if self._upto is None:
-            self._upto, self._saved_at = self._load(), now
+        upto = self.keeper.load(now, _before_all)
         with self._database.read() as session:
             newest = session.exec(select(func.max(Inspection.id))).one() or 0
-            until = min(newest, self._upto + _MOST_ROWS_A_TICK)
-            rows = self._rows(session, self._upto, until)
+            until = min(newest, upto + _MOST_ROWS_A_TICK)
+            rows = self._rows(session, upto, until)
         found = []
         for key, parts in _by_key(rows).items():
             found += [(key, signal) for signal in self._take(key, parts)]
         # Parts without an embedding are passed over for good; rows are read in the order of their commits.
-        self._upto = rows[-1].id if len(rows) == _MOST_PARTS_A_TICK else max(until, self._upto)
+        self.keeper.upto = rows[-1].id if len(rows) == _MOST_PARTS_A_TICK else max(until, upto)
         signals = [self._signal(key, each) for key, each in found]
-        if signals or now - self._saved_at >= _SAVE_EVERY:
-            self._save(signals, now)
+        if signals or self.keeper.is_due(now, _SAVE_EVERY):
+            self.keeper.save(signals, now, self._long_gone)
 
     @property
     def is_loaded(self) -> bool:
         """Whether the monitors are there: not before the first tick, nor after one that failed."""
-        return self._upto is not None
+        return self.keeper.is_loaded
 
     def progress(self) -> dict[NoveltyKey, NoveltyProgress]:
         """Of each monitor, how far it is."""
@@ -130,36 +110,14 @@ class NoveltyWatch:
             key: NoveltyProgress(
                 each.monitor.is_ready, each.monitor.notes, datetime.fromtimestamp(each.last_at, UTC), each.left_out
             )
-            for key, each in self._watched.copy().items()
+            for key, each in self.keeper.items()
             if np.isfinite(each.last_at)
         }
 
     def standing(self, key: NoveltyKey, since: datetime) -> NoveltyStanding | None:
         """How often unusual parts come lately; None: it has no monitor, or one that still learns."""
-        watched = self._watched.get(key)
-        return None if watched is None else watched.monitor.standing(since.timestamp())
-
-    def _new(self) -> NoveltyMonitor:
-        settings = self._settings
-        return NoveltyMonitor(settings.novelty_reference_parts, settings.novelty_false_alarms_per_30_days)
-
-    def _load(self) -> int:
-        """Monitors as they were saved; returns the inspection up to which they have read."""
-        with self._database.read() as session:
-            states = session.exec(select(NoveltyState)).all()
-            for state in states:
-                key = NoveltyKey(state.station_id, state.is_simulated, state.product, state.package_id)
-                try:
-                    monitor = NoveltyMonitor.from_bytes(state.monitor)
-                except ValueError as error:
-                    _LOG.warning("novelty monitor begins anew station_id=%s: %s", state.station_id, error)
-                    monitor = self._new()
-                self._watched[key] = _Watched(monitor, state.last_at.timestamp(), state.left_out)
-            if states:
-                return max(state.upto_inspection_id for state in states)
-            # All that is stored teaches: a reference is long, and older parts are the usual ones.
-            oldest = session.exec(select(func.min(Inspection.id))).one()
-            return 0 if oldest is None else oldest - 1
+        kept = self.keeper.get(key)
+        return None if kept is None else kept.monitor.standing(since.timestamp())
 
     def _rows(self, session: Session, upto: int, until: int) -> Sequence[Any]:
         c = columns_of(Inspection).c
@@ -175,62 +133,29 @@ class NoveltyWatch:
         return session.connection().execute(wanted).all()
 
     def _take(self, key: NoveltyKey, rows: list[Any]) -> list[NoveltySignal]:
-        watched = self._watched.get(key)
-        if watched is None:
-            watched = self._watched[key] = _Watched(self._new())
         [(length, _)] = Counter(len(each.embedding) for each in rows).most_common(1)
-        fit = sorted((each for each in rows if _is_fit(each, length)), key=lambda each: each.captured_at)
-        fit = [each for each in fit if each.captured_at.timestamp() >= watched.last_at]
-        watched.left_out += len(rows) - len(fit)
-        watched.is_changed = True
-        if not fit:
-            return []
-        at = np.array([each.captured_at.timestamp() for each in fit])
-        embedding = unpacked([each.embedding for each in fit])
-        try:
-            found = watched.monitor.update_many(at, embedding, np.ones(len(fit), np.bool_))
-        except ValueError as error:
-            # Another length under the same package, or too many numbers for so short a reference.
-            _LOG.warning("parts left out of the novelty monitor station_id=%s: %s", key.station_id, error)
-            watched.left_out += len(fit)
-            return []
-        watched.last_at = float(at[-1])
-        return found
+
+        def feed(monitor: NoveltyMonitor, at: NDArray[np.float64], fit: list[Any]) -> list[NoveltySignal] | None:
+            try:
+                return monitor.update_many(at, unpacked([each.embedding for each in fit]), np.ones(len(fit), np.bool_))
+            except ValueError as error:
+                # Another length under the same package, or too many numbers for so short a reference.
+                _LOG.warning("parts left out of the novelty monitor station_id=%s: %s", key.station_id, error)
+                return None
+
+        return self.keeper.take(key, rows, lambda row: _is_fit(row, length), feed)
 
     def _signal(self, key: NoveltyKey, signal: NoveltySignal) -> Signal:
         with self._database.read() as session:
             address = session.get_one(Station, key.station_id).address
             return _worded(signal, key, address, self._farthest(session, key, signal))
 
-    def _save(self, signals: Sequence[Signal], now: datetime) -> None:
-        changed = {key: each for key, each in self._watched.items() if each.is_changed and np.isfinite(each.last_at)}
-        with self._database.begin() as session:
-            for signal in signals:
-                raise_with_onset(session, signal, now)
-            for key, each in changed.items():
-                row = NoveltyState(
-                    station_id=key.station_id, is_simulated=key.is_simulated, product=key.product,
-                    package_id=key.package_id, upto_inspection_id=self._upto or 0, saved_at=now,
-                    last_at=datetime.fromtimestamp(each.last_at, UTC), left_out=each.left_out,
-                    monitor=each.monitor.to_bytes(),
-                )  # fmt: skip
-                session.merge(row)
-            self._let_go(session)
-        for each in changed.values():
-            each.is_changed = False
-        self._saved_at = now
-
-    def _let_go(self, session: Session) -> None:
+    def _long_gone(self) -> list[NoveltyKey]:
         """Of packages that have judged nothing for longest."""
-        of: defaultdict[tuple[int, bool, str], list[NoveltyKey]] = defaultdict(list)
-        for key in self._watched:
-            of[key.station_id, key.is_simulated, key.product].append(key)
-        for keys in of.values():
-            for key in sorted(keys, key=lambda each: self._watched[each].last_at)[:-_MOST_PACKAGES]:
-                del self._watched[key]
-                row = session.get(NoveltyState, (key.station_id, key.is_simulated, key.product, key.package_id))
-                if row is not None:
-                    session.delete(row)
+        of: defaultdict[tuple[int, bool, str], list[tuple[float, NoveltyKey]]] = defaultdict(list)
+        for key, each in self.keeper.items():
+            of[key.station_id, key.is_simulated, key.product].append((each.last_at, key))
+        return [key for keys in of.values() for _, key in sorted(keys)[:-_MOST_PACKAGES]]
 
     def _farthest(self, session: Session, key: NoveltyKey, signal: NoveltySignal) -> list[dict[str, Any]]:
         """The accepted parts since the onset that lie farthest from the reference, the farthest first."""
@@ -250,11 +175,20 @@ class NoveltyWatch:
         rows = [row for row in rows if len(row.embedding) == len(rows[0].embedding)]
         if not rows:
             return []
-        distances = self._watched[key].monitor.distances(unpacked([row.embedding for row in rows]))
+        kept = self.keeper.get(key)
+        if kept is None:
+            return []
+        distances = kept.monitor.distances(unpacked([row.embedding for row in rows]))
         return [
             {"inspection_id": rows[place].id, "captured_at": rows[place].captured_at.isoformat()}
             for place in np.argsort(-distances, kind="stable")[:_MOST_NAMED]
         ]
+
+
+def _before_all(session: Session) -> int:
+    """All that is stored teaches: a reference is long, and older parts are the usual ones."""
+    oldest = session.exec(select(func.min(Inspection.id))).one()
+    return 0 if oldest is None else oldest - 1
 
 
 def _by_key(rows: Sequence[Any]) -> dict[NoveltyKey, list[Any]]:
@@ -267,9 +201,7 @@ def _by_key(rows: Sequence[Any]) -> dict[NoveltyKey, list[Any]]:
 
 def _is_fit(row: Any, length: int) -> bool:
     """Whether a part says when it was seen, and as the others of its package."""
-    return (
-        len(row.embedding) == length and row.clock_error_s is None and row.captured_at - row.committed_at <= _MOST_AHEAD
-    )
+    return len(row.embedding) == length and has_sure_time(row)
 
 
 def _worded(signal: NoveltySignal, key: NoveltyKey, station: str, farthest: Sequence[Mapping[str, Any]]) -> Signal:

@@ -113,6 +113,13 @@ def taught(sqlite_database: Database, learnt: bytes) -> tuple[Plant, DriftWatch]
     return plant, watch
 
 
+def monitor_bytes(watch: DriftWatch, plant: Plant) -> bytes:
+    """Of the station's monitor as it is in memory."""
+    kept = watch.keeper.get((plant.station_id, False))
+    assert kept is not None
+    return kept.monitor.to_bytes()
+
+
 def feed(plant: Plant, watch: Callable[[], DriftWatch], count: int, **changes: Any) -> None:
     for _ in range(count // 120):
         plant.commit(plant.rows(120, **changes))
@@ -174,7 +181,7 @@ def test_restarts_at_any_time_change_neither_alarm_nor_state(
         # Each time a process of its own, which has seen nothing but what was saved.
         return DriftWatch(plant.database, SETTINGS) if next(begun) % 2 else watch
 
-    watch._save([], plant.at())
+    watch.keeper.save([], plant.at())
     feed(plant, restarted, 1_200, brightness=darker)
     assert len(told) > 5
     (alarm,) = plant.alarms()
@@ -183,31 +190,31 @@ def test_restarts_at_any_time_change_neither_alarm_nor_state(
 
 def test_monitor_goes_on_exactly_from_what_was_saved(taught: tuple[Plant, DriftWatch]) -> None:
     plant, watch = taught
-    watch._save([], plant.at())
+    watch.keeper.save([], plant.at())
     rows = plant.rows(90)
     plant.commit(rows)
     other = DriftWatch(plant.database, SETTINGS)
     for each in (watch, other):
         each.tick(plant.at())
-        each._save([], plant.at())
+        each.keeper.save([], plant.at())
     with plant.database.read() as session:
         (state,) = session.exec(select(DriftState)).all()
     assert state.upto_inspection_id == len(rows)
     assert state.last_at == plant.at() - timedelta(seconds=_TAKT_S)
-    assert other._watched[plant.station_id, False].monitor.to_bytes() == state.monitor
-    assert watch._watched[plant.station_id, False].monitor.to_bytes() == state.monitor
+    assert monitor_bytes(other, plant) == state.monitor
+    assert monitor_bytes(watch, plant) == state.monitor
 
 
 def test_tick_that_fails_is_taken_back_whole(taught: tuple[Plant, DriftWatch], monkeypatch: pytest.MonkeyPatch) -> None:
     plant, watch = taught
-    watch._save([], plant.at())
+    watch.keeper.save([], plant.at())
     plant.commit(plant.rows(600, brightness=darker))
 
     def broken(*_: object) -> None:
         raise OSError("disk full")
 
     with monkeypatch.context() as broke:
-        broke.setattr("central.services.drift_watch.raise_with_onset", broken)
+        broke.setattr("central.services.monitor_keeping.raise_with_onset", broken)
         with pytest.raises(OSError, match="disk full"):
             watch.tick(plant.at())
     assert plant.alarms() == []
@@ -227,7 +234,7 @@ def test_failed_tick_of_a_station_that_was_never_saved_takes_nothing_in(
 
     with monkeypatch.context() as broke:
         broke.setattr("central.services.drift_watch._SAVE_EVERY", timedelta())
-        broke.setattr(watch, "_save", broken)
+        broke.setattr(watch.keeper, "save", broken)
         with pytest.raises(OSError, match="disk full"):
             watch.tick(plant.at())
     watch.tick(plant.at())
@@ -297,7 +304,7 @@ def test_older_ones_are_not_read(plant: Plant) -> None:
 
 def test_state_that_cannot_be_read_begins_anew(taught: tuple[Plant, DriftWatch]) -> None:
     plant, watch = taught
-    watch._save([], plant.at())
+    watch.keeper.save([], plant.at())
     with plant.database.begin() as session:
         (state,) = session.exec(select(DriftState)).all()
         state.monitor = b"spoilt"

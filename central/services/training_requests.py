@@ -26,7 +26,7 @@ from central.services.alarms import open_alarms
 from central.services.package_registry import champion_of, package_under_way
 from central.services.training_counts import recent_of
 from central.services.training_decisions import note_decision
-from central.services.training_holds import HELD, LOOKED_FOR, held_back
+from central.services.training_holds import HELD, LOOKED_FOR, held_back, overruled
 from central.services.training_jobs import firm_total, judged_since, label_counts, prefers_simulated
 from central.settings import LearningSettings
 from central.store.database import Database
@@ -241,9 +241,10 @@ class TrainingRequests:
             stop = None if held is None else (Because.OTHER_CAUSE, held)
         if stop is None and alarm.product is None:
             stop = (Because.REFUSED, "the alarm names no product")
+        queued = " ".join(filter(None, ("a training was queued", overruled(session, alarm)))) if stop is None else ""
         return _Answer(
             is_called_for=stop is None,
-            words=f"{ready.in_words()}; {'a training was queued' if stop is None else stop[1]}",
+            words=f"{ready.in_words()}; {queued if stop is None else stop[1]}",
             because=Because.CALLED_FOR if stop is None else stop[0],
             held=None if held == LOOKED_FOR else held,
             found=ready.defective,

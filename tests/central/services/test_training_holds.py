@@ -37,12 +37,12 @@ def enough_labels(database: Database, at: datetime) -> None:
             )  # fmt: skip
 
 
-def alarm_on_escapes(database: Database, now: datetime, *ranked: dict[str, str | None]) -> int:
+def alarm_on_escapes(database: Database, now: datetime, *ranked: dict[str, str | None], score: float = 0.8) -> int:
     """With what was suggested for it; nothing ranked: nothing fits."""
     with database.begin() as session:
         signal = Signal(AlarmKind.ESCAPES, "escapes", "judge", is_simulated=False, product="ring")
         alarm = raise_alarm(session, signal, now)
-        causes = [{**each, "score": 0.8, "evidence": ["seen"]} for each in ranked]
+        causes = [{**each, "score": score, "evidence": ["seen"]} for each in ranked]
         session.add(CauseSuggestion(alarm_id=alarm.id or 0, computed_at=now, since=now, repeats=0, causes=causes))
         return alarm.id or 0
 
@@ -83,6 +83,52 @@ def test_where_nothing_fits_it_is_started_as_before(sqlite_database: Database, r
     alarm_on_escapes(sqlite_database, START)
     requests.answer_alarms(START)
     assert trainings(sqlite_database) == 1
+
+
+BATCH = {"cause": "MATERIAL_BATCH", "station": None, "product": "ring", "remedy": "HOLD_BATCH"}
+MOVED = {"cause": "CAMERA_MOVED", "station": STATIONS[1], "product": None, "remedy": "RE_AIM"}
+
+
+@pytest.mark.parametrize("spoilt", [FOULED, MOVED])
+def test_what_spoils_pictures_holds_back_however_weak_and_says_how_weak_and_what_to_do(
+    sqlite_database: Database, requests: TrainingRequests, spoilt: dict[str, str | None]
+) -> None:
+    number = alarm_on_escapes(sqlite_database, START, spoilt, WRONG, score=0.13)
+    requests.answer_alarms(START)
+    assert trainings(sqlite_database) == 0
+    held = alarm_now(sqlite_database).evidence[HELD]
+    assert held.startswith("no: perhaps ")
+    assert "(weak evidence, 0.13)" in held
+    assert held.endswith(", or say the cause of this alarm")
+    with sqlite_database.begin() as session:
+        say_cause(session.get_one(Alarm, number), Cause.MODEL_WRONG, "anna", "the lens is clean", START)
+    requests.answer_alarms(START)
+    assert trainings(sqlite_database) == 1
+
+
+@pytest.mark.parametrize(("score", "started"), [(0.39, 1), (0.4, 0), (0.8, 0)])
+def test_a_batch_holds_back_when_it_is_likely_and_is_named_when_it_is_not(
+    sqlite_database: Database, requests: TrainingRequests, score: float, started: int
+) -> None:
+    alarm_on_escapes(sqlite_database, START, BATCH, WRONG, score=score)
+    requests.answer_alarms(START)
+    assert trainings(sqlite_database) == started
+    evidence = alarm_now(sqlite_database).evidence
+    words = "a training was queued although it may be batch of material of ring (weak evidence, 0.39): hold the batch"
+    assert (words in evidence["learning"]) == bool(started)
+    assert evidence.get(HELD) == (
+        None if started else "no: batch of material of ring is likelier; hold the batch and look at it first"
+    )
+
+
+def test_a_batch_that_a_person_found_holds_back_though_its_evidence_is_weak(
+    sqlite_database: Database, requests: TrainingRequests
+) -> None:
+    number = alarm_on_escapes(sqlite_database, START, BATCH, score=0.13)
+    with sqlite_database.begin() as session:
+        say_cause(session.get_one(Alarm, number), Cause.MATERIAL_BATCH, "anna", "", START)
+    requests.answer_alarms(START)
+    assert trainings(sqlite_database) == 0
 
 
 def test_another_answer_lets_a_held_training_go(sqlite_database: Database, requests: TrainingRequests) -> None:

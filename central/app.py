@@ -20,6 +20,7 @@ from central.errors import SettingsError
 from central.foundation import Services
 from central.messaging.gateway import Gateway
 from central.services.evidence import EvidenceService
+from central.services.history import HistoryService
 from central.services.ingest import IngestService
 from central.services.retention import RetentionService
 from central.services.worker import Service, Worker
@@ -61,7 +62,8 @@ def build_services(settings: CentralSettings, clock: Clock) -> Services:
         started_at=clock.now(),
     )
     retention = RetentionService(database, blobs, settings.evidence, settings.ingest)
-    base.worker = Worker([base.evidence, retention, *_learning(base)], clock)
+    history = HistoryService(database, settings.history)
+    base.worker = Worker([base.evidence, retention, history, *_learning(base)], clock)
     return base
 
 

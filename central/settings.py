@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from central.audit_settings import AuditSettings, audit_faults
 from central.errors import SettingsError
 from central.gate_settings import GateSettings, gate_faults
+from central.history_settings import HistorySettings
 from central.learning_settings import (
     CostSettings,
     ExperimentSettings,
@@ -204,6 +205,7 @@ class CentralSettings:
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
     learning: LearningSettings = field(default_factory=LearningSettings)

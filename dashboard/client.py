@@ -126,6 +126,10 @@ class CentralClient(Connection):
         answer = self._send("GET", "/audits/next", {"inspector": inspector})
         return None if answer.status_code == httpx.codes.NO_CONTENT else self._read(shapes.AuditTask, answer)
 
+    def audit_picture(self, audit_id: int) -> bytes:
+        """The bytes of the picture to judge; those of the same picture differ from audit to audit."""
+        return self._send("GET", f"/audits/{audit_id}/picture").content
+
     def audits(self, state: AuditState, limit: int = 50) -> tuple[shapes.AuditTask, ...]:
         """Audits of one state."""
         return self._many(shapes.AuditTask, "/audits", {"state": state, "limit": limit})

@@ -125,6 +125,10 @@ class Feed:
         """A stored picture, or None when it cannot be had right now. Content-addressed, so kept for good."""
         return self.made(sha256, lambda: self.client.evidence(sha256))
 
+    def audit_picture(self, audit_id: int) -> bytes | None:
+        """The picture of an audit, or None when it cannot be had right now."""
+        return self.made(("audit", audit_id), lambda: self.client.audit_picture(audit_id))
+
     def made(self, key: Hashable, make: Callable[[], bytes | None]) -> bytes | None:
         """Bytes that never change for their key, within the memory bound; the least used go first."""
         with self._lock:

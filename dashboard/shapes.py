@@ -319,10 +319,7 @@ class AuditTask:
     station: str
     state: AuditState
     is_simulated: bool
-    captured_at: datetime | None = None
-    crop_sha256: str | None = None
-    trigger_number: int | None = None
-    part_id: str | None = None
+    has_picture: bool = True
     waiting: int = 0
 
 

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/audits`: the queue of parts that chance picked for a person's judgement.
 
-Blind: until an audit is judged, no answer here carries verdict, score or package.
+Blind: until an audit is judged, no answer here carries verdict, score or package, nor, to an inspector, what would tell
+a part that is shown once more: number, order, time of coming and bytes of the picture are each presentation's own.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from central.api.auth import ServicesOf, allow
-from central.api.schemas import AuditOutcome, AuditRecorded, AuditSummary, AuditTask
-from central.api.views import audit_task, blind_task
+from central.api.evidence import picture_response
+from central.api.schemas import AuditOutcome, AuditPart, AuditRecorded, AuditSummary, AuditTask
+from central.api.views import audit_part, audit_task
 from central.domain.shifts import ShiftPlan
-from central.errors import ConflictError
+from central.errors import ConflictError, NotFoundError
 from central.services.asked_audits import asked_now
+from central.services.picture_marks import marked
 from central.services.suspect_labels import waiting_suspects
 from central.store.repositories import audits
 from central.store.repositories.audits import SUSPECT
@@ -22,22 +25,37 @@ from contracts.vocabulary import AuditState, Judgement, Role, Verdict
 
 router = APIRouter(prefix="/audits", tags=["audits"], dependencies=[Depends(allow(Role.VIEWER))])
 
+_Number = Annotated[int, Path(ge=1, le=2**62)]
+
 _judging = [Depends(allow(Role.INSPECTOR))]
 
 
-@router.get("", summary="Audits, newest first", dependencies=_judging)
+_Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.get("", summary="Audits that can be judged, or were", dependencies=_judging)
 def list_audits(
     services: ServicesOf,
-    state: AuditState | None = None,
+    state: Literal[AuditState.OPEN, AuditState.JUDGED] | None = None,
     before_id: Annotated[int | None, Query(ge=0, le=2**62)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: _Limit = 100,
 ) -> list[AuditTask]:
-    """For programs that work through many at once and look parts up by trigger number.
+    """For programs that work through many at once; by falling number, which is chance.
 
-    It says which part is which, so who reads it can tell a part that was asked before. People take `/audits/next`.
+    One more asking about a part appears together with a part that is new. People take `/audits/next`.
     """
     with services.database.read() as session:
-        return [audit_task(entry) for entry in audits.listed(session, state, before_id, limit)]
+        return [audit_task(entry) for entry in audits.listed_blind(session, state, before_id, limit)]
+
+
+@router.get("/parts", summary="Audits and their parts, newest first", dependencies=[Depends(allow(Role.ADMIN))])
+def list_parts(services: ServicesOf, state: AuditState | None = None, limit: _Limit = 100) -> list[AuditPart]:
+    """Says which part is which, so who reads it can tell one that was asked before, and judges no part blindly.
+
+    For who sets up or tries out a plant, and for the simulated inspector, who looks the truth up.
+    """
+    with services.database.read() as session:
+        return [audit_part(entry) for entry in audits.listed(session, state, limit)]
 
 
 @router.get(
@@ -57,7 +75,7 @@ def next_audit(services: ServicesOf, inspector: Name) -> AuditTask | Response:
             session, inspector, services.clock.now(), services.settings.audit.claim_s, services.rng
         )
         waiting = audits.count_by_state(session)[AuditState.OPEN]
-    return Response(status_code=204) if claimed is None else blind_task(claimed, waiting)
+    return Response(status_code=204) if claimed is None else audit_task(claimed, waiting)
 
 
 @router.get("/summary", summary="How the queue stands")
@@ -81,13 +99,30 @@ def summary(services: ServicesOf) -> AuditSummary:
         )
 
 
+@router.get(
+    "/{audit_id}/picture",
+    summary="What is to be judged",
+    dependencies=_judging,
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}, "image/jpeg": {}}}},
+)
+def picture(services: ServicesOf, audit_id: _Number) -> Response:
+    """The picture, with a mark in the file that differs with each presentation of it; pixels are untouched."""
+    with services.database.read() as session:
+        row = audits.entry(session, audit_id).audit
+    if row.crop_sha256 is None:
+        raise NotFoundError(f"audit {audit_id} has no picture yet; the station has not sent it")
+    content, media_type = services.evidence.picture(row.crop_sha256)
+    return picture_response(marked(content, row.number), media_type, tag=f"audit-{row.number}")
+
+
 @router.post(
     "/{audit_id}/outcome",
     summary="Judge",
     dependencies=_judging,
     responses={409: {"description": "Judged already, or nothing to judge it by"}},
 )
-def outcome(services: ServicesOf, audit_id: Annotated[int, Path(ge=1, le=2**62)], said: AuditOutcome) -> AuditRecorded:
+def outcome(services: ServicesOf, audit_id: _Number, said: AuditOutcome) -> AuditRecorded:
     """Once; the answer then shows what the machine had said.
 
     One answer may not settle the part: then another inspector is asked, who sees nothing of this one. `is_escape` says

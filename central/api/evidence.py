@@ -100,10 +100,14 @@ async def upload(
 )
 def picture(services: ServicesOf, sha256: Annotated[Sha256, Path()]) -> Response:
     """Its bytes. They never change, so they may be cached for ever."""
-    content, media_type = services.evidence.picture(sha256)
+    return picture_response(*services.evidence.picture(sha256), tag=sha256)
+
+
+def picture_response(content: bytes, media_type: str, *, tag: str) -> Response:
+    """Bytes that never change under their address, whose `tag` they have."""
     headers = {
         "Cache-Control": "private, max-age=31536000, immutable",
-        "ETag": f'"{sha256}"',
+        "ETag": f'"{tag}"',
         # Bytes from a station must never be run by a browser.
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",

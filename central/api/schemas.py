@@ -245,25 +245,35 @@ class ChartView(Shape):
 
 
 class AuditTask(Shape):
-    """An audit waiting for a person. Blind: carries neither verdict nor score.
+    """An audit waiting for a person. Blind: carries neither verdict nor score, nor what would tell the part again.
 
-    `GET /audits/next?inspector=NAME` gives one (or 204); `GET /audits?state=OPEN` lists them.
+    `GET /audits/next?inspector=NAME` gives one (or 204); `GET /audits?state=OPEN` lists them. `audit_id` is a number by
+    chance, another one each time the same part is shown; its picture is had by `GET /audits/{audit_id}/picture`.
     """
 
     audit_id: int
     product: str | None
     station: str
-    # Which part it is: in the list alone.
-    captured_at: UtcTime | None = None
-    epoch: int | None = None
-    sequence: int | None = None
+    has_picture: bool
+    state: AuditState
+    is_simulated: bool
+    waiting: int = 0
+
+
+class AuditPart(AuditTask):
+    """An audit with the part it is about: for who tries a plant out and knows what each part is.
+
+    `place`: in the order in which audits came into the queue.
+    """
+
+    place: int
+    captured_at: UtcTime
+    epoch: int
+    sequence: int
     trigger_number: int | None = None
     part_id: str | None = None
     asked_because: str | None = None
     crop_sha256: Sha256 | None
-    state: AuditState
-    is_simulated: bool
-    waiting: int = 0
 
 
 class AuditOutcome(Message):

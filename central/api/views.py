@@ -4,7 +4,16 @@
 from datetime import datetime
 
 from central.api.recipe_views import recipe_sync_word, worse
-from central.api.schemas import AuditTask, Bucket, EvidenceView, InspectionView, Rate, StationRecipes, StationView
+from central.api.schemas import (
+    AuditPart,
+    AuditTask,
+    Bucket,
+    EvidenceView,
+    InspectionView,
+    Rate,
+    StationRecipes,
+    StationView,
+)
 from central.quality.rates import Interval, binomial_interval
 from central.store.repositories.audits import AuditEntry
 from central.store.repositories.inspections import InspectionEntry
@@ -136,12 +145,25 @@ def bucket_view(entry: MinuteEntry) -> Bucket:
 
 
 def audit_task(entry: AuditEntry, waiting: int = 0) -> AuditTask:
-    """An audit as its inspector may see it: neither verdict nor score nor package."""
-    row, inspection = entry.audit, entry.inspection
+    """An audit as its inspector may see it: nothing that the machine said, nor what names the part."""
+    row = entry.audit
     return AuditTask(
-        audit_id=row.id or 0,
+        audit_id=row.number,
         product=row.product,
         station=entry.station,
+        has_picture=row.crop_sha256 is not None,
+        state=row.state,
+        is_simulated=row.is_simulated,
+        waiting=waiting,
+    )
+
+
+def audit_part(entry: AuditEntry) -> AuditPart:
+    """An audit and its part."""
+    row, inspection = entry.audit, entry.inspection
+    return AuditPart(
+        **audit_task(entry).model_dump(),
+        place=row.id or 0,
         captured_at=inspection.captured_at,
         epoch=inspection.epoch,
         sequence=inspection.sequence,
@@ -149,16 +171,7 @@ def audit_task(entry: AuditEntry, waiting: int = 0) -> AuditTask:
         part_id=inspection.part_id,
         asked_because=row.asked_because,
         crop_sha256=row.crop_sha256,
-        state=row.state,
-        is_simulated=row.is_simulated,
-        waiting=waiting,
     )
-
-
-def blind_task(entry: AuditEntry, waiting: int) -> AuditTask:
-    """An audit as the queue gives it to a person: also without anything that names the part."""
-    hidden = ("captured_at", "epoch", "sequence", "trigger_number", "part_id", "asked_because")
-    return audit_task(entry, waiting).model_copy(update=dict.fromkeys(hidden))
 
 
 def plain_rate(count: int, of: int) -> Rate:

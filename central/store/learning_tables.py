@@ -76,7 +76,10 @@ class ChartBlock(Row, table=True):
     """
 
     __tablename__ = "chart_block"
-    __table_args__ = (UniqueConstraint("station_id", "product", "package_id", "is_simulated", "number"),)
+    __table_args__ = (
+        UniqueConstraint("station_id", "product", "package_id", "is_simulated", "number"),
+        Index("ix_chart_block_at", "at"),
+    )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
     station_id: int = Field(sa_type=LongNumber, foreign_key="station.id")

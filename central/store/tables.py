@@ -6,6 +6,7 @@ Trainings, packages, rollouts and alarms are in `store/learning_tables.py`. All 
 migrations are checked against. Words are stored as text, times as UTC.
 """
 
+import secrets
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -212,7 +213,8 @@ class Audit(Row, table=True):
     chance this inspection had. `is_floor`: it is one of those that equal chance drew, which charts may count without
     weights; the others were drawn for their risk. `is_discordant`: not chance drew it but a challenger's disagreement;
     it is in no estimate and its probability is 0. `asked_because`: a training asked for it, a word
-    of `quality.asking.AskReason`; in no estimate either. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST
+    of `quality.asking.AskReason`; in no estimate either. `number`: by chance, what the API calls it: the `id` would say
+    in which order parts came into the queue. Drawn by services/auditing; AWAITING_EVIDENCE → OPEN or LOST
     by services/evidence; judged through the API.
     """
 
@@ -220,12 +222,15 @@ class Audit(Row, table=True):
     __table_args__ = (
         UniqueConstraint("inspection_id", "ask"),
         Index("ix_audit_state", "state"),
+        Index("ix_audit_number", "number", unique=True),
         Index("ix_audit_product_judged_at", "product", "judged_at"),
         Index("ix_audit_shift_id", "shift_id"),
         Index("ix_audit_asked_because_drawn_at", "asked_because", "drawn_at"),
     )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
+    # Exact in JSON, and nullable in the table alone: a column with a default would give all old rows the same.
+    number: int = Field(default_factory=lambda: secrets.randbelow(2**52) + 1, sa_type=LongNumber, nullable=True)
     inspection_id: int = Field(sa_type=LongNumber, foreign_key="inspection.id")
     product: str | None = Field(default=None, max_length=63)
     drawn_at: datetime = Field(sa_type=UtcDateTime)

@@ -103,7 +103,7 @@ _NO_AUDITS = AuditSummary(0, 0, 0, 0, {}, ())
 
 
 def _judge(view: Viewer, person: str, task: AuditTask, summary: AuditSummary | None) -> None:
-    crop = None if task.crop_sha256 is None else view.feed.picture(task.crop_sha256)
+    crop = view.feed.audit_picture(task.audit_id) if task.has_picture else None
     if crop is None:
         st.html(marks.empty("The picture of this part cannot be had right now", "Try again, or reload the page."))
         if st.button("Try again", icon=":material/refresh:"):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated person who judges audits: slow, mostly right, wrong at a stated rate.
 
-Asks central's API for open audits like the dashboard does, looks the truth up in the plant's own book by
-station and trigger number, and answers after a delay. Never sees a verdict. Which audits it gets wrong is
-fixed by the seed. It answers under several names, for central asks a second inspector, or a third, about what is rare:
-each asking is a new audit, so these err independently, as the estimates assume. Started by the `sightline` command.
+Asks central's API for open audits and their parts, with an administrator's token, for people are not told which part
+is which; looks the truth up in the plant's own book by station and trigger number, and answers after a delay. Never
+sees a verdict. Which audits it gets wrong is fixed by the seed. It answers under several names, for central asks a
+second inspector, or a third, about what is rare: each asking is a new audit, so these err independently, as the
+estimates assume. Started by the `sightline` command.
 """
 
 import logging
@@ -17,7 +18,7 @@ from typing import Final, Protocol
 import httpx
 import numpy as np
 
-from central.api.schemas import AuditOutcome, AuditTask
+from central.api.schemas import AuditOutcome, AuditPart
 from contracts.vocabulary import Judgement
 from plant.line.truth import PartTruth
 from plant.scenario import InspectorPlan
@@ -81,7 +82,7 @@ class SimulatedInspector:
             # Central is on this machine: a proxy of the shell has no business with it.
             trust_env=False,
         )
-        self._due: dict[int, tuple[float, AuditTask]] = {}
+        self._due: dict[int, tuple[float, AuditPart]] = {}
         self._done: dict[int, None] = {}
         self._counts = dict.fromkeys(InspectorCounters.__dataclass_fields__, 0)
         self._stopping = threading.Event()
@@ -102,7 +103,7 @@ class SimulatedInspector:
         """Numbers since the start."""
         return InspectorCounters(**self._counts)
 
-    def judgement_of(self, task: AuditTask) -> AuditOutcome:
+    def judgement_of(self, task: AuditPart) -> AuditOutcome:
         """What this inspector says of an audit: the truth, or at the stated rate its opposite. Pure.
 
         A wrong DEFECTIVE names no class, for there is nothing to name. Without truth the answer is UNSURE.
@@ -111,7 +112,7 @@ class SimulatedInspector:
         truth = None if number is None else self._truth.truth(task.station, number)
         if truth is None or truth.is_defective is None:
             return AuditOutcome(judgement=Judgement.UNSURE, inspector=self._name, note="no truth is known")
-        is_defective = truth.is_defective != self._errs(task.audit_id)
+        is_defective = truth.is_defective != self._errs(task)
         return AuditOutcome(
             judgement=Judgement.DEFECTIVE if is_defective else Judgement.GOOD,
             defect_class=truth.defect_class if is_defective else None,
@@ -119,8 +120,9 @@ class SimulatedInspector:
             note="simulated",
         )
 
-    def _errs(self, audit_id: int) -> bool:
-        return float(np.random.default_rng([self._seed, 31, audit_id]).random()) < self._plan.error_rate
+    def _errs(self, task: AuditPart) -> bool:
+        # Numbers of audits are chance: by them no run could be had twice.
+        return float(np.random.default_rng([self._seed, 31, task.place]).random()) < self._plan.error_rate
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -147,13 +149,13 @@ class SimulatedInspector:
             self._stopping.wait(0.02)
 
     def _poll(self, now: float) -> None:
-        answer = self._client.get("/audits", params={"state": "OPEN", "limit": _AT_ONCE})
+        answer = self._client.get("/audits/parts", params={"state": "OPEN", "limit": _AT_ONCE})
         if answer.status_code != httpx.codes.OK:
             self._counts["refused"] += 1
             _log.warning("audits: central answered %s: %.200s", answer.status_code, answer.text)
             return
         for item in answer.json():
-            task = AuditTask.model_validate(item)
+            task = AuditPart.model_validate(item)
             if task.audit_id in self._due or task.audit_id in self._done:
                 continue
             if len(self._due) >= _MAX_WAITING:
@@ -194,12 +196,12 @@ class SimulatedInspector:
                 break
         return answer
 
-    def _count_answer(self, task: AuditTask, judgement: Judgement) -> None:
+    def _count_answer(self, task: AuditPart, judgement: Judgement) -> None:
         self._counts["answered"] += 1
         if judgement is Judgement.UNSURE:
             self._counts["unsure"] += 1
         else:
-            self._counts["told_wrong" if self._errs(task.audit_id) else "told_right"] += 1
+            self._counts["told_wrong" if self._errs(task) else "told_right"] += 1
 
     def _remember(self, audit_id: int) -> None:
         """Keep the last answered ids: a poll under way may still show them as open."""

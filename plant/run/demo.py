@@ -220,7 +220,7 @@ class Demo:
         return done
 
     def _inspector(self, site: Site, truth: TruthBook) -> SimulatedInspector:
-        token = site.state.tokens[Role.INSPECTOR.value]
+        token = site.state.tokens[Role.ADMIN.value]
         return SimulatedInspector(site.central_url, token, truth, self._scenario.inspector, seed=self._scenario.seed)
 
     def _line_run(self, site: Site, line: LineSimulator, truth: TruthBook, first: _Commissioned) -> LineRun:

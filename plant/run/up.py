@@ -75,7 +75,7 @@ def run_plant(options: UpOptions, progress: Progress) -> None:
         _start_processes(site, line, options, progress)
         _commission(site, line, options.scenario, progress, started_at)
         if options.has_inspector:
-            token = site.state.tokens[Role.INSPECTOR.value]
+            token = site.state.tokens[Role.ADMIN.value]
             inspector = SimulatedInspector(
                 site.central_url, token, truth, options.scenario.inspector, seed=options.scenario.seed
             )

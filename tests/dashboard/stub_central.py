@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -120,6 +121,7 @@ class StubCentral:
             f"/lineage/stations/{STATIONS[0]}": lambda: gate_story.lineage(story),
             f"/lineage/datasets/{gate_story.DATASET}": lambda: gate_story.lineage(story),
             "/recipes": story.recipes,
+            **{f"/audits/{number}/picture": partial(story.audit_picture, number) for number in story.audits},
         }
         if path.endswith("/evidence.json"):
             return 200, b"evidence of the gate"

@@ -23,7 +23,7 @@ from dashboard.client import (
     WrongTokenError,
 )
 from dashboard.reading import ShapeError, read, read_list
-from dashboard.shapes import AuditTask, Rate, Station
+from dashboard.shapes import Alarm, Rate, Station
 from tests.dashboard.learning_story import NEW
 from tests.dashboard.plant_story import Story
 from tests.dashboard.stub_central import VIEWER, StubCentral
@@ -206,10 +206,10 @@ def test_wrong_type_is_named_with_its_place(body: object, words: str) -> None:
 
 
 def test_time_without_offset_is_refused() -> None:
-    task = json.loads(_json(Story(audits={1: Verdict.OK}).open_audits()[0]))
-    task["captured_at"] = "2026-01-02T03:04:05"
+    alarm = json.loads(_json(Story().alarms()[0]))
+    alarm["raised_at"] = "2026-01-02T03:04:05"
     with pytest.raises(ShapeError, match="with an offset"):
-        read_list(AuditTask, [task])
+        read_list(Alarm, [alarm])
 
 
 def _json(shape: BaseModel) -> str:

@@ -101,7 +101,7 @@ class RolloutPlant(Plant):
         while (answer := self.http.get("/audits/next?inspector=anna")).status_code == 200:
             task, scores = answer.json(), self.scores()
             # What is given to a person does not name the part.
-            part = next(item for item in self.get("/audits?limit=1000") if item["audit_id"] == task["audit_id"])
+            part = self.part_of(task["audit_id"])
             is_disputed = round(scores[part["epoch"], part["sequence"]], 2) == DISPUTED_SCORE
             said = {"judgement": disputed.value if is_disputed else "GOOD", "inspector": "anna"}
             self.http.post(f"/audits/{task['audit_id']}/outcome", json=said).raise_for_status()

@@ -124,11 +124,11 @@ def test_disagreements_reach_central_and_are_first_in_the_audit_queue(plant: Sha
     for number in range(3):
         task = plant.get(f"/audits/next?inspector=inspector-{number}")
         assert not SECRETS & set(task)
-        part = next(item for item in plant.get("/audits?limit=1000") if item["audit_id"] == task["audit_id"])
+        part = plant.part_of(task["audit_id"])
         verdict, score = verdicts[part["epoch"], part["sequence"]]
         # 60 ÷ 255: the score of a disputed part, whatever chance drew beside it.
         assert (verdict, round(score, 2)) == ("OK", 0.24)
-        assert plant.http.get(f"/evidence/{task['crop_sha256']}").status_code == 200
+        assert plant.http.get(f"/audits/{task['audit_id']}/picture").status_code == 200
         said = {"judgement": "GOOD" if number else "DEFECTIVE", "inspector": f"inspector-{number}"}
         plant.http.post(f"/audits/{task['audit_id']}/outcome", json=said).raise_for_status()
     compared = plant.compared()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from central.api.schemas import AuditTask
+from central.api.schemas import AuditPart
 from contracts.vocabulary import AuditState, Judgement
 from plant.line.inspector import SimulatedInspector
 from plant.line.truth import PartTruth
@@ -35,8 +35,10 @@ class Truth:
 
 
 def task(number: int, station: str = STATION) -> dict[str, Any]:
-    shape = AuditTask(
+    shape = AuditPart(
         audit_id=number,
+        place=number,
+        has_picture=False,
         product="ring",
         station=station,
         captured_at=NOW,
@@ -70,7 +72,7 @@ class Central(BaseHTTPRequestHandler):
             if type(self).away > 0:
                 type(self).away -= 1
                 return self._answer(503, {"error": "away", "detail": ""})
-            assert self.path.startswith("/api/v1/audits?state=OPEN&limit=")
+            assert self.path.startswith("/api/v1/audits/parts?state=OPEN&limit=")
             return self._answer(200, list(self.open_tasks.values())[:100])
 
     def do_POST(self) -> None:
@@ -139,7 +141,7 @@ def test_every_open_audit_is_answered_once_at_the_stated_error_rate(
 
 
 def judged(number: int, person: SimulatedInspector) -> tuple[Judgement, str | None]:
-    outcome = person.judgement_of(AuditTask.model_validate(task(number)))
+    outcome = person.judgement_of(AuditPart.model_validate(task(number)))
     return outcome.judgement, outcome.defect_class
 
 
@@ -171,7 +173,7 @@ def test_a_defective_part_is_named_and_a_wrong_alarm_is_not() -> None:
 def test_without_truth_the_answer_is_unsure() -> None:
     person = inspector("http://central", QUICK)
     assert judged(9001, person)[0] is Judgement.UNSURE
-    foreign = AuditTask.model_validate(task(3, "other/line/st-9"))
+    foreign = AuditPart.model_validate(task(3, "other/line/st-9"))
     assert person.judgement_of(foreign).judgement is Judgement.UNSURE
     person.stop()
 
@@ -234,7 +236,7 @@ def test_answers_wait_for_the_delay_and_the_rate_is_bounded() -> None:
         InspectorPlan(delay_s=5, judgements_per_s=2),
         monotonic=lambda: clock[0],
     )
-    person._due[1] = (clock[0] + 5, AuditTask.model_validate(task(1)))
+    person._due[1] = (clock[0] + 5, AuditPart.model_validate(task(1)))
     assert person._answer_next(clock[0] + 4.9) is False
     person.stop()
 

@@ -38,14 +38,28 @@ class AuditEntry:
     station: str
 
 
-def listed(session: Session, state: AuditState | None, before_id: int | None, limit: int) -> list[AuditEntry]:
+def listed(session: Session, state: AuditState | None, limit: int) -> list[AuditEntry]:
     """Newest first."""
     statement = _entries().order_by(col(Audit.id).desc()).limit(limit)
     if state is not None:
         statement = statement.where(Audit.state == state)
-    if before_id is not None:
-        statement = statement.where(col(Audit.id) < before_id)
     return [AuditEntry(*row) for row in session.exec(statement).all()]
+
+
+def listed_blind(session: Session, state: AuditState | None, before: int | None, limit: int) -> list[AuditEntry]:
+    """By falling number, which says nothing of their order; only what can be judged, or was.
+
+    A part that is asked for the first time waits for its picture, one more asking does not: who looks often would know
+    it by its coming at once, or by its coming alone. So it is listed from the next first asking on.
+    """
+    shown = (AuditState.OPEN, AuditState.JUDGED) if state is None else (state,)
+    newest_first = select(func.max(Audit.opened_at)).where(Audit.ask == 1).scalar_subquery()
+    statement = _entries().where(
+        col(Audit.state).in_(shown), or_(col(Audit.ask) == 1, col(Audit.opened_at) <= newest_first)
+    )
+    if before is not None:
+        statement = statement.where(col(Audit.number) < before)
+    return [AuditEntry(*row) for row in session.exec(statement.order_by(col(Audit.number).desc()).limit(limit)).all()]
 
 
 def claim_next(
@@ -77,7 +91,7 @@ def claim_next(
             .values(claimed_by=inspector, claimed_until=now + timedelta(seconds=claim_s))
         )
         if taken.rowcount:
-            return entry(session, audit_id)
+            return AuditEntry(*session.exec(_entries().where(Audit.id == audit_id)).one())
         audit_id = None
     return None
 
@@ -106,21 +120,21 @@ def _has_judged(inspector: str) -> Any:
     )
 
 
-def entry(session: Session, audit_id: int | None) -> AuditEntry:
-    """One audit.
+def entry(session: Session, number: int) -> AuditEntry:
+    """One audit, by the number that chance gave it.
 
     Raises:
         NotFoundError: no such audit.
     """
-    row = session.exec(_entries().where(Audit.id == audit_id)).first()
+    row = session.exec(_entries().where(Audit.number == number)).first()
     if row is None:
-        raise NotFoundError(f"no audit {audit_id}")
+        raise NotFoundError(f"no audit {number}")
     return AuditEntry(*row)
 
 
 def judge(
     session: Session,
-    audit_id: int,
+    number: int,
     judgement: Judgement,
     *,
     defect_class: str | None,
@@ -129,13 +143,14 @@ def judge(
     now: datetime,
     confirms: bool = True,
 ) -> AuditEntry:
-    """Write one answer; settle the part with it, or ask one more inspector.
+    """Write one answer to the audit of this number; settle the part with it, or ask one more inspector.
 
     Raises:
         NotFoundError: no such audit.
         ConflictError: judged already, there is no picture to judge, or this inspector has judged this part before.
     """
-    found = entry(session, audit_id)
+    found = entry(session, number)
+    audit_id = found.audit.id
     # One answer at a time about a part: two of them must not both ask the next.
     first = session.exec(
         select(Audit)
@@ -145,7 +160,7 @@ def judge(
     ).one()
     is_twice = not found.audit.is_repeat and found.audit.state is AuditState.OPEN
     if is_twice and session.exec(select(Audit.id).where(Audit.id == audit_id, _has_judged(inspector))).first():
-        raise ConflictError(f"audit {audit_id}: {inspector} has judged this part before; take the next one")
+        raise ConflictError(f"audit {number}: {inspector} has judged this part before; take the next one")
     kept_class = defect_class if judgement is Judgement.DEFECTIVE else None
     answer = session.connection().execute(
         update(columns_of(Audit))
@@ -161,7 +176,7 @@ def judge(
     )
     if answer.rowcount == 0:
         by = f" by {found.audit.inspector}" if found.audit.inspector else ""
-        msg = f"audit {audit_id} is {found.audit.state.value}{by}; only an OPEN one can be judged"
+        msg = f"audit {number} is {found.audit.state.value}{by}; only an OPEN one can be judged"
         raise ConflictError(f"{msg}; take the next one with GET /audits/next")
     if found.audit.asked_because == SUSPECT and found.audit.ask > 1:
         session.refresh(found.audit)

@@ -50,7 +50,7 @@ class Api:
             reports.store_batch(session, [message], [], self.clock.now())
 
     def draw_audit(self, sequence: int, probability: float = 0.5, **changes: object) -> int:
-        """An audit of a stored inspection."""
+        """An audit of a stored inspection; the number that the API calls it by."""
         with self.services.database.begin() as session:
             found = session.exec(select(Inspection).where(Inspection.sequence == sequence)).one()
             assert found.id is not None
@@ -69,13 +69,11 @@ class Api:
                 # One answer that settled it, as in audits from before anything was confirmed.
                 audit.outcome, audit.settled_at = audit.judgement, audit.judged_at
             session.add(audit)
-            session.flush()
-            assert audit.id is not None
-            return audit.id
+            return audit.number
 
     def audit(self, audit_id: int) -> Audit:
         with self.services.database.read() as session:
-            return session.exec(select(Audit).where(Audit.id == audit_id)).one()
+            return session.exec(select(Audit).where(Audit.number == audit_id)).one()
 
 
 class Server:

@@ -34,7 +34,7 @@ def _confirm(api: Api, audit_id: int, judgement: str) -> None:
     with api.services.database.read() as session:
         part = api.audit(audit_id).inspection_id
         asked = session.exec(select(Audit).where(Audit.inspection_id == part).order_by("ask")).all()
-    _outcome(api, asked[-1].id or 0, judgement, inspector=f"n{len(asked)}").raise_for_status()
+    _outcome(api, asked[-1].number, judgement, inspector=f"n{len(asked)}").raise_for_status()
 
 
 def _labels(api: Api) -> list[LabelledPicture]:
@@ -145,7 +145,7 @@ def test_outcome_becomes_a_labelled_picture_of_its_part(api: Api, audits: list[i
     _outcome(api, audits[1], "GOOD", defect_class="ignored")
     first, second = _labels(api)
     assert (first.sha256, first.judgement, first.defect_class) == ("1" * 64, Judgement.DEFECTIVE, "scratch")
-    assert (first.source, first.part_id, first.audit_id) == (LabelSource.AUDIT, "part-1", audits[0])
+    assert (first.source, first.part_id, first.audit_id) == (LabelSource.AUDIT, "part-1", api.audit(audits[0]).id)
     assert first.is_simulated
     assert (second.judgement, second.defect_class) == (Judgement.GOOD, None)
 
@@ -206,7 +206,7 @@ def test_summary_counts_states_judgements_and_classes(api: Api, audits: list[int
     }
 
 
-def test_list_pages_back_by_id(api: Api, audits: list[int]) -> None:
+def test_list_pages_back_by_number(api: Api, audits: list[int]) -> None:
     client = api.as_(Role.INSPECTOR)
     first = client.get("/api/v1/audits", params={"limit": 3}).json()
     rest = client.get("/api/v1/audits", params={"limit": 3, "before_id": first[-1]["audit_id"]}).json()

@@ -42,6 +42,8 @@ RIGHTS = {
     ("GET", "/api/v1/evidence/{sha256}"): "VIEWER",
     ("GET", "/api/v1/audits"): "INSPECTOR",
     ("GET", "/api/v1/audits/next"): "INSPECTOR",
+    ("GET", "/api/v1/audits/parts"): "ADMIN",
+    ("GET", "/api/v1/audits/{audit_id}/picture"): "INSPECTOR",
     ("GET", "/api/v1/audits/summary"): "VIEWER",
     ("POST", "/api/v1/audits/{audit_id}/outcome"): "INSPECTOR",
     ("GET", "/api/v1/audits/shifts"): "VIEWER",

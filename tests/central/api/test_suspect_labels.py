@@ -39,7 +39,7 @@ def _dataset_id(api: Api) -> str:
     """Four audited good parts of real production, and a version that holds them."""
     api.store(*[make_report(number, is_simulated=False) for number in range(1, 5)])
     for number in range(1, 5):
-        audit_id = api.draw_audit(
+        row = api.draw_audit(
             number, state=AuditState.JUDGED, judgement=GOOD, inspector="anna", judged_at=api.clock.now(),
             crop_sha256=sha(number),
         )  # fmt: skip
@@ -48,8 +48,8 @@ def _dataset_id(api: Api) -> str:
                 session,
                 LabelledPicture(
                     product="ring", sha256=sha(number), judgement=GOOD, part_id=f"part-{number}",
-                    source=LabelSource.AUDIT, inspection_id=number, audit_id=audit_id, added_at=api.clock.now(),
-                    is_simulated=False,
+                    source=LabelSource.AUDIT, inspection_id=number, audit_id=api.audit(row).id,
+                    added_at=api.clock.now(), is_simulated=False,
                 ),
             )  # fmt: skip
     api.as_(Role.ENGINEER).post(f"{REFERENCES}?judgement=GOOD", content=PNG)
@@ -65,7 +65,6 @@ def answer(api: Api, judgement: str, defect_class: str | None = None) -> dict[st
     """Of the one that waits."""
     inspector = api.as_(Role.INSPECTOR)
     task = inspector.get(f"{P}/audits/next", params={"inspector": "bert"}).json()
-    assert task["asked_because"] is None
     said = {"judgement": judgement, "inspector": "bert", "defect_class": defect_class}
     recorded: dict[str, Any] = inspector.post(f"{P}/audits/{task['audit_id']}/outcome", json=said).json()
     return recorded

@@ -51,15 +51,15 @@ def _store(api: Api, products: int, rng: np.random.Generator) -> set[int]:
 def _judge_all(session: Session, defective: set[int], rng: np.random.Generator, api: Api, *, confirms: bool) -> int:
     """One answer to every open audit, the n-th asking by the n-th inspector; how many there were."""
     waiting = session.exec(
-        select(Audit.id, Audit.ask, Inspection.sequence)
+        select(Audit.number, Audit.ask, Inspection.sequence)
         .join(Inspection, col(Inspection.id) == col(Audit.inspection_id))
         .where(Audit.state == AuditState.OPEN)
     ).all()
-    for audit_id, ask, sequence in waiting:
+    for number, ask, sequence in waiting:
         said = (sequence in defective) != (rng.random() < ERROR)
         audits.judge(
             session,
-            audit_id or 0,
+            number,
             Judgement.DEFECTIVE if said else Judgement.GOOD,
             defect_class=None,
             inspector=f"n{ask}",

@@ -86,7 +86,7 @@ def asked(bench: Bench) -> list[Audit]:
 
 def score_of(bench: Bench, audit: Audit) -> float:
     with bench.database.read() as session:
-        return audits.entry(session, audit.id).inspection.score or 0.0
+        return audits.entry(session, audit.number).inspection.score or 0.0
 
 
 def late_in_shift(bench: Bench) -> None:
@@ -105,7 +105,7 @@ def judge_all(bench: Bench, judgement: Judgement = Judgement.DEFECTIVE) -> None:
             if audit.state is AuditState.OPEN and audit.inspector is None and audit.outcome is None:
                 with bench.database.begin() as session:
                     audits.judge(
-                        session, audit.id or 0, judgement, defect_class="crack", inspector=inspector, note="",
+                        session, audit.number, judgement, defect_class="crack", inspector=inspector, note="",
                         now=bench.clock.now(),
                     )  # fmt: skip
 
@@ -322,7 +322,7 @@ def test_audits_that_chance_drew_are_judged_first(bench: Bench) -> None:
             assert taken is not None
             order.append(taken.audit.asked_because)
             audits.judge(
-                session, taken.audit.id or 0, Judgement.GOOD, defect_class=None, inspector="anna", note="",
+                session, taken.audit.number, Judgement.GOOD, defect_class=None, inspector="anna", note="",
                 now=bench.clock.now(),
             )  # fmt: skip
     assert order[:10] == [None] * 10

@@ -95,7 +95,7 @@ def test_defective_rejects_call_for_no_training(bench: Bench, station: FakeStati
             session.flush()
             audits.judge(
                 session,
-                row.id or 0,
+                row.number,
                 Judgement.DEFECTIVE,
                 defect_class=None,
                 inspector="ann",

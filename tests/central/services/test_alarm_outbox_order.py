@@ -117,3 +117,17 @@ def test_a_message_that_alone_is_refused_waits_long_though_others_arrive(
     assert [row.state for row in bench.rows()] == [DeliveryState.WAITING, DeliveryState.SENT]
     assert bench.route().failures == 1, "the other one arrived"
     assert bench.rows()[0].attempts == 7, "a quarter of an hour between two, although the route works"
+
+
+def test_a_route_that_is_switched_off_keeps_what_waits_until_it_is_on_again(
+    bench: RouteBench, sender: RememberingSender
+) -> None:
+    bench.set(mqtt())
+    bench.signal()
+    bench.service.take_in(bench.clock.now())
+    bench.set(mqtt(is_enabled=False))
+    assert _due(bench) == []
+    assert bench.service.deliver("r") == 0
+    assert sender.tried == []
+    bench.set(mqtt())
+    assert bench.service.deliver("r") == 1

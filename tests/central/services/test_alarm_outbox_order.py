@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose turn it is, and what must not be forgotten while a message is under way."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from central.domain.alarm_routes import RateLimit
+from central.domain.quiet_hours import QuietHours
 from central.services import alarm_outbox
 from central.settings import AlarmSettings
 from central.store.database import Database
 from central.store.repositories import alarm_routes
 from contracts.vocabulary import AlarmKind, DeliveryState
 from tests.central.conftest import START, StillClock
-from tests.central.services.routes import RememberingSender, RouteBench, mqtt
+from tests.central.services.routes import RememberingSender, RouteBench, course, mqtt
 
 
 @pytest.fixture(name="sender")
@@ -117,6 +118,22 @@ def test_a_message_that_alone_is_refused_waits_long_though_others_arrive(
     assert [row.state for row in bench.rows()] == [DeliveryState.WAITING, DeliveryState.SENT]
     assert bench.route().failures == 1, "the other one arrived"
     assert bench.rows()[0].attempts == 7, "a quarter of an hour between two, although the route works"
+
+
+def test_a_digest_with_a_critical_alarm_in_it_goes_out_in_quiet_hours_whole(
+    bench: RouteBench, sender: RememberingSender, clock: StillClock
+) -> None:
+    clock.at = datetime(2026, 3, 2, 21, 59, tzinfo=UTC)
+    night = QuietHours(begins="22:00", ends="06:00")
+    bench.set(mqtt(rate=RateLimit(messages=1, minutes=10), quiet=(night,)))
+    bench.signal()
+    bench.signal(AlarmKind.ESCAPES)
+    sender.fault = "away"
+    bench.round()
+    sender.fault = ""
+    clock.at = datetime(2026, 3, 2, 22, 30, tzinfo=UTC)
+    assert bench.round() == 1
+    assert sorted(course(sender.sent)[0]) == ["ESCAPES RAISED", "REJECT_RATE RAISED"]
 
 
 def test_a_route_that_is_switched_off_keeps_what_waits_until_it_is_on_again(

@@ -89,7 +89,10 @@ BATCH = {"cause": "MATERIAL_BATCH", "station": None, "product": "ring", "remedy"
 MOVED = {"cause": "CAMERA_MOVED", "station": STATIONS[1], "product": None, "remedy": "RE_AIM"}
 
 
-@pytest.mark.parametrize("spoilt", [FOULED, MOVED])
+UNKNOWN = {"cause": "NEW_DEFECT_KIND", "station": STATIONS[1], "product": "ring", "remedy": "AUDIT_MORE"}
+
+
+@pytest.mark.parametrize("spoilt", [FOULED, MOVED, UNKNOWN])
 def test_what_spoils_pictures_holds_back_however_weak_and_says_how_weak_and_what_to_do(
     sqlite_database: Database, requests: TrainingRequests, spoilt: dict[str, str | None]
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from central.errors import CentralError
-from contracts.jobs import EvaluationReport, ResourceUsage, TrainingProgress
+from contracts.jobs import EvaluationReport, TrainingProgress
 
 JOB_NAME: Final = "job.json"
 OUTPUT_FOLDER: Final = "output"
@@ -75,11 +75,6 @@ class Look:
     has_result: bool = False
     words: str = ""
     handle: str | None = None
-
-    @property
-    def usage(self) -> ResourceUsage | None:
-        """What the attempt says that it has used; None: it has not said yet."""
-        return self.progress.usage if self.progress is not None else None
 
 
 class TrainingBackend(Protocol):

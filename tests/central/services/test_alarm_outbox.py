@@ -272,8 +272,11 @@ def test_what_is_done_with_is_forgotten_after_a_month_but_not_of_an_open_alarm(
 ) -> None:
     bench = RouteBench(sqlite_database, clock, RememberingSender(AlarmSettings(kept_days=30)))
     bench.set(mqtt(reminders=Reminders(after_minutes=60, most=1)))
-    bench.close(bench.signal())
+    closed_id = bench.signal()
+    bench.close(closed_id)
     open_id = bench.signal(AlarmKind.DRIFT)
+    _run(bench, START + timedelta(days=29), timedelta(hours=7))
+    assert {row.alarm_id for row in bench.rows()} == {closed_id, open_id}
     _run(bench, START + timedelta(days=32), timedelta(hours=7))
     assert {row.alarm_id for row in bench.rows()} == {open_id}
     assert len(bench.rows()) == 2

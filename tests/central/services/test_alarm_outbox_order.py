@@ -148,3 +148,16 @@ def test_a_route_that_is_switched_off_keeps_what_waits_until_it_is_on_again(
     assert sender.tried == []
     bench.set(mqtt())
     assert bench.service.deliver("r") == 1
+
+
+def test_a_digest_takes_so_many_events_and_leaves_the_rest_to_the_next(
+    bench: RouteBench, sender: RememberingSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("central.services.alarm_outbox._MOST_IN_DIGEST", 5)
+    bench.set(mqtt(rate=RateLimit(messages=1, minutes=10)))
+    for number in range(8):
+        bench.signal(station=f"plant/line-1/st-{number}")
+    bench.round()
+    bench.clock.advance(600)
+    bench.round()
+    assert [len(events) for events in course(sender.sent)] == [5, 3]

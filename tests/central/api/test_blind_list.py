@@ -2,6 +2,7 @@
 """A part that is shown once more cannot be told by what the API says of it before it is judged."""
 
 import hashlib
+import zlib
 from typing import Any
 
 import cv2
@@ -145,6 +146,19 @@ def test_marked_files_decode_to_the_same_pixels(kind: str) -> None:
     assert len({plain, one, other}) == 3
     assert _pixels(one) == _pixels(other) == _pixels(plain)
     assert marked(b"neither", 7) == b"neither"
+
+
+def test_a_marked_png_has_whole_chunks() -> None:
+    """Readers differ in what they forgive; browsers refuse a wrong checksum."""
+    content, place, kinds = marked(_file(".png"), 7), 8, []
+    while place < len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        kinds.append(content[place + 4 : place + 8])
+        body, end = content[place + 4 : place + 8 + length], place + 8 + length
+        assert int.from_bytes(content[end : end + 4], "big") == zlib.crc32(body)
+        place = end + 4
+    assert kinds[:2] == [b"IHDR", b"tEXt"]
+    assert (kinds[-1], place) == (b"IEND", len(content))
 
 
 def test_answers_land_with_the_part_that_was_shown(api: Api, sha256: str, repeats: list[Audit]) -> None:

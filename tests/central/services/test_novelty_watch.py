@@ -235,3 +235,25 @@ def test_damaged_state_begins_anew_and_does_not_stop_the_others(plant: Plant) ->
 def test_reference_of_the_settings_that_cannot_be_is_refused_at_the_start(sqlite_database: Database) -> None:
     with pytest.raises(ValueError, match="20000 to 5000000"):
         NoveltyWatch(sqlite_database, WatchSettings(novelty_reference_parts=500))
+
+
+def test_parts_that_were_left_out_stay_counted_after_a_restart(plant: Plant) -> None:
+    plant.feed(250)
+    plant.feed(5, clock_error_s=4.0)
+    plant.watch.tick(plant.now + timedelta(hours=2))
+    plant.watch = NoveltyWatch(plant.database, SETTINGS)
+    plant.watch.tick(plant.now)
+    assert plant.watch.progress()[plant.key()].left_out == 5
+
+
+def test_parts_that_were_committed_out_of_order_are_taken_in_by_their_time(plant: Plant) -> None:
+    plant.feed(10)
+    later, sooner = plant.now + timedelta(seconds=20), plant.now + timedelta(seconds=10)
+    told = {"committed_at": plant.now + timedelta(minutes=1)}
+    watch, plant.watch = plant.watch, NoveltyWatch(plant.database, SETTINGS)
+    # Only the other watch looks in between.
+    plant.feed(1, captured_at=later, **told)
+    plant.feed(1, captured_at=sooner, **told)
+    watch.tick(plant.now)
+    progress = watch.progress()[plant.key()]
+    assert (progress.left_out, progress.last_at) == (0, later)

@@ -64,7 +64,7 @@ def _aged(database: Database) -> Database:
         shifts[3]["counted_at"] = None
         run(insert(AuditShift), [*shifts, _shift(station_id, 0, "bolt")])
         run(insert(ChartBlock), [_block(station_id, number, "a" * 64, 6.7) for number in range(_BLOCKS)])
-        run(insert(ChartBlock), [_block(station_id, number, "b" * 64, 1.0) for number in range(400)])
+        run(insert(ChartBlock), [_block(station_id, number, "b" * 64, 1.0) for number in range(700)])
         run(insert(RollupMinute), _minutes(station_id))
         run(insert(RollupLatency), _minutes(station_id, bucket=3))
         part = Inspection(

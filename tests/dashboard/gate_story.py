@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from central.api import gate_schemas, lineage_schemas, schemas
 from central.domain.gating import GateTerms, SeenPicture, compare_with_champion
-from contracts.vocabulary import PromotionOutcome, Role, RolloutState, TrainingState, Verdict
+from contracts.vocabulary import ConditionState, PromotionOutcome, Role, RolloutState, TrainingState, Verdict
 from tests.dashboard.learning_story import NEW, OLD, PRODUCT, STATIONS
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def _gate(story: Story, package_id: str, champion: str | None) -> gate_schemas.G
         finished_at=story.now - timedelta(minutes=9),
         outcome=PromotionOutcome.PROMOTED if is_out else PromotionOutcome.NOT_ENOUGH_EVIDENCE,
         asks_person=not is_out,
-        conditions=[gate_schemas.GateConditionView(**asdict(each)) for each in conditions],
+        conditions=[
+            *(gate_schemas.GateConditionView(**asdict(each)) for each in conditions),
+            gate_schemas.GateConditionView(
+                name="mem<o>ry", state=ConditionState.PASSED, detail="17 MiB, <allowed>", figures={}, is_demanded=True
+            ),
+        ],
         terms=asdict(GateTerms()),
         terms_by="settings",
         denominators={
@@ -57,7 +62,7 @@ def _gate(story: Story, package_id: str, champion: str | None) -> gate_schemas.G
             gate_schemas.DifferingPicture(
                 sha256=DIFFERS, why="new escape", truth="pit", challenger="OK", champion="NG", part="p-<7>"
             )
-        ] if champion is not None else [],
+        ] * 14 if champion is not None else [],
         overruled=overruled,
     )  # fmt: skip
 

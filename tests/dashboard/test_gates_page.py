@@ -43,6 +43,29 @@ def test_where_the_two_differ_is_shown_and_names_are_escaped(opened: Opener, cen
     assert f"GET /evidence/{DIFFERS}" in central.asked
 
 
+def test_so_many_pictures_are_shown_and_no_more(opened: Opener, central: StubCentral) -> None:
+    central.story.blobs[DIFFERS] = PNG
+    shown = texts(opened("gates"))
+    assert "12 of 14, new escapes first" in shown
+    assert shown.count("<b>new escape</b>") == 12
+
+
+def test_what_a_condition_found_is_escaped(opened: Opener) -> None:
+    shown = texts(opened("gates"))
+    assert "17 MiB, &lt;allowed&gt;" in shown
+    assert "mem&lt;o&gt;ry" in shown
+    assert "<allowed>" not in shown
+
+
+def test_a_word_is_asked_of_a_package_that_is_held_back_and_of_no_other(opened: Opener) -> None:
+    app = opened("gates", token="engineer-secret")
+    assert [button.label for button in app.button].count("Let it out") == 1
+    app.query_params["package"] = OLD
+    promoted = app.run()
+    assert promoted.selectbox[0].value == OLD
+    assert "Let it out" not in [button.label for button in promoted.button]
+
+
 def test_the_address_chooses_the_package_as_the_rollout_s_link_does(opened: Opener) -> None:
     assert f"gate?package={NEW}" in texts(opened("rollouts"))
     app = opened("gates")

@@ -19,18 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from sqlmodel import select
 from tuf.api.metadata import Root
 
 from central.clock import SystemClock
-from central.domain.naming import some_of
-from central.errors import DISK_IS_FULL, CentralError
+from central.errors import DISK_IS_FULL
 from central.key_plans import EXCHANGED, PRODUCT_PREFIX, Holder, KeyPlans
+from central.package_uses import uses_of
 from central.settings import load_settings
-from central.store.database import Database
-from central.store.learning_tables import Champion
-from central.store.schema import require_current
-from central.store.tables import Station
 from central.trust.changes import KeyChangeError, read_root, sign_root
 from central.trust.keys import KeyName, has_key, load_root_key, load_signer, write_whole
 from central.trust.roots import assigner_of, holder_of, root_keys, signers_of, to_carry
@@ -168,8 +163,16 @@ def _exchange(options: argparse.Namespace, verb: str, withdraws: list[str]) -> i
     plans = _plans(options)
     plans.check_exchange(options.key, withdraws)
     say = [f"make another key for {options.key}; the present one ends"]
+    settings = options.settings or options.data / "central.toml"
+
+    def is_gone(each: str) -> bool:
+        return each in withdraws or plans.repository.is_withdrawn(each)
+
     for package_id in withdraws:
-        say += [f"withdraw package {package_id}", *_uses(options, package_id)]
+        say += [
+            f"withdraw package {package_id}",
+            *uses_of(settings, package_id, is_gone),
+        ]
     if options.key.startswith(PRODUCT_PREFIX):
         say.append("the packaging key signs that; no root key is needed")
     elif plans.is_root_here():
@@ -182,22 +185,6 @@ def _exchange(options: argparse.Namespace, verb: str, withdraws: list[str]) -> i
         return 0
     plans.exchange(options.key, options.why, withdraws, verb)
     return _sign_by(plans, options, _passwords(options))
-
-
-def _uses(options: argparse.Namespace, package_id: str) -> list[str]:
-    """Who has a package that is to be withdrawn: nobody stops judging by that."""
-    try:
-        database = Database(load_settings(options.settings or options.data / "central.toml").database_url)
-        database.probe()
-        require_current(database)
-        with database.read() as session:
-            champions = session.exec(select(Champion.product).where(Champion.package_id == package_id)).all()
-            assigned = session.exec(select(Station.address, Station.assigned).order_by(Station.address)).all()
-    except CentralError as error:
-        return [f"warning: whether it is in use is not known: {error}"]
-    at = [address for address, packages in assigned if package_id in packages.values()]
-    said = [f"warning: it is the champion of {product}; roll out another package" for product in champions]
-    return said + ([f"warning: it stays assigned to {some_of(at)}, which judge on with it"] if at else [])
 
 
 def _sign(options: argparse.Namespace) -> int:

@@ -213,6 +213,8 @@ class AlarmKind(StrEnum):
     # Accepted parts that look unusual as a whole have become more frequent: perhaps a kind of defect that scores low.
     NOVELTY = "NOVELTY"
     STATION_SILENT = "STATION_SILENT"
+    # A station does not run what it was assigned: it refuses, fell back by itself, or has nothing left to go back to.
+    NOT_AS_ASSIGNED = "NOT_AS_ASSIGNED"
     # A rollout has waited for long for something that people can see to.
     ROLLOUT_WAITS = "ROLLOUT_WAITS"
     # Gates, limits or a station sent a rollout back; nobody ended it.

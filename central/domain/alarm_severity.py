@@ -21,6 +21,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     AlarmKind.NOVELTY: AlarmSeverity.WARNING,
     # A station judges on without central and keeps its reports; one that stands still stops its line, where people are.
     AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
+    # A package that was checked judges there, or none and parts are held; central orders another where it went back.
+    AlarmKind.NOT_AS_ASSIGNED: AlarmSeverity.WARNING,
     # Five shifts were not accepted while audits were tightened: it has gone on for days, and no sample mends it.
     AlarmKind.SAMPLING_DISCONTINUED: AlarmSeverity.CRITICAL,
     # The package of before judges again; what the new one let pass in between may hold its escapes, and is on its way.

@@ -69,6 +69,11 @@ def with_note_once(rollout: Rollout, text: str, now: datetime) -> Rollout:
     return rollout if is_said else _note(rollout, text, now)
 
 
+def with_notes(rollout: Rollout, texts: Sequence[str], now: datetime) -> Rollout:
+    """Say more in the history, also of one that has ended."""
+    return _notes(rollout, texts, now) if texts else rollout
+
+
 def step(
     rollout: Rollout,
     seen: Mapping[str, Seen],

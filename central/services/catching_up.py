@@ -85,7 +85,7 @@ def _behind(session: Session, lost_after_s: float, now: datetime) -> dict[str, d
             for station in heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
         }
         # A policy's target says for whom the champion is; whoever came later is asked the same.
-        left_out = not_taken(session, champion.product, wanted)
+        left_out = not_taken(session, champion.product, wanted) | _refusing(session, champion)
         wanted = {address: runs for address, runs in wanted.items() if address in heard and address not in left_out}
         # A station without any package lets nothing pass: giving it one disturbs nobody.
         untouchable = held(session, champion.product, [name for name, runs in wanted.items() if runs], None, now)
@@ -105,6 +105,21 @@ def _given_before(session: Session, champion: Champion) -> set[str | None]:
         .distinct()
     ).all()
     return {package_id for pair in pairs for package_id in pair}
+
+
+def _refusing(session: Session, champion: Champion) -> set[str]:
+    """Stations that were sent back to the champion and refused it: they are not asked the same again and again."""
+    found = session.exec(
+        select(RolloutRow.before).where(
+            RolloutRow.product == champion.product, RolloutRow.is_simulated == champion.is_simulated
+        )
+    ).all()
+    return {
+        address
+        for before in found
+        for address, noted in before.items()
+        if champion.package_id in noted.get("refused", [])
+    }
 
 
 def _given_since(session: Session, champion: Champion) -> set[tuple[str, str]]:

@@ -15,6 +15,7 @@ from central.foundation import Services
 from central.services.alarm_delivering import AlarmDelivering
 from central.services.alarm_senders import AlarmSender
 from central.services.assigning import Assigner
+from central.services.assignment_watch import AssignmentWatch
 from central.services.audit_switching import AuditSwitching
 from central.services.auditing import AuditingService
 from central.services.cause_watch import CauseWatch
@@ -143,6 +144,7 @@ def build_services(base: Services) -> list[Service]:
         gating,
         rollouts,
         RolloutWaits(base.database, settings.rollout),
+        AssignmentWatch(base.database),
         recipe_sending,
         MetadataRefresh(repository, changes),
         ExperimentRetention(base.database, settings.experiments),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import func, or_
@@ -18,6 +19,7 @@ from sqlmodel import Session
 from central.domain.rollout_conditions import Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_shapes import Progress, Rollout
+from central.domain.way_back import WayBack
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations
 from central.store.rollout_tables import RolloutEvent
@@ -25,6 +27,7 @@ from central.store.tables import Inspection, Station, columns_of
 from contracts.vocabulary import Verdict
 
 _ROWS_AT_ONCE: Final = 1_000
+_NO_WAYS: Final[Mapping[str, WayBack]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,11 @@ def note_step(
     *,
     gates: Mapping[int, WaveAnswer],
     limits: Mapping[int, WaveAnswer],
+    ways: Mapping[str, WayBack] = _NO_WAYS,
 ) -> None:
     """Write down what was said and, for each station that moved, from where to where and on which facts.
 
-    `step`: the rollout before and after it.
+    `step`: the rollout before and after it. `ways`: where stations go back to, and why not to their package of before.
     """
     before, after = step
     lines = list(after.history[len(before.history) :])
@@ -84,6 +88,8 @@ def note_step(
     for name, answers in (("gates", gates), ("limits", limits)):
         if answers:
             evidence[name] = {str(index): answer.evidence for index, answer in answers.items()}
+    if elsewhere := {address: asdict(way) for address, way in ways.items() if way.why}:
+        evidence["ways_back"] = elsewhere
     session.add(RolloutEvent(rollout_id=rollout_id, at=now, lines=lines, evidence=evidence))
 
 

@@ -26,7 +26,7 @@ _RECENT_AUDITS: Final = 100
 _LEAST_AUDITS: Final = 20
 JUDGES_WITHIN: Final = timedelta(hours=24)
 # No station can say these of an assignment whose number it trusts: whatever came, it was not the one in force.
-_ANSWERS_NOTHING: Final = (
+ANSWERS_NOTHING: Final = (
     RefusalReason.SIGNATURE,
     RefusalReason.ROLLBACK,
     RefusalReason.TOO_LARGE,
@@ -83,7 +83,7 @@ def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> t
     """
     if status is None or status.assignment_number < number:
         return None, None
-    is_answer = status.refused is not None and status.refused not in _ANSWERS_NOTHING
+    is_answer = status.refused is not None and status.refused not in ANSWERS_NOTHING
     if is_answer and status.assignment_number == number:
         return None, f"assignment {number}: {status.refused} {status.detail}".strip()
     for progress in status.packages:

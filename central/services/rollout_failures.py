@@ -5,7 +5,9 @@ In the transaction that ends the rollout, so that none goes back without a word.
 nothing: that person knows. Called by `services/rollouts.py`; moves no rollout.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from sqlmodel import Session
@@ -13,17 +15,22 @@ from sqlmodel import Session
 from central.domain.naming import some_of
 from central.domain.rollout import has_shadow
 from central.domain.rollout_shapes import Progress, Rollout
+from central.domain.way_back import WayBack
 from central.services.alarms import Signal, close, open_alarms, raise_alarm
+from central.services.ways_back import by_way, in_lines
 from central.store.learning_tables import RolloutRow
 from contracts.vocabulary import AlarmKind
 
 _MOST_STATIONS: Final = 100
+_NO_WAYS: Final[Mapping[str, WayBack]] = MappingProxyType({})
 # How stations stand that had the package, once it has ended: each of them was sent back.
 _HAD: Final = frozenset({Progress.ERRED, Progress.ROLLED_BACK, Progress.SET_ASIDE})
 
 
-def tell_failure(session: Session, row: RolloutRow, after: Rollout, now: datetime) -> None:
-    """Raise the alarm of a rollout that has ended with `ERROR`."""
+def tell_failure(
+    session: Session, row: RolloutRow, after: Rollout, now: datetime, ways: Mapping[str, WayBack] = _NO_WAYS
+) -> None:
+    """Raise the alarm of a rollout that has ended with `ERROR`. `ways`: where each station was ordered back to."""
     judged, only_shadow = _had(after)
     raise_alarm(
         session,
@@ -32,7 +39,7 @@ def tell_failure(session: Session, row: RolloutRow, after: Rollout, now: datetim
             product=row.product,
             is_simulated=row.is_simulated,
             message=f"Rollout {row.id} of {row.product} went back by itself: {_why(after)}.",
-            remedy=_remedy(judged, only_shadow, has_previous=after.has_previous),
+            remedy=_remedy(judged, only_shadow, ways, has_previous=after.has_previous),
             evidence={
                 "chart": f"rollout {row.id} went back",
                 "rollout_id": row.id,
@@ -62,13 +69,16 @@ def _had(after: Rollout) -> tuple[list[str], list[str]]:
     return judged, only_shadow
 
 
-def _remedy(judged: list[str], only_shadow: list[str], *, has_previous: bool) -> str:
+def _remedy(judged: list[str], only_shadow: list[str], ways: Mapping[str, WayBack], *, has_previous: bool) -> str:
     # Ordered, and no more: whether a station has gone back stands in its own word.
     told = []
-    if judged and has_previous:
-        told.append(f"The package of before was ordered back at {some_of(judged)}.")
-    elif judged:
-        told.append(f"It was ordered off {some_of(judged)}, and no package judges there then: there was none before.")
+    elsewhere = by_way(ways)
+    back = [name for name in judged if not any(name in names for names in elsewhere.values())]
+    if back and has_previous:
+        told.append(f"The package of before was ordered back at {some_of(back)}.")
+    elif back:
+        told.append(f"It was ordered off {some_of(back)}, and no package judges there then: there was none before.")
+    told += [f"{line}." for line in in_lines(ways)]
     if only_shadow:
         told.append(f"At {some_of(only_shadow)} it was in shadow: there it let no part pass.")
     look = "and look at its quarantine list there: parts that the new package let pass, the riskiest first"

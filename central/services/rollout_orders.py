@@ -1,25 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a rollout wants of its stations, as their next assignments: in shadow, active, or back to what they ran before.
 
-Writes rows in the caller's transaction, for all stations of a step together; publishes nothing. Called by
-`services/rollouts.py`.
+Writes rows in the caller's transaction, for all stations of a step together; publishes nothing. Where a station goes
+back to is decided here and now, not when it was assigned. Called by `services/rollouts.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import Session
 
-from central.domain.rollout_shapes import Action, Assign, Shadow
+from central.domain.rollout_shapes import Action, Assign, RollBack, Shadow
+from central.domain.way_back import WayBack
 from central.services.assigning import Assigner, Order
+from central.services.ways_back import IsWithdrawn, WaysBack
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations
 from central.store.tables import Station
 from contracts.commands import ChallengerAssignment
 
 
-def carry_out(session: Session, assigner: Assigner, row: RolloutRow, actions: Sequence[Action], now: datetime) -> None:
-    """Write the next assignment of each station, and with its first one what it ran before."""
+def carry_out(
+    session: Session,
+    assigner: Assigner,
+    row: RolloutRow,
+    actions: Sequence[Action],
+    now: datetime,
+    *,
+    is_withdrawn: IsWithdrawn,
+) -> dict[str, WayBack]:
+    """Write the next assignment of each station, and with its first one what it ran before.
+
+    Returns:
+        Of each station that goes back, where to.
+    """
+    if not actions:
+        return {}
     locked = stations.locked(session, [action.station for action in actions])
     missing = sorted({action.station for action in actions} - locked.keys())
     if missing:
@@ -30,9 +46,12 @@ def carry_out(session: Session, assigner: Assigner, row: RolloutRow, actions: Se
         address: row.before[address]["package_id"] if address in row.before else station.assigned.get(row.product)
         for address, station in locked.items()
     }
-    orders = [_order(row, action, locked[action.station], before[action.station]) for action in actions]
+    backwards = [locked[action.station] for action in actions if isinstance(action, RollBack)]
+    possible = WaysBack(session, row, is_withdrawn) if backwards else None
+    ways = {station.address: possible.of(station) for station in backwards} if possible is not None else {}
+    orders = [_order(row, action, locked[action.station], ways) for action in actions]
     given = assigner.assign_all(session, orders, now)
-    touched = {
+    noted = {
         action.station: {
             "package_id": before[action.station],
             "number": assignment.number,
@@ -41,12 +60,24 @@ def carry_out(session: Session, assigner: Assigner, row: RolloutRow, actions: Se
         for action, assignment in zip(actions, given, strict=True)
         if isinstance(action, Shadow | Assign)
     }
-    if touched:
+    noted |= {name: {**row.before[name], "back_to": way.package_id} for name, way in ways.items() if name in row.before}
+    if noted:
         # One new dict for all: a JSON column is written when it is another object.
-        row.before = {**row.before, **touched}
+        row.before = {**row.before, **noted}
+    return ways
 
 
-def _order(row: RolloutRow, action: Action, station: Station, before: str | None) -> Order:
+def back_to(row: RolloutRow, station: Station, package_id: str | None) -> Order:
+    """The order that takes the rollout's package from a station again."""
+    packages = dict(station.assigned)
+    packages.pop(row.product, None)
+    if package_id is not None:
+        packages[row.product] = package_id
+    # Going back waits for no maintenance window.
+    return Order(station, packages, f"rollout {row.id} taken back", urgent=(row.product,), about=(row.product,))
+
+
+def _order(row: RolloutRow, action: Action, station: Station, ways: Mapping[str, WayBack]) -> Order:
     packages = dict(station.assigned)
     if isinstance(action, Shadow):
         challengers = {row.product: ChallengerAssignment(package_id=row.package_id)}
@@ -54,8 +85,4 @@ def _order(row: RolloutRow, action: Action, station: Station, before: str | None
     if isinstance(action, Assign):
         wanted = {**packages, row.product: row.package_id}
         return Order(station, wanted, f"rollout {row.id}", about=(row.product,))
-    packages.pop(row.product, None)
-    if before is not None:
-        packages[row.product] = before
-    # Going back waits for no maintenance window.
-    return Order(station, packages, f"rollout {row.id} taken back", urgent=(row.product,), about=(row.product,))
+    return back_to(row, station, ways[station.address].package_id)

@@ -27,7 +27,9 @@ from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
+from central.services.lost_ways import tell_lost_ways
 from central.services.package_registry import promoted_without_rollout, set_champion
+from central.services.refused_ways_back import order_others
 from central.services.rollout_beginning import Asked, Begun, begin_as_asked, begin_by_itself
 from central.services.rollout_counts import PartBook
 from central.services.rollout_evidence import note_step
@@ -49,6 +51,7 @@ from central.services.rollout_refusals import (
 )
 from central.services.rollout_state import state_of, text_of
 from central.services.silence import Hearing
+from central.services.ways_back import in_lines
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import (
@@ -125,6 +128,7 @@ class RolloutService:
             if self._is_stopped(rollout_id, now):
                 continue
             self._move(rollout_id, now, hears_since)
+        order_others(self._database, self._assigner, self._is_withdrawn, now)
         # At once: a station that must go back does not wait for those that catch up.
         if not self._must_publish_all.is_set():
             self._assigner.publish_waiting(now, everything=False)
@@ -345,14 +349,16 @@ class RolloutService:
             touched = [station.station for wave in after.waves for station in wave.stations]
             if missed := missed_by(session, row, plan_of(row), touched):
                 after = machine.with_note_once(after, f"moves no champion: leaves out {some_of(missed)}", now)
-        carry_out(session, self._assigner, row, actions, now)
-        note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits)
+        ways = carry_out(session, self._assigner, row, actions, now, is_withdrawn=self._is_withdrawn)
+        after = machine.with_notes(after, in_lines(ways), now)
+        note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits, ways=ways)
+        tell_lost_ways(session, row, ways, now)
         row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at
         session.add(row)
         if after.state is RolloutState.FINISHED:
             self._finish(session, row, now, missed)
         elif after.state is RolloutState.ERROR:
-            tell_failure(session, row, after, now)
+            tell_failure(session, row, after, now, ways)
             _LOG.error("rollout went back rollout_id=%s last=%s", row.id, after.history[-1])
         elif after.state in ENDED:
             _LOG.info("rollout ended by a person rollout_id=%s last=%s", row.id, after.history[-1])

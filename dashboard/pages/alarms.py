@@ -24,6 +24,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.DRIFT: "Drift",
     AlarmKind.NOVELTY: "Novelty",
     AlarmKind.STATION_SILENT: "Station silent",
+    AlarmKind.NOT_AS_ASSIGNED: "Station not as assigned",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
     AlarmKind.ROLLOUT_FAILED: "Rollout went back",
     AlarmKind.GATE_ASKS: "Gate asks",

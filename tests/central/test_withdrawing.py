@@ -8,12 +8,15 @@ from sqlmodel import select
 
 from central.__main__ import main
 from central.clock import SystemClock
+from central.domain.rollout_shapes import Progress, Rollout, StationStep, Wave
 from central.services.package_registry import set_champion
+from central.services.rollout_state import text_of
 from central.settings import load_settings
 from central.store.database import Database
-from central.store.learning_tables import Package
+from central.store.learning_tables import Package, RolloutRow
 from central.store.tables import Station
 from central.trust.enrolment import open_repository
+from contracts.vocabulary import RolloutState, WaveState
 from tests.edge import tiny_package
 
 REVOKE = ("keys", "revoke", "packaging", "--why", "stolen")
@@ -60,3 +63,37 @@ def test_champion_and_the_stations_that_have_it_are_named(
     assert f"warning: it is the champion of {product}; roll out another package" in said
     assert "warning: it stays assigned to plant/line-1/st-1, which judge on with it" in said
     assert not open_repository(data / "trust").is_withdrawn(package_id)
+
+
+def test_stations_that_a_rollout_would_send_back_to_it_are_named_with_what_becomes_of_them(
+    plant: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, package_id = plant
+    now = SystemClock().now()
+    with _database(data).begin() as session:
+        package = session.get_one(Package, package_id)
+        coming = package.model_copy(update={"package_id": "c" * 64})
+        session.add(Package(**coming.model_dump()))
+        session.flush()
+        step = StationStep("plant/line-1/st-1", Progress.BAKING, since=now)
+        machine = Rollout((Wave(0, (step,), state=WaveState.RUNNING),), has_previous=True, state=RolloutState.RUNNING)
+        noted = {"package_id": package_id, "number": 2, "after_inspection_id": 0}
+        row = RolloutRow(
+            package_id="c" * 64,
+            product=package.product,
+            state=RolloutState.RUNNING,
+            reason="a trial",
+            created_at=now,
+            machine=text_of(machine),
+            before={"plant/line-1/st-1": noted},
+            is_simulated=package.is_simulated,
+        )
+        session.add(row)
+        session.flush()
+        number, product = row.id, package.product
+    assert main([*REVOKE, "--withdraw", package_id, "--data", str(data), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    begins = (
+        f"warning: rollout {number} of {product} is open; if it is taken back, plant/line-1/st-1 cannot go back to it"
+    )
+    assert f"{begins}, and no package will judge {product} there until another is rolled out" in said

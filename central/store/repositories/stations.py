@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, update
+from sqlalchemy import bindparam, func, or_, update
 from sqlmodel import Session, col, select
 
 from central.store.chunks import in_chunks
@@ -56,6 +56,22 @@ def locked(session: Session, addresses: Iterable[str]) -> dict[str, Station]:
 def list_all(session: Session) -> list[Station]:
     """By address."""
     return list(session.exec(select(Station).order_by(Station.address)).all())
+
+
+def that_refuse(session: Session) -> list[Station]:
+    """Stations whose last package status has a package that they refuse. Of a fleet nearly none."""
+    return _whose_word_has(session, '"REFUSED"')
+
+
+def that_differ(session: Session) -> list[Station]:
+    """Stations that refuse an assignment or a package, or fell back by themselves."""
+    return _whose_word_has(session, '"REFUSED"', '"FELL_BACK"', '"refused":"')
+
+
+def _whose_word_has(session: Session, *texts: str) -> list[Station]:
+    """By address. The texts are looked for in the database: to read every status of a fleet costs too much."""
+    said = or_(*(col(Station.package_status).contains(text, autoescape=True) for text in texts))
+    return list(session.exec(select(Station).where(said).order_by(Station.address)).all())
 
 
 def assigned_of(session: Session, *, is_simulated: bool) -> list[tuple[str, dict[str, str]]]:

@@ -158,7 +158,10 @@ class RolloutSettings:
     canary: int = 1
     bake_parts: int = 60
     bake_patience_s: float = 600.0
+    # From its order, or the last byte that came, until a station's package is active; and the longest that coming bytes
+    # put that off: a gibibyte at 75 kB/s.
     install_timeout_s: float = 180.0
+    download_timeout_s: float = 14_400.0
     max_no_decision_share: float = 0.05
     max_reject_rate_factor: float = 4.0
     assignment_valid_days: float = 30.0

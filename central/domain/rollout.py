@@ -30,6 +30,7 @@ from central.domain.rollout_shapes import (
     UNDER_WAY,
     Action,
     Assign,
+    CallBack,
     Progress,
     RollBack,
     Rollout,
@@ -37,7 +38,7 @@ from central.domain.rollout_shapes import (
     StationStep,
     Wave,
 )
-from central.domain.rollout_station import conditions_of, look_at
+from central.domain.rollout_station import call_back, conditions_of, look_at
 from contracts.vocabulary import RolloutState, WaveState
 
 _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
@@ -84,6 +85,7 @@ def step(
     held: Mapping[str, str] = _NOBODY,
     gates: Mapping[int, WaveAnswer] = _NO_GATE,
     limits: Mapping[int, WaveAnswer] = _NO_GATE,
+    frozen: Mapping[str, str] = _NOBODY,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Where the rollout goes from here. Calling it again with the same facts changes nothing more.
 
@@ -91,7 +93,8 @@ def step(
     hears its stations, None while it does not; time-outs count from then: what it could not hear was nobody's fault.
     `held`: stations that may not be touched now, each with the reason; going back is never held. `gates`: by wave, what
     its gates say of its parts in shadow; without an answer there is not enough evidence. `limits`: likewise of the
-    parts that it judged, against the stations' own past.
+    parts that it judged, against the stations' own past. `frozen`: touched stations that an order of before must not
+    reach either, with the reason: it is called back where it was not taken yet.
     """
     if rollout.state in ENDED:
         return rollout, ()
@@ -108,7 +111,11 @@ def step(
         if failed is not None:
             why = f"{what} of {_wave_name(rollout.waves[failed])}: {'; '.join(answers[failed].reasons)}"
             return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
-    return _advance(rollout, held, gates, limits, now) if is_running else (rollout, ())
+    rollout, called_back = _call_back(rollout, seen, frozen, now)
+    if not is_running:
+        return rollout, called_back
+    rollout, actions = _advance(rollout, {**held, **frozen}, gates, limits, now)
+    return rollout, (*called_back, *actions)
 
 
 def pause(rollout: Rollout, by: str, now: datetime) -> Rollout:
@@ -191,6 +198,22 @@ def _look(
         state = WaveState.ERROR if any(item.progress is Progress.ERRED for item in moved) else wave.state
         waves.append(replace(wave, stations=tuple(moved), state=state))
     return _notes(replace(rollout, waves=tuple(waves)), lines, now)
+
+
+def _call_back(
+    rollout: Rollout, seen: Mapping[str, Seen], frozen: Mapping[str, str], now: datetime
+) -> tuple[Rollout, tuple[Action, ...]]:
+    """Take the order back from stations that have not followed it yet when their time was frozen."""
+    names, lines = list[str](), list[str]()
+    for wave in rollout.waves:
+        held = {item.station: call_back(item, seen.get(item.station, _NOTHING_SEEN), frozen) for item in wave.stations}
+        called = [name for name, step in held.items() if step is not None]
+        if called:
+            moved = tuple(held[item.station] or item for item in wave.stations)
+            rollout = _with_wave(rollout, replace(wave, stations=moved))
+            lines.append(f"{_wave_name(wave)} called back from {some_of(called)}: {frozen[called[0]]}")
+            names += called
+    return _notes(rollout, lines, now), tuple(CallBack(name) for name in names)
 
 
 def _advance(

@@ -25,12 +25,15 @@ class BakePolicy:
     Shares are of parts, times in s. `min_past_parts`: below this the station's own past says nothing, and only
     `max_diverted_without_past` holds. `bake_s`: how long a station bakes at least. `bake_patience_s`: after so long
     without enough parts the rollout says that evidence is lacking; it goes on waiting, a slow shift is no error.
+    `install_timeout_s`: from its order, or the last byte that came, until the package is active; `download_timeout_s`:
+    the longest that coming bytes may put that off.
     """
 
     bake_parts: int = 60
     bake_s: float = 0.0
     bake_patience_s: float = 600.0
     install_timeout_s: float = 180.0
+    download_timeout_s: float = 14_400.0
     lost_after_s: float = 120.0
     max_no_decision_share: float = 0.05
     max_diverted_factor: float = 4.0
@@ -50,7 +53,8 @@ class BakePolicy:
     def error_in_words(self) -> str:
         """For screens."""
         return (
-            f"a station refuses, is heard and not active within {self.install_timeout_s:.0f} s, leaves more than "
+            f"a station refuses, is heard and not active within {self.install_timeout_s:.0f} s of its order or of the "
+            f"last byte that came (while bytes come at most {self.download_timeout_s:.0f} s), leaves more than "
             f"{self.max_no_decision_share:.0%} of parts without a decision, or diverts surely more than "
             f"{self.max_diverted_factor:g} times its own past share plus the escapes that audits found; a station that "
             f"is silent for {self.lost_after_s:.0f} s is waited for"
@@ -64,7 +68,7 @@ class Seen:
     Counts are of parts since the station was assigned the package. `diverted`: NG or REVIEW.
     `extra_high`: upper bound of the share of accepted parts that audits found defective under the previous
     package: those will be diverted now, and rightly so. `waits_until`: when the station's own maintenance window opens,
-    which its download waits for.
+    which its download waits for. `bytes_done`: of the package, at the station, while it is downloading.
     """
 
     package_state: PackageState | None = None
@@ -77,6 +81,7 @@ class Seen:
     past_diverted: int = 0
     extra_high: float = 0.0
     waits_until: datetime | None = None
+    bytes_done: int | None = None
 
     def heard(self) -> str:
         """Last word of the station on the package."""

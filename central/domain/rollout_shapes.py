@@ -40,13 +40,18 @@ ENDED = frozenset({RolloutState.FINISHED, RolloutState.ERROR, RolloutState.STOPP
 
 @dataclass(frozen=True)
 class StationStep:
-    """One station in a wave. `since`: when it entered `progress`; the clock of the time-outs. `was`: before AWAY."""
+    """One station in a wave. `since`: when it entered `progress`; the clock of the time-outs. `was`: before AWAY.
+
+    `bytes_done`: of its download, as last heard, and `moved_at`: when that was news.
+    """
 
     station: str
     progress: Progress = Progress.WAITING
     since: datetime | None = None
     detail: str = ""
     was: Progress | None = None
+    bytes_done: int | None = None
+    moved_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -105,4 +110,11 @@ class RollBack:
     station: str
 
 
-Action = Assign | Shadow | RollBack
+@dataclass(frozen=True)
+class CallBack:
+    """Order again what the station ran before: it has not taken the package, and may not be touched now."""
+
+    station: str
+
+
+Action = Assign | Shadow | RollBack | CallBack

@@ -4,6 +4,7 @@
 Pure; knows no other station and gives no order. Called by `domain/rollout.py`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,21 +37,41 @@ def look_at(
         detail = f"{lost}, last step {item.progress.value}, last word: {seen.heard()}; it goes on when it is back"
         return replace(item, progress=Progress.AWAY, since=now, detail=detail, was=item.progress)
     if item.progress is Progress.ASSIGNED:
-        # While it could not be heard it could not say that it is active: that time is not held against it.
-        heard_s = (min(now, seen.heard_at) - started).total_seconds() if seen.heard_at is not None else 0.0
-        return _settle_assigned(item, seen, policy, now, heard_s)
+        return _settle_assigned(_noting_bytes(item, seen, now), seen, policy, now, started)
     return _settle_baking(item, seen, policy, now, waited_s) if item.progress is Progress.BAKING else item
+
+
+def call_back(item: StationStep, seen: Seen, frozen: Mapping[str, str]) -> StationStep | None:
+    """The step of a station that has not taken its order yet and may not be touched any more; None: it stays.
+
+    One that is out of reach would read the order when it is back, and change in the freeze.
+    """
+    was = item.was if item.progress is Progress.AWAY else item.progress
+    if was is not Progress.ASSIGNED or item.station not in frozen or seen.package_state is PackageState.ACTIVE:
+        return None
+    if item.progress is Progress.AWAY:
+        return replace(item, was=Progress.WAITING, detail=f"{item.detail}; its order was called back")
+    return replace(item, progress=Progress.WAITING, since=None, detail=frozen[item.station])
 
 
 def _settle_away(item: StationStep, seen: Seen, now: datetime) -> StationStep:
     """Back as soon as anything is heard of it after it was given up; all its time-outs start anew."""
     if item.since is None or seen.heard_at is None or seen.heard_at <= item.since:
         return item
-    before = Progress.SHADOW if item.was is Progress.SHADOW else Progress.ASSIGNED
+    before = item.was if item.was in (Progress.SHADOW, Progress.WAITING) else Progress.ASSIGNED
     return replace(item, progress=before, since=now, detail="heard of again", was=None)
 
 
-def _settle_assigned(item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, heard_s: float) -> StationStep:
+def _noting_bytes(item: StationStep, seen: Seen, now: datetime) -> StationStep:
+    """Any other count than the last is news: a file that changed in between is fetched again from its beginning."""
+    if seen.bytes_done is None or seen.bytes_done == (item.bytes_done or 0):
+        return item
+    return replace(item, bytes_done=seen.bytes_done, moved_at=now)
+
+
+def _settle_assigned(
+    item: StationStep, seen: Seen, policy: BakePolicy, now: datetime, started: datetime
+) -> StationStep:
     if seen.package_state is PackageState.ACTIVE:
         return replace(item, progress=Progress.BAKING, since=now, detail="the package is active")
     if seen.waits_until is not None and seen.waits_until > now:
@@ -58,9 +79,18 @@ def _settle_assigned(item: StationStep, seen: Seen, policy: BakePolicy, now: dat
         opens = max(item.since or seen.waits_until, seen.waits_until)
         detail = f"waits for its maintenance window, which opens at {seen.waits_until:%Y-%m-%d %H:%M} UTC"
         return replace(item, since=opens, detail=detail)
-    if heard_s > policy.install_timeout_s:
-        detail = f"not active within {policy.install_timeout_s:.0f} s; last heard: {seen.heard()}"
-        return replace(item, progress=Progress.ERRED, since=now, detail=detail)
+    # While it could not be heard it could not say that it is active: that time is not held against it.
+    heard_at = min(now, seen.heard_at) if seen.heard_at is not None else started
+    still_since = max(started, item.moved_at) if item.moved_at is not None else started
+    why = ""
+    if (heard_at - still_since).total_seconds() > policy.install_timeout_s:
+        of = " of the last byte that came" if still_since > started else ""
+        why = f"not active within {policy.install_timeout_s:.0f} s{of}"
+    elif (heard_at - started).total_seconds() > max(policy.download_timeout_s, policy.install_timeout_s):
+        # Else a line so slow that a byte comes now and then would hold the rollout, and the product, for ever.
+        why = f"not active within {policy.download_timeout_s:.0f} s, though bytes still come"
+    if why:
+        return replace(item, progress=Progress.ERRED, since=now, detail=f"{why}; last heard: {seen.heard()}")
     return replace(item, detail=f"waiting for the package to become active; last heard: {seen.heard()}")
 
 

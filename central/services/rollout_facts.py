@@ -61,6 +61,7 @@ def touched_of(rollout: RolloutRow, station: Station) -> Touched:
 def _seen_of(rollout: RolloutRow, station: Station, extra_high: float, new: PartCounts, past: PartCounts) -> Seen:
     status = package_status_of(station)
     state, refusal = word_of(status, rollout, int(rollout.before[station.address]["number"]))
+    row = _row_of(status, rollout) if state is PackageState.DOWNLOADING else None
     return Seen(
         package_state=state,
         refusal=refusal,
@@ -71,7 +72,8 @@ def _seen_of(rollout: RolloutRow, station: Station, extra_high: float, new: Part
         past_judged=past.judged,
         past_diverted=past.diverted,
         extra_high=extra_high,
-        waits_until=_waits_until(status, rollout) if state is PackageState.DOWNLOADING else None,
+        waits_until=row.waits_until if row is not None else None,
+        bytes_done=row.bytes_done if row is not None else None,
     )
 
 
@@ -92,10 +94,10 @@ def word_of(status: PackageStatus | None, rollout: RolloutRow, number: int) -> t
     return None, None
 
 
-def _waits_until(status: PackageStatus | None, rollout: RolloutRow) -> datetime | None:
-    """When the station's maintenance window opens, if the package waits for it."""
+def _row_of(status: PackageStatus | None, rollout: RolloutRow) -> PackageProgress | None:
+    """What the station says of the rollout's package."""
     rows = status.packages if status is not None else []
-    return next((row.waits_until for row in rows if row.package_id == rollout.package_id), None)
+    return next((row for row in rows if row.package_id == rollout.package_id), None)
 
 
 def rightly_diverted(session: Session, rollout: RolloutRow) -> float:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from central.domain.rollout_shapes import Action, Assign, RollBack, Shadow
+from central.domain.rollout_shapes import Action, Assign, CallBack, RollBack, Shadow
 from central.domain.way_back import WayBack
 from central.services.assigning import Assigner, Order
 from central.services.ways_back import IsWithdrawn, WaysBack
@@ -49,7 +49,7 @@ def carry_out(
     backwards = [locked[action.station] for action in actions if isinstance(action, RollBack)]
     possible = WaysBack(session, row, is_withdrawn) if backwards else None
     ways = {station.address: possible.of(station) for station in backwards} if possible is not None else {}
-    orders = [_order(row, action, locked[action.station], ways) for action in actions]
+    orders = [_order(row, action, locked[action.station], ways, before) for action in actions]
     given = assigner.assign_all(session, orders, now)
     noted = {
         action.station: {
@@ -67,17 +67,23 @@ def carry_out(
     return ways
 
 
-def back_to(row: RolloutRow, station: Station, package_id: str | None) -> Order:
+def back_to(row: RolloutRow, station: Station, package_id: str | None, why: str = "taken back") -> Order:
     """The order that takes the rollout's package from a station again."""
     packages = dict(station.assigned)
     packages.pop(row.product, None)
     if package_id is not None:
         packages[row.product] = package_id
     # Going back waits for no maintenance window.
-    return Order(station, packages, f"rollout {row.id} taken back", urgent=(row.product,), about=(row.product,))
+    return Order(station, packages, f"rollout {row.id} {why}", urgent=(row.product,), about=(row.product,))
 
 
-def _order(row: RolloutRow, action: Action, station: Station, ways: Mapping[str, WayBack]) -> Order:
+def _order(
+    row: RolloutRow,
+    action: Action,
+    station: Station,
+    ways: Mapping[str, WayBack],
+    before: Mapping[str, str | None],
+) -> Order:
     packages = dict(station.assigned)
     if isinstance(action, Shadow):
         challengers = {row.product: ChallengerAssignment(package_id=row.package_id)}
@@ -85,4 +91,7 @@ def _order(row: RolloutRow, action: Action, station: Station, ways: Mapping[str,
     if isinstance(action, Assign):
         wanted = {**packages, row.product: row.package_id}
         return Order(station, wanted, f"rollout {row.id}", about=(row.product,))
+    if isinstance(action, CallBack):
+        # It never left it, as far as anybody heard: so it may stay there though it was withdrawn.
+        return back_to(row, station, before[station.address], "called back")
     return back_to(row, station, ways[station.address].package_id)

@@ -71,6 +71,7 @@ _CHANGES: Final[Mapping[str, Change]] = MappingProxyType(
 )
 # One in shadow decides with another package from then on; one that was away may come back to it in this very step.
 _MAY_BE_GIVEN_IT: Final = frozenset({Progress.WAITING, Progress.SHADOW, Progress.AWAY})
+_NO_WINDOWS: Final = RolloutPlan()
 _Moved = tuple[Rollout, tuple[Action, ...]]
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final[Mapping[str, Seen]] = MappingProxyType({})
@@ -258,6 +259,7 @@ class RolloutService:
             bake_parts=row.bake_parts,
             bake_patience_s=self._settings.bake_patience_s,
             install_timeout_s=self._settings.install_timeout_s,
+            download_timeout_s=self._settings.download_timeout_s,
             lost_after_s=self._lost_after_s,
             max_no_decision_share=self._settings.max_no_decision_share,
             max_diverted_factor=self._settings.max_reject_rate_factor,
@@ -315,8 +317,18 @@ class RolloutService:
             untouchable = held(session, row.product, [item.station for item in steps], plan_of(row), now)
             policy, gates = self.policy_of(row), gates_of(session, row, before, now)
             limits = self._limits.answers(session, row, before, policy, now, rightly_diverted=extra_high)
+            # Of freezes alone: a window that closes does not undo what was ordered in it.
+            frozen = held(session, row.product, before.touched, _NO_WINDOWS, now)
             after, actions = machine.step(
-                before, seen, policy, now, hears_since=hears_since, held=untouchable, gates=gates, limits=limits
+                before,
+                seen,
+                policy,
+                now,
+                hears_since=hears_since,
+                held=untouchable,
+                gates=gates,
+                limits=limits,
+                frozen=frozen,
             )
             if text_of(after) != row.machine:
                 self._keep(session, row, after, actions, now, seen=seen, gates=gates, limits=limits)

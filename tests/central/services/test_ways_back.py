@@ -149,8 +149,14 @@ def test_refusal_that_the_station_mends_itself_is_left_to_it(plant: Plant) -> No
 def test_package_that_was_sent_back_elsewhere_is_nobodys_way_back(plant: Plant, tmp_path: Path) -> None:
     plant.abort()
     plant.bench.tick(2)
+    other = plant.bench.register(5, tmp_path, champion="0" * 64)
+    plant.bench.rollouts.start(other, [], None, "another", plant.bench.clock.now())
+    plant.bench.tick(2)
+    assert plant.first.running == {PRODUCT: other}
+    plant.abort()
+    plant.bench.tick(2)
     # Promoted, and never shown to be fit.
-    plant.bench.register(5, tmp_path, champion="0" * 64)
+    plant.bench.register(6, tmp_path, champion="0" * 64)
     plant.bench.rollouts.start(plant.candidate, [], None, "again", plant.bench.clock.now())
     plant.bench.tick(2)
     assert plant.first.running == {PRODUCT: plant.candidate}

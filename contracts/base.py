@@ -2,7 +2,7 @@
 """What every wire shape has in common: strict writer, tolerant reader, aware UTC times."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -23,6 +23,13 @@ def _to_utc(value: datetime) -> datetime:
 
 
 UtcTime = Annotated[datetime, AfterValidator(_to_utc)]
+
+# The largest whole number that every reader of JSON holds exactly, and far below what a 64-bit column takes: whatever a
+# message counts or numbers can be stored, and one more be added to it.
+MOST: Final = 2**53
+Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Ordinal = Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Shape(BaseModel):

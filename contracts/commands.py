@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from contracts.base import Message, Shape, UtcTime
+from contracts.base import Count, Message, Ordinal, Shape, UtcTime
 from contracts.ids import Epoch, Name, PackageId, PartId, Sequence, StationAddress
 from contracts.vocabulary import Disposition, Verdict
 
@@ -65,7 +65,7 @@ class AssignPackage(Message):
     """
 
     station: StationAddress
-    number: int = Field(ge=1)
+    number: Ordinal
     issued_at: UtcTime
     expires_at: UtcTime
     packages: list[ProductAssignment] = Field(max_length=64)
@@ -125,7 +125,7 @@ class RejectSignal(Message):
 
     station: StationAddress
     epoch: Epoch
-    trigger_number: int | None = None
+    trigger_number: Count | None = None
     part_id: PartId | None = None
     verdict: Verdict
     disposition: Disposition

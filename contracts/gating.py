@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import Field
 
-from contracts.base import Message, Shape
+from contracts.base import Count, Message, Ordinal, Shape
 from contracts.ids import Name, PackageId, Sha256
 from contracts.jobs import MOST_THREADS
 from contracts.vocabulary import Judgement, Variant, Verdict
@@ -70,7 +70,7 @@ class GraphTimed(Shape):
     variant: Variant
     p50_ms: float = Field(ge=0)
     p99_ms: float = Field(ge=0)
-    runs: int = Field(ge=1)
+    runs: Ordinal
 
 
 class GoldenMeasured(Shape):
@@ -80,8 +80,8 @@ class GoldenMeasured(Shape):
     """
 
     variant: Variant
-    images: int = Field(ge=0)
-    unscored: int = Field(default=0, ge=0)
+    images: Count
+    unscored: Count = 0
     worst_error: float | None = None
     tolerance: float = Field(gt=0)
 
@@ -100,6 +100,6 @@ class GateReport(Message):
     champion_timed: GraphTimed | None = None
     memory_mb: float | None = Field(default=None, ge=0)
     golden: list[GoldenMeasured] = []
-    threads: int = Field(ge=1)
+    threads: Ordinal
     machine: str = Field(max_length=200)
     seconds: float = Field(ge=0)

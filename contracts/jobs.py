@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from pydantic import Field, model_validator
 
-from contracts.base import Message, Shape, UtcTime
+from contracts.base import Count, Message, Ordinal, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.tiles import MOST_FIELD_PX, Tiles
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PartUse, TrainingState, Variant, Verdict
@@ -80,7 +80,7 @@ class TrainingJob(Message):
     limits: LimitsPolicy = LimitsPolicy()
     # Forms to make beside fp32, which is always made: the others are measured against it and every station runs it.
     variants: list[Variant] = [Variant.INT8_U8S8, Variant.FP32]
-    seed: int = Field(default=0, ge=0)
+    seed: Count = 0
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     # Keep the steps that are done in the output folder (`RESUME_FOLDER`) until the end, and go on from those kept.
     is_resumable: bool = False
@@ -99,7 +99,7 @@ class ResourceUsage(Shape):
     """What a training has used so far: CPU time of all its threads, s; the most memory of any of its processes."""
 
     cpu_s: float = Field(ge=0)
-    peak_memory_bytes: int = Field(ge=0)
+    peak_memory_bytes: Count
 
 
 class MadeBy(Shape):
@@ -139,7 +139,7 @@ class TrainingProgress(Message):
     fraction: float = Field(ge=0, le=1)
     started_at: UtcTime
     at: UtcTime
-    pid: int | None = None
+    pid: Count | None = None
     error: str | None = Field(default=None, max_length=4000)
     usage: ResourceUsage | None = None
     made_by: MadeBy | None = None
@@ -178,8 +178,8 @@ class VariantMeasured(Shape):
     # Area under per-region overlap, on held-out pictures with masks; None where there are none.
     au_pro: float | None = None
     # Trunk nodes that stay in float, of how many that could be quantized.
-    float_nodes: int = Field(default=0, ge=0)
-    of_nodes: int = Field(default=0, ge=0)
+    float_nodes: Count = 0
+    of_nodes: Count = 0
     is_included: bool
     note: str = ""
 
@@ -191,9 +191,9 @@ class QuantizationStep(Shape):
     """
 
     variant: Variant
-    step: int = Field(ge=1)
-    float_nodes: int = Field(ge=0)
-    of_nodes: int = Field(ge=1)
+    step: Ordinal
+    float_nodes: Count
+    of_nodes: Ordinal
     # The worst of them, worst first.
     worst: list[str] = []
     parity_error: float | None = None
@@ -214,8 +214,8 @@ class EvaluationReport(Message):
     champion_package_id: PackageId | None = None
     is_simulated: bool
     tiles: Tiles = Tiles()
-    train_good: int
-    train_defective: int
+    train_good: Count
+    train_defective: Count
     holdout: list[HoldoutVerdict]
     variants: list[VariantMeasured]
     searched: list[QuantizationStep] = []

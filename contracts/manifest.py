@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.base import Message, Shape, UtcTime
+from contracts.base import Count, Message, Ordinal, Shape, UtcTime
 from contracts.ids import Name, PackageId, Sha256
 from contracts.tiles import MOST_FIELD_PX, Tiles
 from contracts.vocabulary import DetectorKind, Variant
@@ -112,10 +112,10 @@ class Promise(Shape):
     asked_rate: float = Field(ge=0, le=1)
     kept_rate: float = Field(ge=0, le=1)
     confidence: float = Field(gt=0, lt=1)
-    parts: int = Field(ge=1)
-    pictures: int = Field(ge=1)
-    beyond: int = Field(ge=0)
-    missing_parts: int | None = Field(default=None, ge=1)
+    parts: Ordinal
+    pictures: Ordinal
+    beyond: Count
+    missing_parts: Ordinal | None = None
     statement: str = Field(max_length=500)
 
 
@@ -129,7 +129,7 @@ class ScoreScale(Shape):
 
     scores: list[float] = Field(min_length=2, max_length=64)
     rarities: list[float] = Field(min_length=2, max_length=64)
-    parts: int = Field(ge=1)
+    parts: Ordinal
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -166,7 +166,7 @@ class Limits(Shape):
     ng_limit: float
     overkill_bound: float | None = Field(default=None, ge=0, le=1)
     confidence: float | None = Field(default=None, gt=0, lt=1)
-    sound_parts: int = Field(ge=0)
+    sound_parts: Count
     rule: str = Field(max_length=500)
     overkill: Promise | None = None
     escapes: Promise | None = None
@@ -208,9 +208,9 @@ class Lineage(Shape):
     training_id: str = Field(max_length=64)
     parent_package_id: PackageId | None = None
     dataset_sha256: Sha256
-    sound_parts: int = Field(ge=0)
-    defective_parts: int = Field(ge=0)
-    seed: int
+    sound_parts: Count
+    defective_parts: Count
+    seed: int = Field(ge=-(2**63), le=2**63 - 1)
     backbone: str
     backbone_weights_sha256: Sha256
     backbone_weights_source: str

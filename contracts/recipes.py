@@ -11,7 +11,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from contracts.base import Message, Shape, UtcTime
+from contracts.base import Count, Message, Ordinal, Shape, UtcTime
 from contracts.ids import Name, PackageId, StationAddress
 from contracts.vocabulary import OutputKind, RegistrationMethod, Stage
 
@@ -165,7 +165,7 @@ class AssignRecipes(Message):
     """
 
     station: StationAddress
-    number: int = Field(ge=1)
+    number: Ordinal
     issued_at: UtcTime
     recipes: list[ProductRecipe] = Field(max_length=MAX_RECIPES)
 
@@ -188,7 +188,7 @@ class RefusedRecipe(Shape):
     product: Name
     version: int = Field(ge=1, le=2**31 - 1)
     reason: str = Field(max_length=500)
-    follows: int | None = Field(default=None, ge=0)
+    follows: Count | None = None
 
 
 class ActiveRecipe(Shape):
@@ -199,7 +199,7 @@ class ActiveRecipe(Shape):
     """
 
     product: Name | None = None
-    version: int = Field(default=0, ge=0)
-    number: int = Field(default=0, ge=0)
+    version: Count = 0
+    number: Count = 0
     refused: list[RefusedRecipe] = Field(default=[], max_length=MAX_RECIPES)
     is_led: bool = False

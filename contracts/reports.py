@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from contracts.base import Message, Shape, UtcTime
+from contracts.base import Count, Message, Ordinal, Shape, UtcTime
 from contracts.ids import Epoch, InspectionId, Name, PackageId, PartId, Sequence, Sha256, StationAddress
 from contracts.recipes import ActiveRecipe
 from contracts.vocabulary import (
@@ -121,7 +121,7 @@ class InspectionReported(Shape):
     disposition: Disposition
     signal: SignalState
     image_fault: ImageFault | None = None
-    recipe_version: int | None = Field(default=None, ge=0)
+    recipe_version: int | None = Field(default=None, ge=0, le=2**31 - 1)
     latency: StageLatency | None = None
     image: ImageMeasures | None = None
     embedding: list[EmbeddedValue] | None = Field(default=None, min_length=1, max_length=MAX_EMBEDDING)
@@ -150,7 +150,7 @@ class InspectionsReported(Message):
 class LatencySummary(Shape):
     """Percentiles over the heartbeat's window, in ms."""
 
-    count: int = Field(ge=0)
+    count: Count
     p50_ms: Milliseconds
     p99_ms: Milliseconds
     max_ms: Milliseconds
@@ -164,8 +164,8 @@ class StageSummary(LatencySummary):
     """
 
     stage: Stage
-    over_budget: int = Field(default=0, ge=0)
-    late: int = Field(default=0, ge=0)
+    over_budget: Count = 0
+    late: Count = 0
 
 
 class ActivePackage(Shape):
@@ -195,11 +195,11 @@ class TriggerCounts(Shape):
     they were taken. `without_frame`: parts of which no picture came. `frames_without_trigger`: pictures of no part.
     """
 
-    received: int = Field(default=0, ge=0)
-    repeated: int = Field(default=0, ge=0)
-    dropped: int = Field(default=0, ge=0)
-    without_frame: int = Field(default=0, ge=0)
-    frames_without_trigger: int = Field(default=0, ge=0)
+    received: Count = 0
+    repeated: Count = 0
+    dropped: Count = 0
+    without_frame: Count = 0
+    frames_without_trigger: Count = 0
 
 
 class StationReported(Message):
@@ -214,16 +214,16 @@ class StationReported(Message):
     agent_version: str | None = None
     active: list[ActivePackage] = []
     recipe: ActiveRecipe | None = None
-    parts_total: int = 0
-    verdict_counts: dict[Verdict, int] = {}
-    cause_counts: dict[VerdictCause, int] = {}
+    parts_total: Count = 0
+    verdict_counts: dict[Verdict, Count] = {}
+    cause_counts: dict[VerdictCause, Count] = {}
     parts_per_minute: float | None = None
     verdict_latency: LatencySummary | None = None
     reject_latency: LatencySummary | None = None
     stages: list[StageSummary] = Field(default=[], max_length=len(Stage))
-    outbox_rows: int = 0
-    evidence_pending: int = 0
-    evidence_dropped: int = 0
+    outbox_rows: Count = 0
+    evidence_pending: Count = 0
+    evidence_dropped: Count = 0
     triggers: TriggerCounts | None = None
     faults: list[StationFault] = []
     is_simulated: bool = False
@@ -264,13 +264,13 @@ class ShadowCounts(Shape):
     itself.
     """
 
-    judged: int = Field(default=0, ge=0)
-    discordant: int = Field(default=0, ge=0)
-    skipped: int = Field(default=0, ge=0)
-    errors: int = Field(default=0, ge=0)
+    judged: Count = 0
+    discordant: Count = 0
+    skipped: Count = 0
+    errors: Count = 0
     champion_p99_ms: Milliseconds | None = None
     challenger_p99_ms: Milliseconds | None = None
-    wanted: int | None = Field(default=None, ge=1)
+    wanted: Ordinal | None = None
 
 
 class PackageProgress(Shape):
@@ -301,9 +301,9 @@ class PackageProgress(Shape):
     measured: list[WayMeasured] = Field(default=[], max_length=64)
     batch: int | None = Field(default=None, ge=1, le=64)
     batches: list[BatchMeasured] = Field(default=[], max_length=16)
-    bytes_done: int | None = Field(default=None, ge=0)
-    bytes_total: int | None = Field(default=None, ge=0)
-    bytes_reused: int | None = Field(default=None, ge=0)
+    bytes_done: Count | None = None
+    bytes_total: Count | None = None
+    bytes_reused: Count | None = None
     waits_until: UtcTime | None = None
     at: UtcTime
 
@@ -312,7 +312,7 @@ class PackageStatus(Message):
     """Retained report on the current assignment, number by number."""
 
     station: StationAddress
-    assignment_number: int = Field(ge=0)
+    assignment_number: Count
     at: UtcTime
     # Set when the very assignment of that number was refused (expired, no room …); strangers and repeats set nothing.
     refused: RefusalReason | None = None

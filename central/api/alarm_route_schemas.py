@@ -12,7 +12,7 @@ from central.api.schemas import By
 from central.api.written import Why, Written
 from central.domain.alarm_routes import AlarmFilter, AlarmRoute, RateLimit, Reminders, Target
 from central.domain.quiet_hours import QuietHours
-from contracts.base import Shape, UtcTime
+from contracts.base import Shape, UtcTime, Whole
 from contracts.ids import Name
 from contracts.maintenance import DAYS
 from contracts.vocabulary import AlarmEvent, AlarmKind, AlarmSeverity, DeliveryState, RouteKind
@@ -52,13 +52,13 @@ class RemindersBody(Written):
     """While nobody has acknowledged: after so many minutes and again, `most` times at most; 0: never."""
 
     after_minutes: float = Field(default=60.0, allow_inf_nan=False)
-    most: int = 0
+    most: Whole = 0
 
 
 class RateBody(Written):
     """At most so many messages in so many minutes; what is more goes together as one digest."""
 
-    messages: int = 10
+    messages: Whole = 10
     minutes: float = Field(default=10.0, allow_inf_nan=False)
 
 

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from central.api.auth import ServicesOf, allow
 from central.errors import InvalidError
 from central.services.evidence import UploadProgress
-from contracts.base import Shape
+from contracts.base import MOST, Shape
 from contracts.ids import InspectionId, Sha256
 from contracts.reports import EvidenceOffered
 from contracts.vocabulary import Role
@@ -70,7 +70,7 @@ async def upload(
     services: ServicesOf,
     request: Request,
     sha256: Annotated[Sha256, Path()],
-    upload_offset: Annotated[int, Header(ge=0)],
+    upload_offset: Annotated[int, Header(ge=0, le=MOST)],
 ) -> UploadState:
     """409 with another offset when this one is not where the upload stands; 422 when the digest is wrong."""
     evidence = services.evidence

@@ -13,7 +13,7 @@ from central.api.schemas import By, Rate
 from central.api.written import Station, Why, Written
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
-from contracts.base import Shape, UtcTime
+from contracts.base import Shape, UtcTime, Whole
 from contracts.ids import Name, PackageId
 from contracts.vocabulary import RiskClass, RolloutState, Verdict, WaveState
 
@@ -71,8 +71,8 @@ class ControlBody(Written):
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    chunk_parts: int | None = None
-    least_chunks: int = 5
+    chunk_parts: Whole | None = None
+    least_chunks: Whole = 5
     tolerated_factor: float | None = None
     needs_limits: bool | None = None
 

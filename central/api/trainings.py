@@ -18,6 +18,7 @@ from central.services.training_usage import Spent, spent_of
 from central.store.learning_tables import Training, TrainingDecisionRow
 from central.store.training_tables import TrainingAttempt
 from central.training_backends.results import LOG_NAME, read_page
+from contracts.base import Whole
 from contracts.ids import Name
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import Role, TrainingState
@@ -75,7 +76,7 @@ def get_training(services: ServicesOf, training_id: TrainingNumber) -> TrainingV
 def get_training_log(
     services: ServicesOf,
     training_id: TrainingNumber,
-    offset: Annotated[int, Query(description="byte to begin at; negative: so many before the end")] = 0,
+    offset: Annotated[Whole, Query(description="byte to begin at; negative: so many before the end")] = 0,
     limit: Annotated[int, Query(ge=4, le=262_144, description="bytes")] = 65_536,
 ) -> TrainingLogView:
     """A page of it, also while it runs. Of a cluster's: as of the last look. A further attempt follows under a mark."""

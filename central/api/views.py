@@ -19,8 +19,9 @@ from central.store.repositories.audits import AuditEntry
 from central.store.repositories.inspections import InspectionEntry
 from central.store.repositories.quality import MinuteEntry
 from central.store.repositories.recipes import Sent
+from central.store.repositories.station_words import package_status_in, status_in
 from central.store.tables import Station
-from contracts.reports import ImageMeasures, PackageStatus, StageLatency, StationReported
+from contracts.reports import ImageMeasures, PackageStatus, StageLatency
 from contracts.vocabulary import ImageFault, PackageState, Variant
 
 CONFIDENCE = 0.95
@@ -81,8 +82,8 @@ def inspection_view(entry: InspectionEntry) -> InspectionView:
 
 def station_view(row: Station, inspections: int, missing: int, sent: Sent | None, now: datetime) -> StationView:
     """A station as last heard of, beside what should run there."""
-    status = None if row.status is None else StationReported.model_validate_json(row.status)
-    package_status = None if row.package_status is None else PackageStatus.model_validate_json(row.package_status)
+    status = status_in(row.status)
+    package_status = package_status_in(row.package_status)
     recipes_word = recipe_sync_word(sent, status, now)
     return StationView(
         station=row.address,
@@ -107,13 +108,17 @@ def station_view(row: Station, inspections: int, missing: int, sent: Sent | None
 def sync_word(number: int | None, assigned: dict[str, str], reported: PackageStatus | None) -> str:
     """Desired against reported, in the words fleets are usually shown with.
 
-    REGISTERED: known, nothing assigned. UNKNOWN: assigned, never heard of packages. ERROR: refused, or fell back.
+    REGISTERED: known, nothing assigned. UNKNOWN: assigned, never heard of packages. ERROR: refused, fell back, or
+    names an assignment that nobody gave it.
     PENDING: on its way. IN_SYNC: every assigned package judges.
     """
     if number is None:
         return "REGISTERED"
     if reported is None:
         return "UNKNOWN"
+    if reported.assignment_number > number:
+        # It names an assignment that nobody gave it.
+        return "ERROR"
     errors = (PackageState.REFUSED, PackageState.FELL_BACK)
     if reported.refused is not None or any(item.state in errors for item in reported.packages):
         return "ERROR"

@@ -24,6 +24,7 @@ from central.messaging.gateway import Publisher
 from central.store.chunks import in_chunks
 from central.store.database import Database
 from central.store.learning_tables import Assignment
+from central.store.repositories.station_words import next_number, package_status_in
 from central.store.tables import Inspection, Station, columns_of
 from central.trust.assignments import AssignmentError, open_assignment, seal_assignment, signer_of
 from contracts import codec
@@ -88,8 +89,8 @@ class Assigner:
         before and is still assigned stays so: a renewal must not make a station wait that was sent back.
 
         Returns:
-            What was written, without the rows' own numbers. An assignment's number is above every one that we gave or
-            the station has named, so that a restored backup of the database cannot make a station refuse us for ever.
+            What was written, without the rows' own numbers. An assignment's number is above every one that we gave,
+            also where our rows are a restored backup: else a station would refuse us for ever (`next_number`).
         """
         if not orders:
             return []
@@ -114,7 +115,7 @@ class Assigner:
 
     def _next(self, order: Order, last: Assignment | None, newest: int, now: datetime) -> Assignment:
         station = order.station
-        number = max(station.assignment_number or 0, _number_at_station(station)) + 1
+        number = next_number(station.assignment_number or 0, _number_at_station(station), now)
         urgent_before = self._urgent(last)
         challengers = {**_others(order, last), **order.challengers}
         expires_at = now + self._valid
@@ -247,7 +248,7 @@ def _packages_of(row: Assignment) -> list[ProductAssignment]:
 
 def package_status_of(station: Station) -> PackageStatus | None:
     """The station's last word on its packages."""
-    return PackageStatus.model_validate_json(station.package_status) if station.package_status else None
+    return package_status_in(station.package_status)
 
 
 def _number_at_station(station: Station) -> int:

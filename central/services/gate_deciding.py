@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import ValidationError
 from sqlmodel import Session, select
 
 from central.domain.gate_machine import StationTime, machine_conditions
@@ -29,9 +28,9 @@ from central.gate_settings import GateSettings
 from central.services.gating import queue_gate
 from central.store.gate_tables import GatePolicyRow, GateRun
 from central.store.learning_tables import Package
+from central.store.repositories.station_words import package_status_in
 from central.store.tables import Station
 from contracts.gating import GateJob, GateReport
-from contracts.reports import PackageStatus
 from contracts.vocabulary import ConditionState, Judgement, PromotionOutcome, TrainingState, WhenMissing
 
 MOST_WORST: Final = 24
@@ -137,11 +136,7 @@ def station_times(session: Session, product: str, *, is_simulated: bool) -> list
     wanted = select(Station.address, Station.package_status).where(Station.is_simulated == is_simulated)
     found = []
     for address, said in session.exec(wanted.order_by(Station.address)).all():
-        try:
-            status = PackageStatus.model_validate_json(said) if said else None
-        except ValidationError:
-            # A station of another version: what it measured is not known here.
-            status = None
+        status = package_status_in(said)
         for each in status.packages if status is not None else ():
             if each.product == product and each.infer_p99_ms is not None:
                 variant = each.variant.value if each.variant is not None else None

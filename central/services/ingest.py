@@ -48,6 +48,8 @@ class IngestCounts:
     receipts_sent: int = 0
     receipts_dropped: int = 0
     statuses: int = 0
+    # Package statuses under a number that central never gave.
+    contradictions: int = 0
     database_retries: int = 0
 
 
@@ -189,7 +191,18 @@ class IngestService:
             stations.keep_statuses(session, list(batch.statuses.values()), now)
             told = {each.station: encode(each).decode() for each in batch.package_statuses.values()}
             stations.keep_package_statuses(session, told, now)
+            named = {address: each.assignment_number for address, each in batch.package_statuses.items()}
+            strange = stations.beyond_given(session, named)
         self._count(batch, stored)
+        for address, given in strange.items():
+            self.counts.contradictions += 1
+            log.warning(
+                "security: station names an assignment that nobody gave it, so its word on it counts for nothing "
+                "station=%s named=%d given=%d",
+                address,
+                named[address],
+                given,
+            )
 
     def _count(self, batch: _Batch, stored: Stored) -> None:
         self.counts.batches += 1

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import ValidationError
 from sqlmodel import Session, col, select
 
 from central.errors import NotFoundError
@@ -21,9 +20,9 @@ from central.store.dataset_tables import DatasetVersion
 from central.store.gate_tables import GateRun
 from central.store.learning_tables import Champion, Package, Promotion, RolloutRow, Training
 from central.store.repositories.gates import overrule_of
+from central.store.repositories.station_words import status_in
 from central.store.repositories.stations import find as find_station
 from central.store.tables import Station
-from contracts.reports import StationReported
 from contracts.vocabulary import PartUse, PromotionOutcome, RolloutState, TrainingState
 
 
@@ -171,8 +170,5 @@ def _stations(session: Session, package: Package) -> list[JudgingStation]:
 
 def _judging(row: Station) -> set[str] | None:
     """Packages that a station last said it judges with; None: it never said, or in words of another version."""
-    try:
-        status = StationReported.model_validate_json(row.status) if row.status else None
-    except ValidationError:
-        status = None
+    status = status_in(row.status)
     return None if status is None else {each.package_id for each in status.active}

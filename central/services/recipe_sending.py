@@ -20,6 +20,7 @@ from central.messaging.gateway import Publisher
 from central.store.database import Database
 from central.store.recipe_tables import RecipeAssignment
 from central.store.repositories import recipes
+from central.store.repositories.station_words import next_number, status_in
 from central.store.tables import Station
 from central.trust.assignments import seal_recipes, signer_of
 from contracts.ids import StationAddress
@@ -63,15 +64,15 @@ class RecipeSending:
 
     def _write_due(self, now: datetime) -> None:
         with self._database.read() as session:
-            if not self._due(session):
+            if not self._due(session, now):
                 return
         with self._database.begin() as session:
             # Asked again inside: a version may have come in between.
-            for address, wanted in self._due(session).items():
+            for address, wanted in self._due(session, now).items():
                 station = session.exec(select(Station).where(Station.address == address).with_for_update()).one()
                 self._write(session, station, wanted, now)
 
-    def _due(self, session: Session) -> dict[str, dict[str, int]]:
+    def _due(self, session: Session, now: datetime) -> dict[str, dict[str, int]]:
         chosen, sent = recipes.choice(session), recipes.last_sent(session)
         foreign = self._signed_by_another(session)
         due = {}
@@ -80,7 +81,9 @@ class RecipeSending:
             if last is None:
                 is_due = bool(wanted)
             else:
-                is_due = wanted != last.versions or number_at_station(station) > last.number
+                # It names a number that we do not know, and may have given before a backup was restored.
+                is_ahead = next_number(last.number, number_at_station(station), now) > last.number + 1
+                is_due = wanted != last.versions or is_ahead
                 is_due = is_due or station.id in foreign
             if is_due:
                 due[station.address] = wanted
@@ -104,8 +107,8 @@ class RecipeSending:
         given = session.exec(
             select(func.max(RecipeAssignment.number)).where(RecipeAssignment.station_id == station_id)
         ).one()
-        # Above what the station names too: a restored backup of the database must not make it refuse us for ever.
-        number = max(given or 0, number_at_station(station)) + 1
+        # A restored backup of the database must not make it refuse us for ever.
+        number = next_number(given or 0, number_at_station(station), now)
         assignment = AssignRecipes(
             station=StationAddress.parse(station.address),
             number=number,
@@ -158,4 +161,4 @@ def number_at_station(station: Station) -> int:
 
 def status_of(station: Station) -> StationReported | None:
     """The station's last word on itself."""
-    return StationReported.model_validate_json(station.status) if station.status else None
+    return status_in(station.status)

@@ -60,6 +60,9 @@ def touched_of(rollout: RolloutRow, station: Station) -> Touched:
 
 def _seen_of(rollout: RolloutRow, station: Station, extra_high: float, new: PartCounts, past: PartCounts) -> Seen:
     status = package_status_of(station)
+    if status is not None and status.assignment_number > (station.assignment_number or 0):
+        # Nobody gave it that number: what it says of it proves nothing of ours.
+        status = None
     state, refusal = word_of(status, rollout, int(rollout.before[station.address]["number"]))
     row = _row_of(status, rollout) if state is PackageState.DOWNLOADING else None
     return Seen(

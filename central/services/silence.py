@@ -15,8 +15,8 @@ from sqlmodel import Session, col, select
 
 from central.services.alarms import Signal, open_alarms
 from central.store.learning_tables import Alarm
+from central.store.repositories.station_words import status_in
 from central.store.tables import Station
-from contracts.reports import StationReported
 from contracts.vocabulary import AlarmKind, AlarmState
 
 _LAST_HEARD: Final = "last_heard_at"
@@ -66,7 +66,8 @@ class SilenceWatch:
         heard = station.heard_at
         if heard is None:
             return None
-        is_gone = station.status is not None and not StationReported.model_validate_json(station.status).is_connected
+        status = status_in(station.status)
+        is_gone = status is not None and not status.is_connected
         # A goodbye from before central listened may be a plant that was stopped as a whole.
         is_last_word = station.last_report_at is None or station.last_report_at < heard
         said_goodbye = is_gone and heard >= since and is_last_word

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, or_, update
 from sqlmodel import Session, col, select
 
 from central.store.chunks import in_chunks
+from central.store.repositories.station_words import status_in
 from central.store.tables import Station, StationEpoch, columns_of
 from central.store.upserts import insert_into
 from contracts.ids import StationAddress
@@ -133,6 +134,17 @@ def keep_package_statuses(session: Session, said: Mapping[StationAddress, str], 
     _update(session, rows, {"package_status": bindparam("said")})
 
 
+def beyond_given(session: Session, named: Mapping[str, int]) -> dict[str, int]:
+    """Of these stations and the numbers that they name, those that nobody gave them; with what we gave last."""
+    wanted = select(Station.address, Station.assignment_number)
+    given = {
+        address: number or 0
+        for some in in_chunks(sorted(named))
+        for address, number in session.exec(wanted.where(col(Station.address).in_(some))).all()
+    }
+    return {address: number for address, number in given.items() if named[address] > number}
+
+
 def keep_package_status(session: Session, address: StationAddress, payload: str, now: datetime) -> None:
     """One of `keep_package_statuses`."""
     keep_package_statuses(session, {address: payload}, now)
@@ -151,11 +163,8 @@ def _statuses(session: Session, station_ids: Sequence[int]) -> dict[int, Station
     if not station_ids:
         return {}
     found = session.exec(select(Station.id, Station.status).where(col(Station.id).in_(station_ids))).all()
-    return {
-        station_id: StationReported.model_validate_json(status)
-        for station_id, status in found
-        if station_id is not None and status is not None
-    }
+    read = {station_id: status_in(status) for station_id, status in found if station_id is not None}
+    return {station_id: status for station_id, status in read.items() if status is not None}
 
 
 def _ids(session: Session, addresses: list[str]) -> dict[str, int]:

@@ -42,6 +42,8 @@ class Fed:
     waiting: list[int] = field(default_factory=list)
     errors: int = 0
     past_ms: list[float] = field(default_factory=list)
+    # Parts that count for nothing, by the package that judged them: not the one that their station had.
+    elsewhere: dict[str, int] = field(default_factory=dict)
 
 
 _FED: TypeAdapter[Fed] = TypeAdapter(Fed)

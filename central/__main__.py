@@ -148,7 +148,7 @@ def _package_commands(commands: Any) -> tuple[argparse.ArgumentParser, ...]:
     package = commands.add_parser("package", help="bring in a package that was made outside central").add_subparsers(
         required=True, metavar="ACTION"
     )
-    bringing = package.add_parser("import", help="publish a package; a running central rolls it out, canary first")
+    bringing = package.add_parser("import", help="publish a package; a running central rolls it out, unless people do")
     bringing.add_argument(
         "folder", type=Path, metavar="FOLDER", help="of `sightline-models train`: OUT, or OUT/package"
     )
@@ -310,7 +310,12 @@ def _package_import(options: argparse.Namespace) -> int:
         print(f"package {done.package_id[:12]} of {done.product} is here already; nothing was changed")  # noqa: T201 - as above
         return 0
     print(f"package {done.package_id[:12]} of {done.product} ({kind} parts) published")  # noqa: T201 - as above
-    if settings.rollout.is_automatic:
+    if settings.rollout.is_automatic and not done.begins_by_itself:
+        print(  # noqa: T201 - as above
+            f"the policy of {done.product} leaves its rollouts to people: start it on the dashboard, or by "
+            "POST /rollouts"
+        )
+    elif settings.rollout.is_automatic:
         print("a running central rolls it out to the stations of this product, canary first")  # noqa: T201 - as above
     else:
         print("rollout.is_automatic is off: start its rollout on the dashboard, or by POST /rollouts")  # noqa: T201 - as above

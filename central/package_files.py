@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 from central.domain.promotion import Check
 from central.errors import ConflictError, InvalidError
 from central.services.package_registry import champion_of, package_under_way
+from central.services.rollout_planning import may_begin_by_itself
 from central.store.database import Database, serialize_product
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow
 from central.trust.repository import PackageRepository
@@ -33,12 +34,16 @@ _CHUNK_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class Imported:
-    """What came in. `is_new` False: this very package was known already, and nothing was changed."""
+    """What came in. `is_new` False: this very package was known already, and nothing was changed.
+
+    `begins_by_itself`: whether the product's policy leaves it to central to start its rollout.
+    """
 
     package_id: str
     product: str
     is_simulated: bool
     is_new: bool
+    begins_by_itself: bool = True
 
 
 def import_package(
@@ -57,7 +62,7 @@ def import_package(
     Raises:
         InvalidError: no package, one that cannot be read, or files that are not what its manifest says; nothing was
             stored or published.
-        ConflictError: a package of the product is on its way already.
+        ConflictError: a package of the product is on its way already, or this very one was withdrawn.
         PackageRepositoryError: central's repository is not whole.
     """
     folder = _folder_of(folder)
@@ -66,6 +71,8 @@ def import_package(
     known = Imported(package_id, manifest.product, manifest.is_simulated, is_new=False)
     with database.read() as session:
         if session.get(Package, package_id) is not None:
+            if repository.is_withdrawn(package_id):
+                raise ConflictError(_withdrawn(known))
             return known
     # Before the repository sees any of it: what it finds wrong it takes away, and that may be published already.
     _check_files(folder, manifest)
@@ -101,7 +108,15 @@ def import_package(
                 checks=[asdict(check) for check in _vouched(manifest, by, note)],
             )
         )
-    return Imported(package_id, manifest.product, manifest.is_simulated, is_new=True)
+        begins = may_begin_by_itself(session, manifest.product)
+    return Imported(package_id, manifest.product, manifest.is_simulated, is_new=True, begins_by_itself=begins)
+
+
+def _withdrawn(known: Imported) -> str:
+    return (
+        f"package {known.package_id[:12]} of {known.product} is here already and was withdrawn: no station takes it "
+        "again, and importing it changes nothing. Import another one; trained or quantized anew it is another package"
+    )
 
 
 def _refuse_another(session: Session, manifest: PackageManifest, repository: PackageRepository) -> None:

@@ -14,14 +14,17 @@ from sqlmodel import select
 
 from central.__main__ import main
 from central.clock import SystemClock
+from central.domain.rollout_plan import RolloutPlan
 from central.services.package_registry import promoted_without_rollout, set_champion
 from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_itself
 from central.settings import RolloutSettings, load_settings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, RolloutRow
+from central.store.repositories.rollout_policies import plan_text
+from central.store.rollout_tables import RolloutPolicyRow
 from central.trust.enrolment import open_repository
 from central.trust.repository import PackageRepository
-from contracts.vocabulary import PromotionOutcome, RolloutState
+from contracts.vocabulary import PromotionOutcome, RiskClass, RolloutState
 from tests.edge import tiny_package
 
 
@@ -80,6 +83,39 @@ def test_package_that_is_here_already_is_left_alone(data: Path, out: Path, capsy
     assert bring_in(data, out / "package", note="another reason") == 0
     assert "is here already; nothing was changed" in capsys.readouterr().out
     assert (len(rows(data)), published(data)) == (1, before)
+
+
+def test_withdrawn_package_is_not_said_to_be_only_here(
+    data: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bring_in(data, out) == 0
+    (package,) = rows(data)
+    open_repository(data / "trust").withdraw(package.package_id, SystemClock().now())
+    assert bring_in(data, out) == 2
+    said = capsys.readouterr().err
+    assert f"package {package.package_id[:12]} of ring is here already and was withdrawn: no station takes it" in said
+    assert "Import another one" in said
+
+
+def test_import_does_not_promise_a_rollout_that_people_keep_to_themselves(
+    data: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Database(load_settings(data / "central.toml").database_url).begin() as session:
+        session.add(
+            RolloutPolicyRow(
+                product="ring",
+                risk=RiskClass.STANDARD,
+                is_automatic=False,
+                plan=plan_text(RolloutPlan()),
+                changed_at=SystemClock().now(),
+                changed_by="anna",
+                note="for the test",
+            )
+        )
+    assert bring_in(data, out) == 0
+    said = capsys.readouterr().out
+    assert "the policy of ring leaves its rollouts to people" in said
+    assert "canary first" not in said
 
 
 def test_package_is_refused_while_a_rollout_of_its_product_is_under_way(

@@ -215,6 +215,8 @@ class AlarmKind(StrEnum):
     STATION_SILENT = "STATION_SILENT"
     # A station does not run what it was assigned: it refuses, fell back by itself, or has nothing left to go back to.
     NOT_AS_ASSIGNED = "NOT_AS_ASSIGNED"
+    # A service of central fails again and again: what it does is not done.
+    SERVICE_FAILS = "SERVICE_FAILS"
     # A rollout has waited for long for something that people can see to.
     ROLLOUT_WAITS = "ROLLOUT_WAITS"
     # Gates, limits or a station sent a rollout back; nobody ended it.

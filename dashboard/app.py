@@ -93,6 +93,8 @@ def _side_foot() -> None:
         colour, word = palette.BAD, "Central is away"
     elif known.status == "ok":
         colour, word = "#3ecfa5", "Connected to central"
+    elif known.status == "degraded":
+        colour, word = palette.BAD, f"Central fails in part: {escape(', '.join(known.failing))}"
     else:
         colour, word = palette.WARN, "Central is not ready"
     dot = f'<span class="sl-dot" style="background:{colour}"></span>'

@@ -261,9 +261,13 @@ class CentralClient(Connection):
         """Rollouts, newest first."""
         return self._many(lifecycle.Rollout, "/rollouts")
 
-    def change_rollout(self, rollout_id: int, action: str, *, by: str) -> None:
-        """`pause`, `resume`, `approve` or `abort`. Needs an ENGINEER's token."""
-        self._send("POST", f"/rollouts/{rollout_id}/{action}", body={"by": by})
+    def change_rollout(self, rollout_id: int, action: str, *, by: str, wave: int | None = None) -> None:
+        """`pause`, `resume`, `approve` or `abort`. Needs an ENGINEER's token.
+
+        `wave`: counted from 1, the one that a person looked at and approves.
+        """
+        body: dict[str, object] = {"by": by} if wave is None else {"by": by, "wave": wave}
+        self._send("POST", f"/rollouts/{rollout_id}/{action}", body=body)
 
     def set_station_aside(self, rollout_id: int, station: str, *, by: str) -> None:
         """Let a rollout go on without a station that holds it up. Needs an ENGINEER's token."""

@@ -247,6 +247,16 @@ class Package:
 
 
 @dataclass(frozen=True)
+class WayBack:
+    """Whether a station that was ordered back has gone: ORDERED, BACK or REFUSED."""
+
+    state: str
+    package_id: str | None = None
+    since: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class WaveStation:
     """One station of a wave."""
 
@@ -258,6 +268,8 @@ class WaveStation:
     assignment_number: int | None = None
     reject_rate: Rate | None = None
     since: datetime | None = None
+    before_package_id: str | None = None
+    way_back: WayBack | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Health:
     version: str
     database: str | None = None
     broker: str | None = None
+    failing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from central.api.auth import ServicesOf
 from central.api.schemas import Health
 from central.errors import StoreError
+from central.services.service_watch import failing
 
 router = APIRouter(tags=["health"])
 
@@ -20,7 +21,10 @@ def health() -> Health:
 
 @router.get("/ready", summary="Database and broker reached", responses={503: {"model": Health}})
 def ready(services: ServicesOf, response: Response) -> Health:
-    """200 when reports can be taken in: the database answers and the broker is connected; 503 otherwise."""
+    """200 when reports can be taken in: the database answers and the broker is connected; 503 otherwise.
+
+    `degraded` (200): a service fails again and again, as the alarm SERVICE_FAILS says.
+    """
     database = "ok"
     try:
         services.database.probe()
@@ -29,9 +33,17 @@ def ready(services: ServicesOf, response: Response) -> Health:
         database = "unreachable"
     broker = "ok" if services.gateway.is_connected else "unreachable"
     is_ready = database == broker == "ok"
+    # Only names: why stands in the alarm and the log.
+    broken = list(failing(services.worker.counts, services.clock.now())) if services.worker is not None else []
     if not is_ready:
         response.status_code = 503
-    return Health(status="ok" if is_ready else "not ready", version=program_version(), database=database, broker=broker)
+    return Health(
+        status="not ready" if not is_ready else "degraded" if broken else "ok",
+        version=program_version(),
+        database=database,
+        broker=broker,
+        failing=broken,
+    )
 
 
 def program_version() -> str:

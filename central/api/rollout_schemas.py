@@ -5,13 +5,14 @@ Shapes only; the rules that hold for all bodies stand in `schemas`. What people 
 nobody knows is a mistake here.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from central.api.schemas import By, Rate
 from central.api.written import Station, Why, Written
 from central.domain.calendar import MaintenanceWindow
+from central.domain.naming import some_of
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from contracts.base import Shape, UtcTime, Whole
 from contracts.ids import Name, PackageId
@@ -195,7 +196,18 @@ class StartRollout(Written):
     def _is_one_wish(self) -> "StartRollout":
         if self.plan is not None and self.canary is not None:
             raise ValueError("canary: expected either `canary` or `plan`, got both; the plan's first wave says it")
+        if twice := sorted({each for each in self.stations if self.stations.count(each) > 1}):
+            raise ValueError(f"stations: expected each station once, got twice or more: {some_of(twice)}")
         return self
+
+
+class Approve(By):
+    """Body of `POST /rollouts/{id}/approve`. `wave`: which one, counted from 1 as `waits_for` says it.
+
+    Without it only the first wave is meant: a second click must not open a wave that nobody has looked at.
+    """
+
+    wave: int = Field(default=1, ge=1, le=10_000)
 
 
 class SetAside(By):
@@ -204,8 +216,26 @@ class SetAside(By):
     station: Station
 
 
+class WayBack(Shape):
+    """Whether a station that was ordered back has gone.
+
+    ORDERED: it has not said so yet. BACK: it judges with `package_id` again, by its own word. REFUSED: it will not;
+    `detail` says why, and it goes on with what it has. `package_id`: what it should run now; None: no package of the
+    product. `since`: of the order, or of the station's word.
+    """
+
+    state: Literal["ORDERED", "BACK", "REFUSED"]
+    package_id: str | None
+    since: UtcTime | None
+    detail: str = ""
+
+
 class WaveStation(Shape):
-    """One station in a wave and what its canary evidence says."""
+    """One station in a wave and what its canary evidence says.
+
+    `before_package_id`: what it had when the rollout touched it; None: nothing, or it was not touched. `way_back`: of
+    one that was ordered back.
+    """
 
     station: str
     assignment_number: int | None
@@ -216,6 +246,8 @@ class WaveStation(Shape):
     parts_judged: int
     reject_rate: Rate | None = None
     is_done: bool
+    before_package_id: str | None = None
+    way_back: WayBack | None = None
 
 
 class WaveView(Shape):

@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 from central.api.auth import ServicesOf, allow
 from central.api.queries import StationQuery
 from central.api.rollout_schemas import (
+    Approve,
     ExposureAtStation,
     QuarantinePartView,
     RolloutEvidence,
@@ -168,9 +169,9 @@ def resume_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> 
 
 
 @router.post("/{rollout_id}/approve", summary="Approve the next wave", dependencies=_engineer, responses=_CONFLICT)
-def approve_rollout(services: ServicesOf, rollout_id: RolloutNumber, who: By) -> RolloutView:
-    """Lets the wave that waits for a person begin; one approval, one wave."""
-    loop_of(services).rollouts.approve(rollout_id, who.by, services.clock.now())
+def approve_rollout(services: ServicesOf, rollout_id: RolloutNumber, said: Approve) -> RolloutView:
+    """Lets the wave that waits for a person begin; one approval, one wave, and only the one that is named."""
+    loop_of(services).rollouts.approve(rollout_id, said.by, services.clock.now(), wave=said.wave)
     return get_rollout(services, rollout_id)
 
 

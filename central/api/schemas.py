@@ -41,12 +41,17 @@ class Problem(Shape):
 
 
 class Health(Shape):
-    """`GET /health` (no token): alive; `GET /ready`: database and broker reached."""
+    """`GET /health` (no token): alive; `GET /ready`: database and broker reached.
+
+    `failing`: services of central that fail again and again; `status` is then `degraded`, reports are taken in all the
+    same.
+    """
 
     status: str
     version: str
     database: str | None = None
     broker: str | None = None
+    failing: list[str] = []
 
 
 class Rate(Shape):

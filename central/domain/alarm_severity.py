@@ -23,6 +23,8 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     AlarmKind.STATION_SILENT: AlarmSeverity.WARNING,
     # A package that was checked judges there, or none and parts are held; central orders another where it went back.
     AlarmKind.NOT_AS_ASSIGNED: AlarmSeverity.WARNING,
+    # Rollouts that do not go back, audits that are not drawn, charts that nobody looks at: the plant is on its own.
+    AlarmKind.SERVICE_FAILS: AlarmSeverity.CRITICAL,
     # Five shifts were not accepted while audits were tightened: it has gone on for days, and no sample mends it.
     AlarmKind.SAMPLING_DISCONTINUED: AlarmSeverity.CRITICAL,
     # The package of before judges again; what the new one let pass in between may hold its escapes, and is on its way.

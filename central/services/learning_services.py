@@ -29,6 +29,7 @@ from central.services.recipe_sending import RecipeSending
 from central.services.recipes import RecipeService
 from central.services.rollout_waits import RolloutWaits
 from central.services.rollouts import RolloutService
+from central.services.service_watch import ServiceWatch
 from central.services.training_triggers import TrainingTriggers
 from central.services.watching import WatchingService
 from central.services.worker import Service
@@ -148,5 +149,6 @@ def build_services(base: Services) -> list[Service]:
         recipe_sending,
         MetadataRefresh(repository, changes),
         ExperimentRetention(base.database, settings.experiments),
+        ServiceWatch(base.database, lambda: base.worker.counts if base.worker is not None else {}),
         AlarmDelivering(base.database, alarm_sender, base.clock),
     ]

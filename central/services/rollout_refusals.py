@@ -11,7 +11,7 @@ from typing import Final
 from central.domain.naming import some_of
 from central.domain.rollout_shapes import ENDED, UNDER_WAY, Progress, Rollout
 from central.store.learning_tables import RolloutRow
-from contracts.vocabulary import RolloutState
+from contracts.vocabulary import RolloutState, WaveState
 
 _OVER: Final = "it is over and is not taken up again; start another rollout with POST /rollouts"
 _NEXT: Final[Mapping[RolloutState, str]] = MappingProxyType(
@@ -59,6 +59,19 @@ def cannot(command: str, row: RolloutRow) -> str:
     return f"rollout {row.id}: to {command} it expected {NEEDS[command]}, it is {row.state}; {_NEXT[row.state]}"
 
 
+def is_another_wave(row: RolloutRow, rollout: Rollout, wave: int) -> str | None:
+    """An approval of a wave, counted from 1, that is not the one that waits; None: it is, or none waits."""
+    if rollout.state is not RolloutState.WAITING_FOR_APPROVAL:
+        return None
+    waiting = next(each.index + 1 for each in rollout.waves if each.state is WaveState.SCHEDULED)
+    if wave == waiting:
+        return None
+    return (
+        f"rollout {row.id}: expected the approval of wave {waiting}, which waits, got one of wave {wave}; look at the "
+        f"evidence of the waves before, then say `wave` {waiting}"
+    )
+
+
 def cannot_abort(row: RolloutRow) -> str:
     """It has ended."""
     return (
@@ -98,8 +111,8 @@ def another_under_way(row: RolloutRow) -> str:
 def wished_otherwise(row: RolloutRow, others: Sequence[str]) -> str:
     """The same package is under way, but not as it is asked for now."""
     return (
-        f"rollout {row.id} of this package is under way with another {', '.join(others)} (it is {row.state}); let it "
-        f"end, or abort it with POST /rollouts/{row.id}/abort, then start it as you want it"
+        f"rollout {row.id} of this package is under way, begun with other {', '.join(others)} (it is {row.state}); "
+        f"let it end, or abort it with POST /rollouts/{row.id}/abort, then start it as you want it"
     )
 
 

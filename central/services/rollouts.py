@@ -27,6 +27,7 @@ from central.errors import ConflictError, NotFoundError
 from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
+from central.services.isolating import Parts
 from central.services.lost_ways import tell_lost_ways
 from central.services.package_registry import promoted_without_rollout, set_champion
 from central.services.refused_ways_back import order_others
@@ -45,6 +46,7 @@ from central.services.rollout_refusals import (
     cannot,
     cannot_abort,
     cannot_set_aside,
+    is_another_wave,
     names_in_vain,
     takes_nobody,
     withdrawn,
@@ -120,24 +122,39 @@ class RolloutService:
         self._must_publish_all.set()
 
     def tick(self, now: datetime) -> None:
-        """Start what was promoted, move what is under way, bring late stations up, publish."""
-        self._start_promoted(now)
+        """Start what was promoted, move what is under way, bring late stations up, publish.
+
+        Raises:
+            TickError: some of it failed; all else was done. A rollout that failed says so in its history.
+        """
+        parts = Parts()
+        with parts.part("promoted packages"):
+            self._start_promoted(now)
         hears_since = self._hearing.since(now)
         open_ids = self._open_ids()
         self._books = {rollout_id: book for rollout_id, book in self._books.items() if rollout_id in open_ids}
         for rollout_id in open_ids:
-            if self._is_stopped(rollout_id, now):
-                continue
-            self._move(rollout_id, now, hears_since)
-        order_others(self._database, self._assigner, self._is_withdrawn, now)
+            with parts.part(name := f"rollout {rollout_id}"):
+                if not self._is_stopped(rollout_id, now):
+                    self._move(rollout_id, now, hears_since)
+            if name in parts.failed:
+                # What was counted in the transaction that failed is counted anew.
+                self._books.pop(rollout_id, None)
+                with parts.part(f"history of {name}"):
+                    self._note_failure(rollout_id, parts.failed[name], now)
+        with parts.part("other ways back"):
+            order_others(self._database, self._assigner, self._is_withdrawn, now)
         # At once: a station that must go back does not wait for those that catch up.
         if not self._must_publish_all.is_set():
             self._assigner.publish_waiting(now, everything=False)
-        catch_up(self._database, self._assigner, self._lost_after_s, now, self._is_withdrawn)
-        self._assigner.renew(now)
+        with parts.part("catching up"):
+            catch_up(self._database, self._assigner, self._lost_after_s, now, self._is_withdrawn)
+        with parts.part("renewing"):
+            self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()
         self._must_publish_all.clear()
         self._assigner.publish_waiting(now, everything=is_everything)
+        parts.end()
 
     def start(
         self,
@@ -205,14 +222,14 @@ class RolloutService:
         """
         self._command(rollout_id, "resume", by, now)
 
-    def approve(self, rollout_id: int, by: str, now: datetime) -> None:
-        """Let the wave that waits for a person begin.
+    def approve(self, rollout_id: int, by: str, now: datetime, *, wave: int = 1) -> None:
+        """Let the wave that waits for a person begin. `wave`: the one that was looked at, counted from 1.
 
         Raises:
             NotFoundError: no such rollout.
-            ConflictError: it does not wait for an approval.
+            ConflictError: it does not wait for an approval, or for that of another wave.
         """
-        self._command(rollout_id, "approve", by, now)
+        self._command(rollout_id, "approve", by, now, wave)
 
     def set_aside(self, rollout_id: int, station: str, by: str, now: datetime) -> None:
         """Go on without a station that holds its wave up. It is sent back, and catches up after a rollout to all.
@@ -265,10 +282,12 @@ class RolloutService:
             max_diverted_factor=self._settings.max_reject_rate_factor,
         )
 
-    def _command(self, rollout_id: int, word: str, by: str, now: datetime) -> None:
+    def _command(self, rollout_id: int, word: str, by: str, now: datetime, wave: int | None = None) -> None:
         with self._database.begin() as session:
             row = _locked(session, rollout_id)
             before = state_of(row)
+            if wave is not None and (refusal := is_another_wave(row, before, wave)):
+                raise ConflictError(refusal)
             after = _CHANGES[word](before, by, now)
             if after == before:
                 raise ConflictError(cannot(word, row))
@@ -332,6 +351,13 @@ class RolloutService:
             )
             if text_of(after) != row.machine:
                 self._keep(session, row, after, actions, now, seen=seen, gates=gates, limits=limits)
+
+    def _note_failure(self, rollout_id: int, why: str, now: datetime) -> None:
+        with self._database.begin() as session:
+            row = _locked(session, rollout_id)
+            noted = machine.with_note_once(state_of(row), f"central could not look at it: {why}", now)
+            row.machine = text_of(noted)
+            session.add(row)
 
     def _plan(self, session: Session, row: RolloutRow, before: Rollout, now: datetime) -> Rollout:
         # People named these for the product, perhaps long ago: the rest of the plan holds, and it is said.

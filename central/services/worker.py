@@ -46,6 +46,8 @@ class TickCounts:
 
     ticks: int = 0
     failures: int = 0
+    failed_in_a_row: int = 0
+    failing_since: datetime | None = None
     last_error: str = ""
     last_s: float = 0.0
 
@@ -102,8 +104,12 @@ class Worker:
             due.service.tick(self._clock.now())
         except Exception as error:
             due.counts.failures += 1
+            due.counts.failed_in_a_row += 1
+            due.counts.failing_since = due.counts.failing_since or self._clock.now()
             due.counts.last_error = f"{type(error).__name__}: {error}"
             log.exception("tick failed service=%s failures=%s", due.service.name, due.counts.failures)
+        else:
+            due.counts.failed_in_a_row, due.counts.failing_since = 0, None
         ended = time.monotonic()
         due.counts.ticks += 1
         due.counts.last_s = ended - began

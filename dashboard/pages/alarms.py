@@ -25,6 +25,7 @@ KIND_WORD: Final[dict[AlarmKind, str]] = {
     AlarmKind.NOVELTY: "Novelty",
     AlarmKind.STATION_SILENT: "Station silent",
     AlarmKind.NOT_AS_ASSIGNED: "Station not as assigned",
+    AlarmKind.SERVICE_FAILS: "Central fails",
     AlarmKind.ROLLOUT_WAITS: "Rollout waits",
     AlarmKind.ROLLOUT_FAILED: "Rollout went back",
     AlarmKind.GATE_ASKS: "Gate asks",

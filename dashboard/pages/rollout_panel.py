@@ -44,20 +44,33 @@ def _buttons(view: Viewer, item: Rollout) -> None:
         for action in _ACTIONS.get(item.state, ()):
             if action == "abort":
                 _abort(view, item)
-            elif st.button(
-                action.capitalize(), key=f"rollout-{item.id}-{action}", icon=_ICONS[action], help=_HELP[action]
-            ):
-                _change(view, item, action)
-        if item.state is RolloutState.RUNNING:
+                continue
+            wave = _waiting(item) if action == "approve" else None
+            word = action.capitalize() if wave is None else f"Approve wave {wave}"
+            if st.button(word, key=f"rollout-{item.id}-{action}", icon=_ICONS[action], help=_HELP[action]):
+                _change(view, item, action, wave)
+        if item.state in (RolloutState.RUNNING, RolloutState.PAUSED):
             _set_aside(view, item)
+
+
+def _waiting(item: Rollout) -> int | None:
+    """The wave that waits for an approval, as the page shows it: a later one is another question."""
+    return next((wave.index + 1 for wave in item.waves if wave.state is WaveState.SCHEDULED), None)
 
 
 def _abort(view: Viewer, item: Rollout) -> None:
     with st.popover("Abort", icon=":material/undo:"):
-        back = f"package {words.short(item.previous_package_id)}" if item.previous_package_id else "no package"
-        st.markdown(f"Every station that this rollout touched is assigned {back} again. Needs an engineer's token.")
+        st.markdown(
+            "Every station that this rollout touched is assigned again what it ran before: "
+            f"{_before(item)}. Needs an engineer's token."
+        )
         if st.button("Abort this rollout", key=f"rollout-{item.id}-abort", type="primary"):
             _change(view, item, "abort")
+
+
+def _before(item: Rollout) -> str:
+    named = [f"package {words.short(each)}" if each else "no package" for each in stepper.before(item)]
+    return " or ".join(named) or "it has touched none yet"
 
 
 def _set_aside(view: Viewer, item: Rollout) -> None:
@@ -80,9 +93,9 @@ def _set_aside(view: Viewer, item: Rollout) -> None:
             st.rerun()
 
 
-def _change(view: Viewer, item: Rollout, action: str) -> None:
+def _change(view: Viewer, item: Rollout, action: str, wave: int | None = None) -> None:
     try:
-        view.feed.client.change_rollout(item.id, action, by=access.person() or "dashboard")
+        view.feed.client.change_rollout(item.id, action, by=access.person() or "dashboard", wave=wave)
     except CentralError as error:
         frame.tell(view, f"The rollout was not changed: {error}")
     view.feed.forget()

@@ -17,10 +17,12 @@ def rollout(item: Rollout, zone: tzinfo, now: datetime) -> str:
     ended = (
         f"ended {words.ago(item.finished_at, now)}" if item.finished_at else f"began {words.ago(item.created_at, now)}"
     )
-    steps = "".join(_wave(wave, item) for wave in item.waves)
+    steps = "".join(_wave(wave, item, zone) for wave in item.waves)
+    ran = before(item) or (item.previous_package_id,)
+    was = ", ".join(marks.package(each) for each in ran)
     return (
         f'<div class="sl-card"><div class="sl-station"><b>Rollout {item.id}</b>{marks.state(item.state)}'
-        f"<span>{escape(item.product)}: {marks.package(item.previous_package_id)} → "
+        f"<span>{escape(item.product)}: {was} → "
         f"{marks.package(item.package_id)}</span>"
         f'<span class="sl-right" title="{escape(words.day_time(item.created_at, zone))}">{escape(ended)}</span></div>'
         f'<div class="sl-below" style="margin-bottom:.5rem">{escape(item.reason)}</div>'
@@ -28,12 +30,18 @@ def rollout(item: Rollout, zone: tzinfo, now: datetime) -> str:
     )
 
 
-def _wave(wave: Wave, item: Rollout) -> str:
+def before(item: Rollout) -> tuple[str | None, ...]:
+    """What the stations that it touched ran before, each package once; after a trial not the champion."""
+    touched = [each for wave in item.waves for each in wave.stations if each.assignment_number is not None]
+    return tuple(dict.fromkeys(each.before_package_id for each in touched))
+
+
+def _wave(wave: Wave, item: Rollout, zone: tzinfo) -> str:
     tone = palette.tone(wave.state)
     if item.state is RolloutState.PAUSED and tone == "busy":
         tone = "warn"
     name = "Canary" if wave.index in {0, 1} and wave is item.waves[0] else f"Wave {item.waves.index(wave) + 1}"
-    stations = "".join(_station(entry) for entry in wave.stations)
+    stations = "".join(_station(entry, zone) for entry in wave.stations)
     return (
         f'<div class="sl-step sl-top-{tone}"><b>{name}</b> {marks.state(wave.state)}{stations}'
         f'<div class="sl-cond">opens the next: {escape(wave.success_condition)}<br>'
@@ -41,18 +49,33 @@ def _wave(wave: Wave, item: Rollout) -> str:
     )
 
 
-def _station(entry: WaveStation) -> str:
+def _station(entry: WaveStation, zone: tzinfo) -> str:
     sign = '<span class="sl-v-ok">✓</span>' if entry.is_done else '<span class="sl-muted">○</span>'
     rate = entry.reject_rate
     rejects = "" if rate is None or rate.estimate is None else f", reject rate {words.estimate(rate)}"
     judged = f"{words.plural(entry.parts_judged, 'part')} judged{rejects}"
     number = "" if entry.assignment_number is None else f" · assignment {entry.assignment_number}"
     detail = f"<br>{escape(entry.detail)}" if entry.detail else ""
+    detail += _way_back(entry, zone)
     return (
         f'<div class="sl-wavestation">{sign}<b>{escape(entry.station.rsplit("/", maxsplit=1)[-1])}</b>'
         f"{marks.state(entry.progress)}</div>"
         f'<div class="sl-below">{escape(judged + number)}{detail}</div>'
     )
+
+
+def _way_back(entry: WaveStation, zone: tzinfo) -> str:
+    """Whether it really went back: that it was ordered to says little."""
+    back = entry.way_back
+    if back is None:
+        return ""
+    what = marks.package(back.package_id)
+    at = f" since {escape(words.day_time(back.since, zone))}" if back.since is not None else ""
+    said = {
+        "BACK": f"back on {what}{at}, by its own word",
+        "REFUSED": f"<b>refuses to go back</b> to {what}{at}",
+    }.get(back.state, f"ordered back to {what}{at}, not there yet")
+    return f"<br>{said}{f': {escape(back.detail)}' if back.detail else ''}"
 
 
 def history(item: Rollout, zone: tzinfo) -> str:

@@ -33,6 +33,7 @@ __all__ = ["NEW", "OLD", "PRODUCT", "STATIONS", "LearningStory"]
 
 STATIONS = ("demo/line-1/st-1", "demo/line-1/st-2")
 OLD = hashlib.sha256(b"old package").hexdigest()
+TRIAL = hashlib.sha256(b"package of a trial").hexdigest()
 NEW = hashlib.sha256(b"new package").hexdigest()
 
 
@@ -41,6 +42,8 @@ class LearningStory(TrainingStory):
 
     rollout_state: RolloutState
     rollout_progress: str
+    # Of the station that is done.
+    way_back: rollout_schemas.WayBack | None = None
 
     def trainings(self) -> list[learning_schemas.TrainingView]:
         if not self.has_stations:
@@ -193,7 +196,7 @@ class LearningStory(TrainingStory):
                 waits_for=[f"{STATIONS[1]} ASSIGNED since 2026-01-01 10:00:00 UTC: last word: DOWNLOADING"],
                 waves=[
                     self._wave(0, WaveState.FINISHED, STATIONS[0], "DONE", 60),
-                    self._wave(1, WaveState.RUNNING, STATIONS[1], self.rollout_progress, 0),
+                    self._wave(1, self._second(), STATIONS[1], self.rollout_progress, 0),
                 ],
                 history=[
                     f"{began:%Y-%m-%dT%H:%M:%SZ} rollout began",
@@ -300,9 +303,15 @@ class LearningStory(TrainingStory):
                     parts_judged=judged,
                     reject_rate=wilson(3, 60) if judged else None,
                     is_done=judged > 0,
+                    before_package_id=TRIAL if judged else OLD,
+                    way_back=self.way_back if judged else None,
                 )
             ],
         )
+
+    def _second(self) -> WaveState:
+        is_waiting = self.rollout_state is RolloutState.WAITING_FOR_APPROVAL
+        return WaveState.SCHEDULED if is_waiting else WaveState.RUNNING
 
 
 def wilson(count: int, of: int) -> schemas.Rate:

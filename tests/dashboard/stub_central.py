@@ -181,7 +181,10 @@ class StubCentral:
         if parts[-1] == "set-aside":
             story.actions.append(f"{path} {rollout_schemas.SetAside.model_validate_json(body).station}")
             return 200, story.rollouts()[0]
-        schemas.By.model_validate_json(body)
+        if parts[-1] == "approve":
+            path = f"{path} wave {rollout_schemas.Approve.model_validate_json(body).wave}"
+        else:
+            schemas.By.model_validate_json(body)
         story.actions.append(path)
         if parts[0] == "freezes":
             return 200, story.freezes()[0]

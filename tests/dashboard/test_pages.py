@@ -7,11 +7,12 @@ from html import unescape
 
 import pytest
 
+from central.api.rollout_schemas import WayBack
 from central.domain.audit import PoolCut
 from contracts.vocabulary import RolloutState
 from dashboard import words
 from tests.dashboard.conftest import Opener, texts
-from tests.dashboard.learning_story import NEW, OLD, STATIONS
+from tests.dashboard.learning_story import NEW, OLD, STATIONS, TRIAL
 from tests.dashboard.stub_central import StubCentral
 
 PAGES = (
@@ -194,7 +195,30 @@ def test_a_wave_that_waits_is_approved_and_a_station_set_aside(opened: Opener, c
     central.story.rollout_state = RolloutState.WAITING_FOR_APPROVAL
     app = opened("rollouts", token="engineer-secret")
     app.button(key="rollout-3-approve").click().run()
-    assert central.story.actions[1:] == ["/rollouts/3/approve"]
+    assert central.story.actions[1:] == ["/rollouts/3/approve wave 2"]
+
+
+def test_a_station_can_be_set_aside_while_the_rollout_is_paused(opened: Opener, central: StubCentral) -> None:
+    central.story.rollout_state = RolloutState.PAUSED
+    app = opened("rollouts", token="engineer-secret")
+    app.button(key="rollout-3-aside").click().run()
+    assert central.story.actions == [f"/rollouts/3/set-aside {STATIONS[1]}"]
+
+
+def test_what_stations_ran_before_and_whether_they_are_back_is_shown(opened: Opener, central: StubCentral) -> None:
+    shown = texts(opened("rollouts", token="engineer-secret"))
+    # Not the champion alone: one of the stations ran the package of a trial.
+    assert f"again what it ran before: package {words.short(TRIAL)} or package {words.short(OLD)}. Needs" in shown
+    for state, said in (
+        ("ORDERED", "ordered back to"),
+        ("BACK", "by its own word"),
+        ("REFUSED", "refuses to go back</b> to"),
+    ):
+        back = {"state": state, "package_id": TRIAL, "since": central.story.now, "detail": "disk <full>"}
+        central.story.way_back = WayBack.model_validate(back)
+        shown = texts(opened("rollouts"))
+        assert said in shown
+        assert "disk &lt;full&gt;" in shown
 
 
 def test_a_station_that_holds_its_wave_up_in_shadow_can_be_set_aside(opened: Opener, central: StubCentral) -> None:

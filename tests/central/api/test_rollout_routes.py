@@ -95,7 +95,10 @@ def test_a_policy_is_set_shown_and_followed(api: Api, engineer: httpx.Client, tm
     shown = engineer.get(f"{P}/rollouts/{rollout['id']}").json()
     assert (shown["risk"], shown["state"]) == ("CRITICAL", "WAITING_FOR_APPROVAL")
     assert shown["waits_for"] == ["approval of wave 1 by a person"]
-    approved = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna"}).json()
+    stale = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna", "wave": 2})
+    assert stale.status_code == 409
+    assert "expected the approval of wave 1, which waits, got one of wave 2" in stale.json()["detail"]
+    approved = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna", "wave": 1}).json()
     assert (approved["state"], approved["waves"][0]["approved_by"]) == ("RUNNING", "anna")
     again = engineer.post(f"{P}/rollouts/{rollout['id']}/approve", json={"by": "anna"})
     assert again.status_code == 409
@@ -337,3 +340,12 @@ def test_an_aborted_rollout_shows_its_evidence_and_lists_the_parts_that_it_let_p
     assert here.json() == nearest[:7]
     for what in ("exposure", "evidence", "quarantine", "quarantine.csv"):
         assert engineer.get(f"{P}/rollouts/99/{what}").status_code == 404
+
+
+def test_station_named_twice_is_refused(api: Api, engineer: httpx.Client, tmp_path: Path) -> None:
+    be_heard(api)
+    wish = {"package_id": register(api, tmp_path / "package"), "stations": [str(STATION), str(STATION)]}
+    answer = engineer.post(f"{P}/rollouts", json=wish)
+    assert answer.status_code == 422
+    assert f"stations: expected each station once, got twice or more: {STATION}" in answer.text
+    assert engineer.get(f"{P}/rollouts").json() == []

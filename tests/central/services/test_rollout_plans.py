@@ -75,9 +75,13 @@ def test_a_product_of_elevated_risk_waits_for_a_person_after_its_canary(bench: B
     bench.tick(5, seconds=3_600)
     assert second.running[PRODUCT] == champion
     rollout_id = bench.rollout().id or 0
-    bench.rollouts.approve(rollout_id, "anna", bench.clock.now())
+    for wave in (1, 3):
+        said = f"expected the approval of wave 2, which waits, got one of wave {wave}"
+        with pytest.raises(ConflictError, match=said):
+            bench.rollouts.approve(rollout_id, "anna", bench.clock.now(), wave=wave)
+    bench.rollouts.approve(rollout_id, "anna", bench.clock.now(), wave=2)
     with pytest.raises(ConflictError, match="expected WAITING_FOR_APPROVAL, it is RUNNING; it goes on by itself"):
-        bench.rollouts.approve(rollout_id, "anna", bench.clock.now())
+        bench.rollouts.approve(rollout_id, "anna", bench.clock.now(), wave=2)
     bake(bench, second)
     bench.tick(2)
     assert (bench.rollout().state, bench.champion()) == (RolloutState.FINISHED, candidate)
@@ -356,7 +360,7 @@ def test_same_wish_again_is_the_rollout_under_way_and_another_one_is_refused(ben
         ({"stations": [], "canary": 2}, "canary"),
         ({"stations": [], "canary": None, "plan": RolloutPlan(waves=(WavePlan(WaveScope.ALL),))}, "plan"),
     ):
-        with pytest.raises(ConflictError, match=f"is under way with another {said}"):
+        with pytest.raises(ConflictError, match=f"is under way, begun with other {said} "):
             bench.rollouts.start(candidate, reason="again", now=now, **wish)
 
 

@@ -351,6 +351,16 @@ def test_ready_says_which_part_is_away(api: Api) -> None:
     assert api.anonymous.get("/health").json()["status"] == "ok"
 
 
+def test_ready_names_services_that_keep_failing(api: Api) -> None:
+    worker = api.services.worker
+    assert worker is not None
+    counts = worker.counts["rollouts"]
+    counts.failed_in_a_row, counts.failing_since = 4, api.clock.now() - timedelta(hours=1)
+    assert api.anonymous.get("/ready").json()["failing"] == []
+    counts.failed_in_a_row = 5
+    assert api.anonymous.get("/ready").json()["failing"] == ["rollouts"]
+
+
 def test_unexpected_failure_shows_nothing_of_its_insides(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")

@@ -186,7 +186,7 @@ class LearningService:
             words = f"runs on {training.backend}, which the settings name no more; set it up again, or train anew"
             self._end(training_id, TrainingState.FAILED, now, error=words)
             return
-        attempt = self._attempt(training)
+        attempt, look = self._attempt(training), None
         try:
             look = backend.look(attempt)
             if look.has_result and training.cancel_asked_at is None:
@@ -209,14 +209,13 @@ class LearningService:
         except (CentralError, ValueError, OSError) as error:
             with suppress(BackendAwayError):
                 backend.cancel(attempt, is_patient=False)
+            self._hear(training_id, look, now)
             self._end(training_id, TrainingState.FAILED, now, error=str(error))
 
     def _settle(self, training: Training, look: Look, now: datetime) -> bool:
         """It is over without a result: what that means. Gives whether it will be begun again."""
         training_id, lost = training.training_id, look.words or "the backend knows nothing of it any more"
-        with self._database.begin() as session:
-            # Its last word on what it used, before anything is made of its end.
-            self._book.note(session, session.get_one(Training, training_id), look.progress, now)
+        self._hear(training_id, look, now)
         if training.cancel_asked_at is not None:
             self._end(training_id, TrainingState.CANCELLED, now)
         elif training.stop_because is AttemptEnd.PREEMPTED:
@@ -321,6 +320,12 @@ class LearningService:
                 row.stage = stage
                 session.add(row)
 
+    def _hear(self, training_id: str, look: Look | None, now: datetime) -> None:
+        """Keep its last word on what it used, before anything is made of its end."""
+        if look is not None:
+            with self._database.begin() as session:
+                self._book.note(session, session.get_one(Training, training_id), look.progress, now)
+
     def _deadline(self, training: Training, now: datetime) -> datetime:
         return (training.started_at or now) + timedelta(seconds=self._settings.timeout_s)
 
@@ -346,18 +351,13 @@ class LearningService:
         _LOG.info("training finished training_id=%s package_id=%s", training.training_id, evaluation.package_id)
 
     def _end(
-        self,
-        training_id: str,
-        state: TrainingState,
-        now: datetime,
-        error: str | None = None,
-        end: AttemptEnd | None = None,
+        self, training_id: str, state: TrainingState, now: datetime, error: str = "", end: AttemptEnd | None = None
     ) -> None:
         self._noted.pop(training_id, None)
         with self._database.begin() as session:
             row = session.get_one(Training, training_id)
             self._book.close(session, row, end or AttemptEnd(state.value), now)
-            row.error = error[-_MOST_ERROR_CHARACTERS:] if error else None
+            row.error = error[-_MOST_ERROR_CHARACTERS:] or None
             _set_ended(row, state, now)
             session.add(row)
         _LOG.warning("training ended training_id=%s state=%s error=%s", training_id, state, error)

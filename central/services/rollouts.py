@@ -21,21 +21,20 @@ from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_plan import RolloutPlan
-from central.domain.rollout_shapes import ENDED, Action, Progress, Rollout
+from central.domain.rollout_shapes import Action, Progress, Rollout
 from central.domain.rollout_waits import UNHEARD
 from central.errors import ConflictError, NotFoundError
-from central.services import alarms
 from central.services.assigning import Assigner
 from central.services.catching_up import catch_up
 from central.services.isolating import Parts
 from central.services.lost_ways import tell_lost_ways
-from central.services.package_registry import promoted_without_rollout, set_champion
+from central.services.package_registry import promoted_without_rollout
 from central.services.refused_ways_back import order_others
 from central.services.rollout_beginning import Asked, Begun, begin_as_asked, begin_by_itself
 from central.services.rollout_counts import PartBook
+from central.services.rollout_ending import end
 from central.services.rollout_evidence import note_step
 from central.services.rollout_facts import rightly_diverted, seen_of_all
-from central.services.rollout_failures import rest_failures, tell_failure
 from central.services.rollout_gating import gates_of
 from central.services.rollout_limits import LimitsFeeding
 from central.services.rollout_naming import never_reached
@@ -56,12 +55,7 @@ from central.services.silence import Hearing
 from central.services.ways_back import in_lines
 from central.settings import RolloutSettings
 from central.store.database import Database
-from central.store.learning_tables import (
-    OPEN_ROLLOUTS,
-    Alarm,
-    Package,
-    RolloutRow,
-)
+from central.store.learning_tables import OPEN_ROLLOUTS, RolloutRow
 from central.store.repositories import stations
 from contracts.vocabulary import RolloutState
 
@@ -393,28 +387,7 @@ class RolloutService:
         tell_lost_ways(session, row, ways, now)
         row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at
         session.add(row)
-        if after.state is RolloutState.FINISHED:
-            self._finish(session, row, now, missed)
-        elif after.state is RolloutState.ERROR:
-            tell_failure(session, row, after, now, ways)
-            _LOG.error("rollout went back rollout_id=%s last=%s", row.id, after.history[-1])
-        elif after.state in ENDED:
-            _LOG.info("rollout ended by a person rollout_id=%s last=%s", row.id, after.history[-1])
-
-    def _finish(self, session: Session, row: RolloutRow, now: datetime, missed: list[str]) -> None:
-        """The champion moves when the rollout was for everybody; a trial at some stations leaves it where it is.
-
-        So with the alarm behind it: other stations still let the defect pass, and closing would set their audit
-        evidence aside.
-        """
-        if not missed:
-            set_champion(session, session.get_one(Package, row.package_id), now)
-            alarm = session.get(Alarm, row.alarm_id) if row.alarm_id is not None else None
-            if alarm is not None:
-                alarms.close(alarm, f"rollout {row.id} finished", now)
-                session.add(alarm)
-            rest_failures(session, row, now)
-        _LOG.info("rollout finished rollout_id=%s package_id=%s", row.id, row.package_id)
+        end(session, row, after, now, missed=missed, ways=ways)
 
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:

@@ -249,7 +249,7 @@ def test_parts_that_were_left_out_stay_counted_after_a_restart(plant: Plant) -> 
 def test_parts_that_were_committed_out_of_order_are_taken_in_by_their_time(plant: Plant) -> None:
     plant.feed(10)
     later, sooner = plant.now + timedelta(seconds=20), plant.now + timedelta(seconds=10)
-    told = {"committed_at": plant.now + timedelta(minutes=1)}
+    told: dict[str, Any] = {"committed_at": plant.now + timedelta(minutes=1)}
     watch, plant.watch = plant.watch, NoveltyWatch(plant.database, SETTINGS)
     # Only the other watch looks in between.
     plant.feed(1, captured_at=later, **told)

@@ -108,8 +108,8 @@ class MadeBy(Shape):
     machine: str = Field(max_length=200)
     system: str = Field(max_length=200)
     processor: str | None = Field(default=None, max_length=200)
-    cores: int = Field(ge=1)
-    memory_bytes: int | None = Field(default=None, ge=0)
+    cores: Ordinal
+    memory_bytes: Count | None = None
     python: str = Field(max_length=40)
     # Distribution → version, of those that are installed.
     libraries: dict[str, str] = Field(default_factory=dict, max_length=32)
@@ -119,7 +119,7 @@ class MetricCurve(Shape):
     """One figure by step, thinned; `steps` rise."""
 
     name: str = Field(min_length=1, max_length=64)
-    steps: list[int] = Field(max_length=MOST_POINTS)
+    steps: list[Count] = Field(max_length=MOST_POINTS)
     values: list[float] = Field(max_length=MOST_POINTS)
 
     @model_validator(mode="after")

@@ -20,8 +20,12 @@ EVALUATION_NAME: Final = "evaluation.json"
 PACKAGE_FOLDER: Final = "package"
 # Steps of a resumable training that are done; gone when it is.
 RESUME_FOLDER: Final = ".resume"
+# What a cluster keeps beside a training of several workers; gone when it is.
+CLUSTER_FOLDER: Final = ".cluster"
 # More threads than any station or trainer has cores; each costs memory, so an endless number must not be asked for.
 MOST_THREADS: Final = 256
+# More workers than a batch of the head has pairs of pictures would have nothing to learn from.
+MOST_WORKERS: Final = 12
 # Px a side that a model may see.
 LEAST_SIZE_PX: Final = 64
 MOST_SIZE_PX: Final = 2048
@@ -82,6 +86,9 @@ class TrainingJob(Message):
     variants: list[Variant] = [Variant.INT8_U8S8, Variant.FP32]
     seed: Count = 0
     threads: int = Field(default=1, ge=1, le=MOST_THREADS)
+    # Processes that extract features and learn together; each gets its share of the threads. Part of what is learnt:
+    # the same job gives the same weights with the same number of them.
+    workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
     # Keep the steps that are done in the output folder (`RESUME_FOLDER`) until the end, and go on from those kept.
     is_resumable: bool = False
     output_dir: str
@@ -96,10 +103,25 @@ class TrainingJob(Message):
 
 
 class ResourceUsage(Shape):
-    """What a training has used so far: CPU time of all its threads, s; the most memory of any of its processes."""
+    """What a training has used so far: CPU time of all its threads, s; the most memory of any of its processes.
+
+    Of a training on several workers: of all of them together; the memory is the sum of what each held at its most.
+    `compute_s`, `data_wait_s` and `peers_wait_s`: how the leading worker spent the steps that read pictures or learn by
+    gradient: computing, waiting for data (reading, decoding, drawing batches), waiting for the other workers.
+    """
 
     cpu_s: float = Field(ge=0)
     peak_memory_bytes: Count
+    workers: int = Field(default=1, ge=1, le=MOST_WORKERS)
+    compute_s: float = Field(default=0.0, ge=0)
+    data_wait_s: float = Field(default=0.0, ge=0)
+    peers_wait_s: float = Field(default=0.0, ge=0)
+
+    @property
+    def data_wait_rate(self) -> float | None:
+        """Share of those steps that the processor waited for data; None before the first."""
+        spent_s = self.compute_s + self.data_wait_s + self.peers_wait_s
+        return self.data_wait_s / spent_s if spent_s > 0 else None
 
 
 class MadeBy(Shape):

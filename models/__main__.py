@@ -92,8 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run-job", help="run a training job file (contracts.jobs.TrainingJob)")
-    run.add_argument("job", type=_path)
-    run.set_defaults(command=_run_job)
+    _add_run_job(run)
 
     gate = commands.add_parser("run-gate", help="measure a challenger beside its champion (contracts.gating.GateJob)")
     gate.add_argument("job", type=_path)
@@ -169,6 +168,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_distil(commands.add_parser("distil", help="make the shipped compact trunk again from a teacher (ONNX)"))
     return parser
+
+
+def _add_run_job(run: argparse.ArgumentParser) -> None:
+    run.add_argument("job", type=_path)
+    run.set_defaults(command=_run_job)
 
 
 def _add_distil(parser: argparse.ArgumentParser) -> None:
@@ -310,30 +314,9 @@ def _measuring(name: str) -> Callable[[argparse.Namespace], None]:
 
 
 def _run_job(arguments: argparse.Namespace) -> None:
-    from contracts.codec import CodecError, decode  # noqa: PLC0415 -- each command imports what it needs
-    from contracts.jobs import TrainingJob  # noqa: PLC0415
-    from models.cleaning.leaks import keep_apart  # noqa: PLC0415
-    from models.clock import SystemClock  # noqa: PLC0415
-    from models.settings import read_settings  # noqa: PLC0415
-    from models.training.anchoring import anchored  # noqa: PLC0415
-    from models.training.job import run_job  # noqa: PLC0415
+    from models.training.job_command import run_job_file  # noqa: PLC0415 -- each command imports what it needs
 
-    path: Path = arguments.job
-    try:
-        job = decode(TrainingJob, path.read_bytes())
-    except OSError as error:
-        raise InputError(f"job {path}: cannot be read ({error.strerror})") from error
-    except CodecError as error:
-        raise InputError(f"job {path}: {error}") from error
-    if not job.output_dir:
-        raise InputError(f"job {path}: output_dir: expected a path, got an empty one")
-    job = anchored(job, path.resolve().parent)
-    settings = read_settings()
-    left_out: list[str] = []
-    if job.dataset_id is not None:
-        apart = keep_apart(job.images, settings, threads=job.threads)
-        job, left_out = job.model_copy(update={"images": apart.images}), apart.left_out
-    run_job(job, settings, SystemClock(), left_out=left_out, is_resumable=job.is_resumable)
+    run_job_file(arguments)
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 
 ModelsError
 ├── InputError         the pictures, labels, job or weights given are wrong: exit code 2, a person corrects them
-└── QuantizationError  this variant does not come about; the training goes on without it
+├── QuantizationError  this variant does not come about; the training goes on without it
+└── WorkerLostError    one of several workers is gone: the group ends; start again, it goes on from its checkpoints
 BaseException
 └── CancelledError     somebody asked us to stop: nothing half-written is left
 """
@@ -29,6 +30,10 @@ class CancelledError(BaseException):
 
 class QuantizationError(ModelsError):
     """A quantized variant could not be made. Caught by the training, which notes it."""
+
+
+class WorkerLostError(ModelsError):
+    """A worker of a group died, hangs or lost its machine; no step of the group can be ended without it."""
 
 
 def ask_to_stop() -> NoReturn:

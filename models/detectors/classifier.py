@@ -26,7 +26,7 @@ from models.detectors.base import (
     write_top_mean,
 )
 from models.detectors.folds import rounds
-from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
+from models.detectors.head import HeadSettings, HeadTrainer, HeadWeights, head_logits, train_alone, write_head
 from models.detectors.mixed import separation
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
 from models.errors import InputError
@@ -68,7 +68,10 @@ class Classifier:
 
     kind: Final = DetectorKind.CLASSIFIER
 
-    def __init__(self, settings: HeadSettings | None = None, *, threads: int = 1) -> None:
+    def __init__(
+        self, settings: HeadSettings | None = None, *, threads: int = 1, trainer: HeadTrainer = train_alone
+    ) -> None:
+        self._trainer = trainer
         # Synthetic anomalies at the least weight: labels are what it has plenty of.
         self._settings = settings or HeadSettings(threads=threads, enough_labels=1)
         self._head: HeadWeights | None = None
@@ -92,7 +95,7 @@ class Classifier:
         for place, each in enumerate(every):
             unseen = each.unseen
             by_summary[unseen] = train_summary(training, each.seen).logits(training.features[unseen])
-            head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
+            head = self._trainer(training, each.seen, self._settings, seed + each.fold)
             curves[f"head loss, fold {each.fold + 1}"] = list(head.losses)
             by_head[unseen] = top_mean(self._cell_logits(head, training.features[unseen]), TOP_CELLS)
             check((place + 1) / (len(every) + 1))
@@ -104,7 +107,7 @@ class Classifier:
         self._of_both = _Standard.of(both[is_sound])
         everything = np.arange(len(folds))
         self._summary = train_summary(training, everything)
-        self._head = train_head(training, everything, self._settings, seed=seed)
+        self._head = self._trainer(training, everything, self._settings, seed)
         check(1.0)
         curves["head loss"] = list(self._head.losses)
         return Fitted(self._of_both(both), [*notes, told], curves)

@@ -20,7 +20,7 @@ from models.data.splits import folds_of_both
 from models.detectors.base import Check, Features, Fitted, Floats, TrainingSet, top_mean, write_top_mean
 from models.detectors.evidence import Scale
 from models.detectors.folds import rounds
-from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head, write_head
+from models.detectors.head import HeadSettings, HeadTrainer, HeadWeights, head_logits, train_alone, write_head
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.summary import SummaryWeights, train_summary, write_summary
 from models.errors import InputError
@@ -55,8 +55,14 @@ class Mixed:
     kind: Final = DetectorKind.MIXED
 
     def __init__(
-        self, bank: MemoryBank | None = None, settings: HeadSettings | None = None, *, threads: int = 1
+        self,
+        bank: MemoryBank | None = None,
+        settings: HeadSettings | None = None,
+        *,
+        threads: int = 1,
+        trainer: HeadTrainer = train_alone,
     ) -> None:
+        self._trainer = trainer
         self._bank = bank or MemoryBank()
         self._settings = settings or HeadSettings(threads=threads)
         self._head: HeadWeights | None = None
@@ -125,7 +131,7 @@ class Mixed:
         logits = np.zeros(len(training.groups), np.float32)
         every = rounds(folds, training.is_defective)
         for place, each in enumerate(every):
-            head = train_head(training, each.seen, self._settings, seed=seed + each.fold)
+            head = self._trainer(training, each.seen, self._settings, seed + each.fold)
             logits[each.unseen] = self._image_logits(head, training.features[each.unseen])
             self._curves[f"head loss, fold {each.fold + 1}"] = list(head.losses)
             check(0.35 + 0.45 * (place + 1) / len(every))
@@ -133,7 +139,7 @@ class Mixed:
         notes.append(f"head {told}")
         if self.head_weight > 0:
             everything = np.arange(len(training.groups))
-            self._head = train_head(training, everything, self._settings, seed=seed)
+            self._head = self._trainer(training, everything, self._settings, seed)
             self._curves["head loss"] = list(self._head.losses)
         check(1.0)
         return np.float32(self.head_weight) * self._scale.evidence(logits)

@@ -129,7 +129,7 @@ def open_session(model: onnx.ModelProto | bytes, threads: int) -> ort.InferenceS
 class FeatureExtractor:
     """Runs a front over pictures of any size."""
 
-    def __init__(self, front: onnx.ModelProto, *, threads: int) -> None:
+    def __init__(self, front: onnx.ModelProto | bytes, *, threads: int) -> None:
         self._session = open_session(front, threads)
 
     def extract(self, pictures: Iterable[Picture], count: int, check: Callable[[int], None] | None = None) -> Features:

@@ -97,6 +97,19 @@ class Checkpoints:
             self._keep(name, buffer.getvalue())
         return made
 
+    @property
+    def is_keeping(self) -> bool:
+        """Whether anything is kept at all."""
+        return self._folder is not None
+
+    def kept(self, name: str) -> bytes | None:
+        """The state of a step that is not done, as kept last; None: nothing of it, or not what was kept."""
+        return self._kept(name)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """The state of a step that is not done, in place of an earlier one."""
+        self._keep(name, content)
+
     def _kept(self, name: str) -> bytes | None:
         """What was kept, if it is still what was written: a disk may have lost it in a power cut."""
         if self._folder is None or not (self._folder / name).is_file():

@@ -5,7 +5,7 @@ Each part once, and defective parts in further looks, beside as many sound ones.
 its sizes by `fit_budget` and `fit_memory`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +14,12 @@ import onnx
 
 from contracts.jobs import TrainingJob
 from contracts.vocabulary import DetectorKind
-from models.data.looks import draw_look, mask_on_grid
+from models.data.looks import Look, draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, read_mask
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.head import HEAD_STEPS
+from models.distributed.following import Shown
+from models.distributed.leading import Gang
 from models.errors import InputError
 from models.graphs.features import FeatureExtractor
 from models.graphs.quantization import CALIBRATION_PICTURES, evenly
@@ -55,6 +57,8 @@ class Work:
     head_steps: int = HEAD_STEPS
     # Of a stage that is done once more, for people: what for.
     again: str = ""
+    # The other workers; None: there are none.
+    gang: Gang | None = None
 
     @property
     def calibration(self) -> list[Picture]:
@@ -66,22 +70,19 @@ class Work:
 def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> TrainingSet:
     """Features of all training pictures by the front, and of further looks at some of them, with masks on the grid."""
     job, gallery, parts, cells = work.job, work.gallery, work.parts, cells_of(work.job)
-    extractor = FeatureExtractor(front, threads=job.threads)
     rng = np.random.default_rng([job.seed, 1])
     rows = rows_to_look_at(rng, parts) if has_looks else np.zeros(0, np.int64)
     looks = [draw_look(rng) for _ in rows]
     total = len(parts) + len(rows)
 
-    def pictures() -> Iterator[Picture]:
-        for part in parts:
-            yield gallery.pixels(part)
-        for row, look in zip(rows, looks, strict=True):
-            yield look.apply(gallery.pixels(parts[row]))
-
     made_from = [front.SerializeToString(deterministic=True), *(part.image.sha256 for part in parts), rows.tolist()]
+    if work.gang is not None:
+        # Of another number of workers and threads a trunk may round otherwise.
+        made_from.append(work.gang.workers)
+    shown = [*((part, None) for part in parts), *((parts[row], look) for row, look in zip(rows, looks, strict=True))]
     features = work.steps.array(
         f"features-{digest_of(made_from)[:16]}.npy",
-        lambda: extractor.extract(pictures(), total, lambda count: work.progress.within(count / total)),
+        lambda: _extracted(work, front, shown, lambda count: work.progress.within(count / total)),
     )
     _refuse_endless(work, features, [*parts, *(parts[row] for row in rows)])
     masks: dict[int, Floats] = {}
@@ -103,6 +104,26 @@ def training_set(work: Work, front: onnx.ModelProto, *, has_looks: bool) -> Trai
         extra_masks=extra_masks,
         stages=work.stages,
     )
+
+
+def _extracted(
+    work: Work, front: onnx.ModelProto, shown: Sequence[tuple[Part, Look | None]], check: Callable[[int], None]
+) -> Features:
+    """By this process, or by all workers."""
+    gallery, pace = work.gallery, work.progress.pace
+    if work.gang is not None:
+        part_at = {part.image.path: part for part, _ in shown}
+        pictures = [Shown(part.image.path, look) for part, look in shown]
+        content = front.SerializeToString()
+        return work.gang.extract(content, pictures, lambda each: gallery.pixels(part_at[each.path]), check, pace)
+
+    def drawn() -> Iterator[Picture]:
+        for part, look in shown:
+            yield gallery.pixels(part) if look is None else look.apply(gallery.pixels(part))
+
+    with pace.computing():
+        extractor = FeatureExtractor(front, threads=work.job.threads)
+        return extractor.extract(pace.drawn(drawn()), len(shown), check)
 
 
 def check_numbers(work: Work, front: onnx.ModelProto) -> None:

@@ -8,7 +8,7 @@ Called by `__main__` (run-job), `commands` (train) and `fit_budget`.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,10 @@ from models.data.parts import Part, dataset_digest, read_gallery
 from models.detectors.embedding import Embedding
 from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS
-from models.errors import InputError, QuantizationError
+from models.distributed.leading import Starter
+from models.errors import InputError
 from models.graphs.features import build_front, stage_channels
 from models.graphs.fidelity import kept_variance
-from models.graphs.half import halved
-from models.graphs.quantization import quantize
 from models.graphs.trunks import Trunk, resolve
 from models.limits.placing import place_limits
 from models.settings import Settings
@@ -38,6 +37,7 @@ from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.fit_memory import within_memory
 from models.training.fit_timing import TimeLeft, costs_of
+from models.training.fronts import Front, fronts_of
 from models.training.gathering import Work, check_numbers, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
 from models.training.judging_variants import Candidate, front_fault
@@ -45,6 +45,7 @@ from models.training.naming import with_names
 from models.training.progress import Progress, Watch
 from models.training.rescue import Rescue, rescue
 from models.training.results import leave_results
+from models.training.spreading import gang_of, head_trainer
 from models.training.tiling import warn_shrunk
 from models.wording import counted
 
@@ -59,14 +60,6 @@ _SEARCHED: Final = 0.3
 _SAVED_BESIDE: Final = 0.93
 
 
-@dataclass(frozen=True)
-class _Front:
-    """One numeric form of the front."""
-
-    variant: Variant
-    model: onnx.ModelProto
-
-
 def run_job(
     job: TrainingJob,
     settings: Settings,
@@ -78,6 +71,7 @@ def run_job(
     budget_s: float | None = None,
     is_resumable: bool = False,
     learnt: Callable[[Learned], None] | None = None,
+    starter: Starter | None = None,
 ) -> EvaluationReport:
     """Run a job and leave `package/` and `evaluation.json` in its output folder, in place of earlier ones.
 
@@ -94,11 +88,13 @@ def run_job(
         is_resumable: keep the steps that are done in the output folder until the end, and take up those of an earlier
             run of this very training; see `checkpoints`.
         learnt: told what was learnt before it is packaged.
+        starter: of the other workers that the job asks for; None: processes of this machine.
 
     Raises:
         InputError: the job cannot be done with what it names, or another training writes into its output folder;
             nothing half-written is left.
         CancelledError: asked to stop; nothing half-written is left.
+        WorkerLostError: of several workers too many were lost.
     """
     # numpy would take a thread for each core, and they spin: beside other work a fit took ten times as long.
     with threadpool_limits(limits=job.threads, user_api="blas"):
@@ -106,7 +102,7 @@ def run_job(
             Path(job.output_dir), job.training_id, clock,
             lambda progress, make_room: _run(
                 job, settings, clock, progress, left_out=left_out, budget_s=budget_s, make_room=make_room,
-                is_resumable=is_resumable, learnt=learnt,
+                is_resumable=is_resumable, learnt=learnt, starter=starter,
             ),
             watch=watch, before_last=before_last,
         )  # fmt: skip
@@ -123,6 +119,7 @@ def _run(
     make_room: Callable[[], None],
     is_resumable: bool,
     learnt: Callable[[Learned], None] | None,
+    starter: Starter | None,
 ) -> EvaluationReport:
     started_s = clock.monotonic_s()
     notes: list[str] = []
@@ -157,10 +154,11 @@ def _run(
     work = within_memory(work, _looks(work), settings.max_fit_bytes, notes)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px), tiles=job.tiles)
     check_numbers(work, front)
-    fronts = _fronts(work, front, notes)
+    fronts = fronts_of(work, front, notes, until=_QUANTIZED)
     time = TimeLeft(clock, started_s, budget_s)
     work = _within_budget(work, fronts, time, notes)
-    work, done, measured = _fit_and_save(work, fronts, trunk, notes, time)
+    with gang_of(job, progress, notes, starter) as gang:
+        work, done, measured = _fit_and_save(replace(work, gang=gang), fronts, trunk, notes, time)
     if time.left_s >= 0:
         _save_beside(work, fronts, done, measured)
     done.notes.extend(measured.notes + measured.told_slow())
@@ -180,7 +178,7 @@ def _digest_of_training(job: TrainingJob, trunk: Trunk, dataset_sha256: str) -> 
 
 
 def _fit_and_save(
-    work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], time: TimeLeft
+    work: Work, fronts: list[Front], trunk: Trunk, notes: list[str], time: TimeLeft
 ) -> tuple[Work, Finish, Measured]:
     """Learn and measure; where INT8 is refused learn again without it, and look for a form of it that passes.
 
@@ -214,7 +212,7 @@ def _fit_and_save(
     return work, *_with_nodes_in_float(work, fronts, trunk, done, measured, notes=notes, time=time)
 
 
-def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], time: TimeLeft) -> tuple[Finish, Measured]:
+def _fit(work: Work, fronts: list[Front], trunk: Trunk, notes: list[str], time: TimeLeft) -> tuple[Finish, Measured]:
     """Learn on the first of the fronts and measure them all."""
     learned = with_names(_learn(work, fronts[0].model), work.parts, seed=work.job.seed)
     done = Finish(
@@ -225,7 +223,7 @@ def _fit(work: Work, fronts: list[_Front], trunk: Trunk, notes: list[str], time:
     return done, measure(done, work.progress)
 
 
-def _faults(work: Work, fronts: list[_Front]) -> dict[Variant, str]:
+def _faults(work: Work, fronts: list[Front]) -> dict[Variant, str]:
     """What speaks against fronts by what they keep of the float one, on a few training pictures."""
     exact = next(front for front in fronts if front.variant is Variant.FP32)
     pictures = work.calibration[:_COMPARED_PICTURES]
@@ -260,32 +258,7 @@ def choose_kind(asked: DetectorKind, parts: list[Part], notes: list[str]) -> Det
     return asked
 
 
-def _fronts(work: Work, front: onnx.ModelProto, notes: list[str]) -> list[_Front]:
-    """INT8 for CPUs first where it comes about: it is what stations run, so the detector is fitted on it. Then fp32."""
-    work.progress.enter("quantizing", _QUANTIZED)
-    fronts = [_Front(Variant.FP32, front)]
-    for variant in dict.fromkeys(work.job.variants):
-        if variant is Variant.FP32:
-            continue
-        try:
-            made = halved(front) if variant is Variant.FP16 else _quantized(work, front, variant)
-        except QuantizationError as error:
-            notes.append(f"{variant}: left out, {error}")
-            _log.warning("training_id=%s variant=%s left_out=%s", work.job.training_id, variant, error)
-            continue
-        fronts.insert(0 if variant is Variant.INT8_U8S8 else len(fronts), _Front(variant, made))
-    return fronts
-
-
-def _quantized(work: Work, front: onnx.ModelProto, variant: Variant) -> onnx.ModelProto:
-    def make() -> bytes:
-        content: bytes = quantize(front, work.calibration, variant).SerializeToString()
-        return content
-
-    return onnx.load_from_string(work.steps.content(f"{variant}.front.onnx", make))
-
-
-def _within_budget(work: Work, fronts: list[_Front], time: TimeLeft, notes: list[str]) -> Work:
+def _within_budget(work: Work, fronts: list[Front], time: TimeLeft, notes: list[str]) -> Work:
     """The work that fits into the time left, judged by what a few pictures take; measuring takes its time too."""
     if time.budget_s is None:
         return work
@@ -315,14 +288,14 @@ def _joiner(work: Work, learned: Learned) -> Joiner:
     )  # fmt: skip
 
 
-def _graphs(work: Work, fronts: list[_Front], learned: Learned) -> list[tuple[Variant, bytes]]:
+def _graphs(work: Work, fronts: list[Front], learned: Learned) -> list[tuple[Variant, bytes]]:
     """The whole graph of each variant. Those beside the first are shifted onto its scale by sound training parts."""
     joiner = _joiner(work, learned)
     first = joiner.bare(fronts[0].model)
     return [(fronts[0].variant, first), *((each.variant, joiner.whole(each.model, first)) for each in fronts[1:])]
 
 
-def _search(work: Work, fronts: list[_Front], done: Finish, measured: Measured, lost: Candidate) -> Rescue:
+def _search(work: Work, fronts: list[Front], done: Finish, measured: Measured, lost: Candidate) -> Rescue:
     """Search for a form of a refused variant that passes on this fit."""
     exact = next(each.model for each in fronts if each.variant is Variant.FP32)
     joiner, first = _joiner(work, done.learned), done.variants[0][1]
@@ -337,7 +310,7 @@ def _search(work: Work, fronts: list[_Front], done: Finish, measured: Measured, 
 
 def _with_nodes_in_float(
     work: Work,
-    fronts: list[_Front],
+    fronts: list[Front],
     trunk: Trunk,
     done: Finish,
     measured: Measured,
@@ -351,7 +324,7 @@ def _with_nodes_in_float(
     work.progress.enter("searching for harmful nodes", _SEARCHED)
     found = _search(work, fronts, done, measured, lost)
     if found.found is not None and found.graph is not None:
-        saved = [_Front(lost.variant, found.graph), *fronts[1:]]
+        saved = [Front(lost.variant, found.graph), *fronts[1:]]
         again, anew = _fit(replace(work, again=f" again, for {lost.variant}"), saved, trunk, notes, time)
         if anew.lost is None:
             anew.takes_over(found)
@@ -363,7 +336,7 @@ def _with_nodes_in_float(
     return done, measured
 
 
-def _save_beside(work: Work, fronts: list[_Front], done: Finish, measured: Measured) -> None:
+def _save_beside(work: Work, fronts: list[Front], done: Finish, measured: Measured) -> None:
     """Search for refused INT8 variants that nothing was fitted on; limits and scale stay."""
     beside = [each for each in measured.refused if each.variant is Variant.INT8_S8S8]
     for lost in beside:
@@ -383,7 +356,8 @@ def _take_in(found: Rescue, lost: Candidate, measured: Measured) -> None:
 def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     job = work.job
     work.progress.enter(f"extracting features{work.again}", 0.4)
-    detector = make_detector(work.kind, threads=job.threads, head_steps=work.head_steps)
+    trainer = head_trainer(work)
+    detector = make_detector(work.kind, threads=job.threads, head_steps=work.head_steps, trainer=trainer)
     training = training_set(work, front, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
     work.progress.enter(f"fitting{work.again}", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)

@@ -13,11 +13,12 @@ from datetime import datetime
 from pathlib import Path
 
 from contracts.codec import encode
-from contracts.jobs import MOST_CURVES, MOST_POINTS, PROGRESS_NAME, MetricCurve, TrainingProgress
+from contracts.jobs import MOST_CURVES, MOST_POINTS, PROGRESS_NAME, MetricCurve, ResourceUsage, TrainingProgress
 from contracts.vocabulary import TrainingState
 from models.clock import Clock
 from models.errors import raise_if_asked
 from models.files import write_whole
+from models.pace import Pace
 from models.training.machine import made_by
 from models.training.usage import used
 
@@ -36,6 +37,9 @@ class Progress:
     """
 
     def __init__(self, folder: Path, training_id: str, clock: Clock, watch: Watch | None = None) -> None:
+        # Where the time of the training goes, and what its other workers use: told with its own use.
+        self.pace = Pace()
+        self.used_by_others: Callable[[], ResourceUsage] | None = None
         self._folder = folder
         self._watch = watch
         self._training_id = training_id
@@ -99,9 +103,18 @@ class Progress:
         told = TrainingProgress(
             training_id=self._training_id, state=state, stage=self._stage, fraction=self._fraction,
             started_at=self._started_at, at=self._clock.now(), pid=os.getpid(), error=error[:4000] if error else None,
-            usage=used(), made_by=self._made_by, curves=self._curves,
+            usage=self._used(), made_by=self._made_by, curves=self._curves,
         )  # fmt: skip
         write_whole(self._folder / PROGRESS_NAME, encode(told))
+
+    def _used(self) -> ResourceUsage:
+        own = used()
+        others = ResourceUsage(cpu_s=0, peak_memory_bytes=0) if self.used_by_others is None else self.used_by_others()
+        return ResourceUsage(
+            cpu_s=own.cpu_s + others.cpu_s, peak_memory_bytes=own.peak_memory_bytes + others.peak_memory_bytes,
+            workers=others.workers, compute_s=self.pace.compute_s, data_wait_s=self.pace.data_wait_s,
+            peers_wait_s=self.pace.peers_wait_s,
+        )  # fmt: skip
 
 
 def _curve(name: str, points: Sequence[tuple[int, float]]) -> MetricCurve:

@@ -4,6 +4,7 @@
 Measures no GPU: trainings compute on the CPU. Called by `progress`, so that a training that is killed has said it.
 """
 
+import os
 import re
 import resource
 import sys
@@ -14,7 +15,7 @@ from contracts.jobs import ResourceUsage
 
 # Linux tells kibibytes, macOS bytes.
 _UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
-_STATUS: Final = Path("/proc/self/status")
+_PROC: Final = Path("/proc")
 
 
 def used() -> ResourceUsage:
@@ -22,14 +23,26 @@ def used() -> ResourceUsage:
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return ResourceUsage(
         cpu_s=own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime,
-        peak_memory_bytes=max(_own_peak_bytes(own.ru_maxrss), ended.ru_maxrss * _UNIT_BYTES),
+        peak_memory_bytes=max(_peak_bytes(os.getpid()) or own.ru_maxrss * _UNIT_BYTES, ended.ru_maxrss * _UNIT_BYTES),
     )
 
 
-def _own_peak_bytes(counted: int) -> int:
-    """Linux counts into `ru_maxrss` what the process held that started this one, from before its own program began."""
+def used_by(pid: int) -> ResourceUsage | None:
+    """The same of another process that runs, a worker of this training; None where the system does not tell."""
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+        # The name of the program stands in brackets and may hold anything; user and system time are the 12th and 13th
+        # word behind it (proc_pid_stat(5)).
+        words = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        cpu_s = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+    return ResourceUsage(cpu_s=cpu_s, peak_memory_bytes=_peak_bytes(pid))
+
+
+def _peak_bytes(pid: int) -> int:
+    """0: the system does not tell. Linux counts into `ru_maxrss` what the process held that started this one, too."""
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", (_PROC / str(pid) / "status").read_text(), re.MULTILINE)
     except OSError:
         found = None
-    return int(found[1]) * 1024 if found else counted * _UNIT_BYTES
+    return int(found[1]) * 1024 if found else 0

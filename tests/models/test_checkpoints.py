@@ -126,7 +126,7 @@ def test_stopped_training_goes_on_and_comes_out_as_one_in_a_go(tmp_path: Path, m
     assert not (out / "package").exists()
     assert {path.suffix for path in (out / RESUME_FOLDER).iterdir()} == {".onnx", ".npy", ".sha256", ".digest"}
     with monkeypatch.context() as context:
-        context.setattr("models.training.job.quantize", _refuse)
+        context.setattr("models.training.fronts.quantize", _refuse)
         assert _train(images, out, "--resume") == 0
     assert not (out / RESUME_FOLDER).exists()
     assert _train(images, tmp_path / "whole") == 0

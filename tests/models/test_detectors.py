@@ -12,7 +12,7 @@ from contracts.vocabulary import DetectorKind
 from models.detectors import mixed
 from models.detectors.base import Detector, TrainingSet
 from models.detectors.classifier import Classifier
-from models.detectors.head import HeadSettings, HeadWeights, train_head
+from models.detectors.head import HeadSettings, HeadWeights, train_alone
 from models.detectors.memory_bank import MemoryBank
 from models.detectors.mixed import Mixed, _choose, bearable_lift, separation, why_no_head
 from models.detectors.nearest_cells import MemoryBankSettings, greedy_centres
@@ -162,15 +162,14 @@ def test_head_that_no_gain_could_let_count_is_not_trained_and_nothing_of_the_det
     # Far outside: all of them are separated without the head.
     training, trained = with_masks(make_training(40, 10, shift=30.0)), []
 
-    def counted(*arguments: Any, **named: Any) -> HeadWeights:
+    def counted(*arguments: Any) -> HeadWeights:
         trained.append(arguments)
-        return train_head(*arguments, **named)
+        return train_alone(*arguments)
 
-    monkeypatch.setattr(mixed, "train_head", counted)
     unseen = make_features(np.random.default_rng(5), 12, shift=3.0)
 
     def fitted() -> tuple[list[str], list[NDArray[np.float32]]]:
-        detector = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40))
+        detector = Mixed(MemoryBank(MemoryBankSettings(cells=60)), HeadSettings(steps=40), trainer=counted)
         found = detector.fit(training, seed=0, check=lambda _share: None)
         return found.notes, [found.cross_fitted_scores, *detector.score(unseen)]
 

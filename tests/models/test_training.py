@@ -196,7 +196,7 @@ def test_training_goes_on_without_a_quantized_variant(
     def refuse(*_arguments: object) -> None:
         raise QuantizationError("no kernels today")
 
-    monkeypatch.setattr("models.training.job.quantize", refuse)
+    monkeypatch.setattr("models.training.fronts.quantize", refuse)
     report = run_job(make_job(tmp_path, parts(tmp_path, 12)), settings, SystemClock())
     assert report.candidate_variant is Variant.FP32
     assert any("no kernels today" in note for note in report.notes)

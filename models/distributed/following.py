@@ -2,7 +2,7 @@
 """What followers do: wait for the leader's commands and do their share, until it says that the training is over.
 
 The steps that leader and followers do together stand here, so that both do the same. Decides nothing. Called by
-`leading`, `worker` and `on_ray`.
+`leading` and `worker`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

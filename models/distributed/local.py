@@ -125,8 +125,6 @@ class LocalFollowers:
 
     def end(self) -> None:
         """Those that were told so end by themselves; the others are killed."""
-        if dist.is_initialized():
-            dist.destroy_process_group()
         until_s = time.monotonic() + _END_S
         for process in self.processes:
             if process.stdin is not None:
@@ -138,6 +136,9 @@ class LocalFollowers:
                 process.kill()
                 process.wait()
         self.processes = []
+        if dist.is_initialized():
+            # Not before: it waits for what is under way, and a follower that hangs would never end that.
+            dist.destroy_process_group()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None

@@ -55,8 +55,8 @@ def test_a_curve_of_unequal_length_is_refused() -> None:
 
 
 def test_losses_are_means_of_equal_stretches_at_their_last_steps() -> None:
-    assert _thinned([]) == ()
-    assert _thinned([3.0, 1.0]) == ((1, 3.0), (2, 1.0))
+    assert _thinned([], 0) == ()
+    assert _thinned([3.0, 1.0], 0) == ((1, 3.0), (2, 1.0))
     thin = _thinned([float(step) for step in range(300)])
     assert len(thin) == 50
     assert thin[0] == (6, 2.5)

@@ -57,10 +57,12 @@ def test_a_curve_of_unequal_length_is_refused() -> None:
 def test_losses_are_means_of_equal_stretches_at_their_last_steps() -> None:
     assert _thinned([], 0) == ()
     assert _thinned([3.0, 1.0], 0) == ((1, 3.0), (2, 1.0))
-    thin = _thinned([float(step) for step in range(300)])
+    thin = _thinned([float(step) for step in range(300)], 0)
     assert len(thin) == 50
     assert thin[0] == (6, 2.5)
     assert thin[-1] == (300, 296.5)
+    # A training that was stopped after 275 steps and went on.
+    assert _thinned([3.0, 1.0], 275) == ((276, 3.0), (277, 1.0))
 
 
 def test_the_losses_of_a_head_fall_where_there_is_something_to_learn() -> None:

@@ -10,6 +10,7 @@
 | `packages` | a package into files and back |
 | `measuring` | a package and held-out pictures into figures: `evaluate`, `compare`, `inspect` |
 | `reporting` | figures into what people read: page, tables, progress |
+| `distributed` | pictures and heads into features and weights on several workers, which one leads |
 | `training` | a job into a package and its evaluation |
 | `cleaning` | pictures and labels into a list of what should be looked at before it teaches: `clean` |
 

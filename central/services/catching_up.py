@@ -92,7 +92,7 @@ def _behind(
             for station in heard_stations(session, lost_after_s, now, is_simulated=champion.is_simulated)
         }
         # A policy's target says for whom the champion is; whoever came later is asked the same.
-        left_out = not_taken(session, champion.product, wanted) | _refusing(session, champion)
+        left_out = (not_taken(session, champion.product, wanted) - missed.keys()) | _refusing(session, champion)
         wanted = {address: runs for address, runs in wanted.items() if address in heard and address not in left_out}
         # A station without any package lets nothing pass: giving it one disturbs nobody.
         untouchable = held(session, champion.product, [name for name, runs in wanted.items() if runs], None, now)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from contracts.jobs import ResourceUsage
 from models.errors import WorkerLostError
-from models.training.usage import used
+from models.usage import used
 
 # What a step of a group may take before the silent worker counts as lost: far more than a share of pictures does.
 PATIENCE_S: Final = 1800.0

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from contracts.jobs import ResourceUsage
 from models.distributed.group import IDLE_S, Group
 from models.errors import WorkerLostError
-from models.training.usage import used_by
+from models.usage import used_by
 
 # Importing torch on a busy machine takes its time.
 _START_S: Final = 600.0

@@ -20,7 +20,7 @@ from models.errors import raise_if_asked
 from models.files import write_whole
 from models.pace import Pace
 from models.training.machine import made_by
-from models.training.usage import used
+from models.usage import used
 
 _log = logging.getLogger(__name__)
 _PERIOD_S = 0.5

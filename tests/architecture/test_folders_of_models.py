@@ -7,7 +7,18 @@ from pathlib import Path
 import models
 
 ROOM = Path(models.__file__).parent
-ORDER = ("data", "graphs", "detectors", "limits", "packages", "measuring", "reporting", "training", "cleaning")
+ORDER = (
+    "data",
+    "graphs",
+    "detectors",
+    "limits",
+    "packages",
+    "measuring",
+    "reporting",
+    "distributed",
+    "training",
+    "cleaning",
+)
 # What is said of them in `models`.
 MAY_LOOK_DOWN = {("graphs/export.py", "detectors"), ("measuring", "reporting")}
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from models.training.usage import used
+from models.usage import used
 
 BURN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
 
@@ -38,7 +38,7 @@ def test_time_asleep_does_not_count() -> None:
 def test_the_most_memory_is_kept_when_it_is_given_back_and_is_not_that_of_whoever_started_it() -> None:
     mine = bytearray(b"1" * 300_000_000)
     code = (
-        "from models.training.usage import used\nfirst = used().peak_memory_bytes\nblock = bytearray(200_000_000)\n"
+        "from models.usage import used\nfirst = used().peak_memory_bytes\nblock = bytearray(200_000_000)\n"
         "del block\nassert 150_000_000 < used().peak_memory_bytes - first < 400_000_000, used()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -314,7 +314,7 @@ def _measuring(name: str) -> Callable[[argparse.Namespace], None]:
 
 
 def _run_job(arguments: argparse.Namespace) -> None:
-    from models.training.job_command import run_job_file  # noqa: PLC0415 -- each command imports what it needs
+    from models.job_command import run_job_file  # noqa: PLC0415 -- each command imports what it needs
 
     run_job_file(arguments)
 

@@ -8,8 +8,9 @@
 | SIGHTLINE_OFFLINE | 1: never try the network |
 """
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,3 +58,16 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     cache = env.get("SIGHTLINE_CACHE_DIR")
     fallback = Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline"
     return Settings(weights_dir, Path(cache).expanduser() if cache else fallback, offline == "1")
+
+
+@contextlib.contextmanager
+def variable_set(name: str, value: str) -> Iterator[None]:
+    """A variable for a library that asks for nothing else, as it was before when the block ends."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before

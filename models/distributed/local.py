@@ -7,14 +7,12 @@ open before. Called by `training` and `worker`.
 """
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -24,6 +22,7 @@ import torch.distributed as dist
 from contracts.jobs import ResourceUsage
 from models.distributed.group import IDLE_S, Group
 from models.errors import WorkerLostError
+from models.settings import variable_set
 from models.usage import used_by
 
 # Importing torch on a busy machine takes its time.
@@ -37,22 +36,10 @@ def join(folder: Path, rank: int, size: int) -> None:
     """Take the place of `rank` in the group that meets in `folder`; returns when all are there."""
     (folder / f"ready-{rank}").touch()
     store = dist.FileStore(str(folder / _STORE), size)  # type: ignore[attr-defined]  # torch's stub hides it
-    with _on_loopback():
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=IDLE_S))
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Gloo would listen at the address that the machine's name has."""
-    before = os.environ.get(_INTERFACE)
+    # Gloo would listen at the address that the machine's name has.
     names = [name for _, name in socket.if_nameindex()]
-    os.environ[_INTERFACE] = next((name for name in ("lo", "lo0") if name in names), "")
-    try:
-        yield
-    finally:
-        del os.environ[_INTERFACE]
-        if before is not None:
-            os.environ[_INTERFACE] = before
+    with variable_set(_INTERFACE, next((name for name in ("lo", "lo0") if name in names), "")):
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=IDLE_S))
 
 
 class LocalFollowers:

@@ -3,7 +3,7 @@
 
 Decides nothing about promotion. `evaluation.json` is written last. The rule of `auto`: mixed when at least
 `MIN_DEFECTIVE_PARTS` defective training pictures of two or more physical parts can be read, else memory-bank.
-Called by `__main__` (run-job), `commands` (train) and `fit_budget`.
+Called by `job_command` (run-job), `commands` (train) and `fit_budget`.
 """
 
 import logging

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What this process and its ended children have used of the machine, as the operating system counts it.
 
-Measures no GPU: trainings compute on the CPU. Called by `progress`, so that a training that is killed has said it.
+Measures no GPU: trainings compute on the CPU. Called by `training.progress`, so that a
+training that is killed has said it.
 """
 
 import os

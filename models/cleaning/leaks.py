@@ -3,7 +3,7 @@
 
 Part ids keep the pictures of one part together; near-duplicates are those that they missed. A few are left out of what
 trains; many mean that the split is not by part, and the training is refused. For jobs of central, whose parts people
-and lines name. Exact copies are settled later, by `data.parts`. Called by `__main__`.
+and lines name. Exact copies are settled later, by `data.parts`. Called by `job_command`.
 """
 
 import logging

@@ -2,8 +2,8 @@
 """One worker's place in a group, over torch.distributed: commands, arrays and gradients, always in the order of ranks.
 
 What is added up is added in one order, so that the same job gives the same bytes with the same number of workers. A
-worker that is gone ends every wait of the others with `WorkerLostError`. Starts nobody. Called by `leading`,
-`following` and `detectors.head` (as its `Peers`).
+worker that is gone ends every wait of the others with `WorkerLostError`. Starts nobody. A head has it as its
+`Peers`. Called by `leading` and `following`.
 """
 
 import time

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths of a job file that are not whole count from the folder of the job file: so a job's folder may be moved.
 
-Reads nothing. Called by `__main__` (run-job).
+Reads nothing. Called by `job_command` (run-job).
 """
 
 from pathlib import Path

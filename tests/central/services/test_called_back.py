@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
+from central.domain.rollout_plan import RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from central.services.rollout_state import state_of
 from central.settings import RolloutSettings
 from central.store.repositories import stations as rows
@@ -14,7 +14,7 @@ from contracts.reports import PackageProgress, PackageStatus
 from contracts.vocabulary import PackageState, RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation
 from tests.central.services.lines import line
-from tests.central.services.test_rollout_plans import freeze
+from tests.central.services.test_rollout_plans import freeze, set_policy
 from tests.central.services.test_rollout_shadow import Line
 
 OK = Verdict.OK
@@ -93,9 +93,9 @@ def test_slow_download_that_moves_sends_nobody_back(bench: Bench, tmp_path: Path
     assert bench.rollout().state is RolloutState.ERROR
 
 
-@pytest.mark.parametrize("is_withdrawn", [False, True])
+@pytest.mark.parametrize(("is_withdrawn", "is_meant"), [(False, True), (True, True), (False, False)])
 def test_station_that_a_rollout_to_some_finished_without_is_not_left_in_shadow(
-    bench: Bench, tmp_path: Path, is_withdrawn: bool
+    bench: Bench, tmp_path: Path, is_withdrawn: bool, is_meant: bool
 ) -> None:
     (first, second), champion = line(bench, tmp_path, "st-1", "st-2")
     bench.add_station("st-3")
@@ -106,6 +106,9 @@ def test_station_that_a_rollout_to_some_finished_without_is_not_left_in_shadow(
     plant.challenger = bench.register(2, tmp_path, champion=champion)
     wave = WavePlan(WaveScope.COUNT, 2, max_away_share=0.5, shadow=ShadowPlan(margin=0.05), control=None)
     named = [str(first.address), str(second.address)]
+    if not is_meant:
+        # They were named one by one: the product's policy is for others.
+        set_policy(bench, RolloutPlan(target=TargetFilter(stations=("plant/line-1/st-3",))))
     bench.rollouts.start(plant.challenger, named, None, "a trial", bench.clock.now(), plan=RolloutPlan(waves=(wave,)))
     bench.tick(2)
     leave(bench, second)

@@ -260,6 +260,8 @@ def judged_at_once(line: Line, ready: list[Ready]) -> list[Judgement]:
             pixels[0, 0] = part
             found[number] = judge.judge(frame_of(part, CLOCK, pixels=pixels))
 
+    # Both have parts waiting before either judges: the first would else be through before the second has begun.
+    line.queues[0] = line.queues[1] = 4
     threads = [threading.Thread(target=camera, args=(number,)) for number in (0, 1)]
     for thread in threads:
         thread.start()

@@ -73,6 +73,7 @@ def trained_px(report: EvaluationReport) -> list[int]:
     return [int(line.split(" at ")[1].split(" px")[0]) for line in lines]
 
 
+@pytest.mark.slow
 def test_every_candidate_is_told_with_its_ms_and_why_it_was_taken_or_left(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:
@@ -93,6 +94,7 @@ def test_every_candidate_is_told_with_its_ms_and_why_it_was_taken_or_left(
     assert taken in kept["notes"]
 
 
+@pytest.mark.slow
 def test_training_pictures_choose_and_held_out_ones_do_not(
     tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +176,7 @@ def test_package_over_the_budget_as_trained_still_counts_as_one_of_those_trained
     assert told(report, "compact at 64 px").endswith("left: within the budget, others promise more")
 
 
+@pytest.mark.slow
 def test_package_that_is_over_the_budget_as_trained_is_left_and_a_further_one_trained(
     tmp_path: Path, images: list[TrainingImage], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +211,7 @@ def test_order_is_a_large_field_of_each_trunk_before_a_smaller_one_of_any(settin
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_weights_at_hand_are_tried_and_spoilt_ones_are_told(
     tmp_path: Path, images: list[TrainingImage], settings: Settings
 ) -> None:

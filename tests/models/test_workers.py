@@ -121,12 +121,14 @@ def test_a_worker_killed_in_mid_training_costs_no_bit_of_the_result(led: Led, tr
     assert len(states) == 4
 
 
+@pytest.mark.slow
 def test_workers_that_are_lost_again_and_again_end_it_with_a_clear_error(led: Led, training: TrainingSet) -> None:
     with pytest.raises(WorkerLostError, match=rf"lost {MOST_LOSSES + 1} times, and at most {MOST_LOSSES} are made"):
         led.head(training, lambda _content: os.kill(led.follower, signal.SIGKILL))
     assert led.starter.processes == []
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_is_seen_while_a_worker_hangs(led: Led, training: TrainingSet) -> None:
     def hang(_content: bytes) -> None:
         os.kill(led.follower, signal.SIGSTOP)

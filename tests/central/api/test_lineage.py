@@ -17,7 +17,6 @@ from tests.central.api.conftest import Api
 from tests.central.conftest import RememberingPublisher, StillClock, make_report
 from tests.central.services.bench import PRODUCT
 from tests.central.services.gate_bench import LENIENT, GateBench
-from tests.central.services.trainers import end_trainings
 
 
 @pytest.fixture(name="bench")
@@ -27,10 +26,7 @@ def _bench(
     bench = GateBench(sqlite_database, publisher, clock, tmp_path)
     bench.set_gate()
     yield bench
-    end_trainings(bench.trainings_dir)
-    end_trainings(bench.gates_dir)
-    for child in bench.children:
-        child.wait()
+    bench.end()
 
 
 def say_active(bench: GateBench, *package_ids: str) -> None:

@@ -18,6 +18,7 @@ from central.store.gate_tables import GateRun
 from central.store.learning_tables import RolloutRow
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, TrainingState
 from tests.central.services.bench import PRODUCT, Bench
+from tests.central.services.trainers import end_trainings
 
 STUB = Path(__file__).with_name("stub_gate.py")
 # What the first package of a product can show on six defective reference parts.
@@ -33,6 +34,13 @@ class GateBench(Bench):
 
     gating: GatingService
     replaced: list[GatingService]
+
+    def end(self) -> None:
+        """Nothing that it started is left: trainings, measurements, and whoever waits for them."""
+        end_trainings(self.trainings_dir)
+        end_trainings(self.gates_dir)
+        for child in self.children:
+            child.wait()
 
     def set_gate(self, mode: str = "alike", **changes: Any) -> None:
         """Also what a restart of central with other settings is."""

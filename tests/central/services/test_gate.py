@@ -18,7 +18,6 @@ from contracts.vocabulary import Judgement, LabelSource, PartUse, PromotionOutco
 from tests.central.conftest import RememberingPublisher, StillClock
 from tests.central.services.bench import PRODUCT
 from tests.central.services.gate_bench import LENIENT, GateBench
-from tests.central.services.trainers import end_trainings
 
 MISSING, REFUSED = PromotionOutcome.NOT_ENOUGH_EVIDENCE, PromotionOutcome.REFUSED
 ENGINEER = Said("anna", Role.ENGINEER, "the line needs it, shadow will tell")
@@ -32,10 +31,7 @@ def _bench(
     bench = GateBench(database, publisher, clock, tmp_path)
     bench.set_gate()
     yield bench
-    end_trainings(bench.trainings_dir)
-    end_trainings(bench.gates_dir)
-    for child in bench.children:
-        child.wait()
+    bench.end()
 
 
 def outcome(bench: GateBench, package_id: str) -> PromotionOutcome:

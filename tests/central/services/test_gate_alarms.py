@@ -14,7 +14,6 @@ from contracts.vocabulary import AlarmKind, AlarmState, PromotionOutcome, Role
 from tests.central.conftest import RememberingPublisher, StillClock
 from tests.central.services.bench import PRODUCT
 from tests.central.services.gate_bench import GateBench
-from tests.central.services.trainers import end_trainings
 
 
 @pytest.fixture(name="bench")
@@ -24,10 +23,7 @@ def _bench(
     bench = GateBench(sqlite_database, publisher, clock, tmp_path)
     bench.set_gate()
     yield bench
-    end_trainings(bench.trainings_dir)
-    end_trainings(bench.gates_dir)
-    for child in bench.children:
-        child.wait()
+    bench.end()
 
 
 def asked(bench: GateBench) -> list[Alarm]:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from central.quality.asking import AskReason, choose, novelty, standardised, uncertainty
-from central.services.asked_audits import SHARES
+from central.services.audits.asked import SHARES
 from contracts.vocabulary import Judgement
 from models.cleaning.command import Looked, look_at
 from models.cleaning.seen import Eye

@@ -18,10 +18,10 @@ import numpy as np
 from sqlalchemy import insert
 
 from central.quality.drift import CHANNELS, DriftMonitor
-from central.services.alarms import Signal, raise_alarm
-from central.services.cause_watch import CauseWatch
-from central.services.drift_watch import DriftWatch, learnt_as
-from central.services.novelty_watch import NoveltyWatch
+from central.services.alarms.rows import Signal, raise_alarm
+from central.services.watches.causes import CauseWatch
+from central.services.watches.drift import DriftWatch, learnt_as
+from central.services.watches.novelty import NoveltyWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import DriftState

@@ -19,9 +19,9 @@ from central.api.rollout_views import rollout_view
 from central.collecting import collect_seldom
 from central.domain.rollout_plan import RolloutPlan, WavePlan, WaveScope
 from central.messaging.gateway import Delivery
-from central.services.assigning import Assigner
 from central.services.ingest import IngestService
-from central.services.rollouts import RolloutService
+from central.services.rollouts.assigning import Assigner
+from central.services.rollouts.moving import RolloutService
 from central.settings import IngestSettings, RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, RolloutRow

@@ -37,8 +37,8 @@ def add_alarms_commands(commands: Any) -> None:
 def _test_route(options: argparse.Namespace) -> int:
     # Here and not above: the other commands need neither HTTP nor MQTT.
     from central.messaging.gateway import Gateway  # noqa: PLC0415 - see above
-    from central.services.alarm_route_testing import send_test  # noqa: PLC0415 - see above
-    from central.services.alarm_senders import AlarmSender  # noqa: PLC0415 - see above
+    from central.services.alarms.route_testing import send_test  # noqa: PLC0415 - see above
+    from central.services.alarms.senders import AlarmSender  # noqa: PLC0415 - see above
 
     settings: CentralSettings = load_settings(options.settings or options.data / "central.toml")
     database = Database(settings.database_url)

@@ -32,7 +32,7 @@ from contracts.topics import Channel
 
 log = logging.getLogger(__name__)
 
-_LEARNING_SERVICES: Final = "central.services.learning_services"
+_LEARNING_SERVICES: Final = "central.services.trainings.learning_services"
 # Together below the 3 s within which a stop must be done.
 _STOP_S: Final = 0.8
 

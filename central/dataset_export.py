@@ -18,8 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from central.domain.datasets import LabelRecord
 from central.errors import SettingsError, StoreError
-from central.services.datasets import find_version
-from central.services.training_jobs import IMAGES_FOLDER, SUFFIXES, place_picture
+from central.services.trainings.datasets import find_version
+from central.services.trainings.jobs import IMAGES_FOLDER, SUFFIXES, place_picture
 from central.settings import load_settings
 from central.store.blobs import Blobs
 from central.store.database import Database

@@ -4,8 +4,8 @@
 `central.app` builds one `Services` a process; it stands at `app.state.services` for the routes. Two optional modules
 are looked up by name when the process is built, so that the ground floor runs and is tested without them:
 
-- `central.services.learning_services.build_services(base: Services) -> list[Service]` builds auditing, watching,
-  learning, promoting and rollouts. The worker ticks what it returns. What routes need of them it puts into
+- `central.services.trainings.learning_services.build_services(base: Services) -> list[Service]` builds auditing,
+  watching, learning, promoting and rollouts. The worker ticks what it returns. What routes need of them it puts into
   `base.loop` (one object of its own type; routes cast it back). When that object has a method
   `charts(station: str | None, now: datetime) -> list[ChartView]`, `GET /quality/charts` answers with it.
 - `central.api.learning_routers.build_routers() -> list[APIRouter]` gives the routers beside the ground floor's.

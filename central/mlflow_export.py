@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from central.errors import SettingsError
 from central.mlflow_client import MlflowClient, MlflowError
 from central.mlflow_runs import DIGEST_TAG, TRAINING_TAG, MlflowRun, run_of
-from central.services.experiments import count_experiments, list_experiments
+from central.services.trainings.experiments import count_experiments, list_experiments
 from central.settings import load_settings
 from central.store.database import Database
 from central.store.schema import require_current

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from central.domain.experiments import GOOD, by_class, flat
-from central.services.experiments import ExperimentRecord
-from central.services.training_usage import spent_of
+from central.services.trainings.experiments import ExperimentRecord
+from central.services.trainings.usage import spent_of
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import TrainingState
 

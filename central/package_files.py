@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 from central.domain.promotion import Check
 from central.errors import ConflictError, InvalidError
 from central.services.package_registry import champion_of, package_under_way
-from central.services.rollout_planning import may_begin_by_itself
+from central.services.rollouts.planning import may_begin_by_itself
 from central.store.database import Database, serialize_product
 from central.store.learning_tables import OPEN_ROLLOUTS, Package, Promotion, RolloutRow
 from central.trust.repository import PackageRepository

@@ -12,7 +12,7 @@ from sqlmodel import select
 from central.domain.naming import some_of
 from central.domain.way_back import WayBack
 from central.errors import CentralError
-from central.services.ways_back import leads_back_to
+from central.services.rollouts.ways_back import leads_back_to
 from central.settings import load_settings
 from central.store.database import Database
 from central.store.learning_tables import Champion, RolloutRow

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/alarm-routes`: whom alarms reach, and how that goes. Sends nothing but tests; `services/alarm_delivering` does."""
+"""`/alarm-routes`: whom alarms reach, and how that goes. Sends nothing but tests (`services/alarms/` does)."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -11,7 +11,7 @@ from central.api.alarm_route_schemas import AlarmDeliveryView, AlarmRouteView, R
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import By
 from central.errors import ConflictError
-from central.services.alarm_route_testing import send_test
+from central.services.alarms.route_testing import send_test
 from central.store.alarm_route_tables import AlarmDelivery, AlarmRouteRow
 from central.store.repositories import alarm_routes
 from contracts.ids import Name

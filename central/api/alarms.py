@@ -9,7 +9,7 @@ from sqlmodel import col, select
 from central.api.alarm_views import alarm_view, alarm_views
 from central.api.auth import ServicesOf, allow
 from central.api.schemas import AlarmView, By, SayCause
-from central.services.alarms import acknowledge, close, find_alarm, say_cause
+from central.services.alarms.rows import acknowledge, close, find_alarm, say_cause
 from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmState, Role
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`/audits/shifts`: how severely accepted parts are audited, by shifts, and going on after sampling was discontinued.
 
-Decides nothing: `services/audit_switching.py` does.
+Decides nothing: `services/audits/switching.py` does.
 """
 
 from typing import Annotated
@@ -13,7 +13,7 @@ from central.api.auth import ServicesOf, allow
 from central.api.queries import StationQuery
 from central.api.written import Remark, Written
 from central.quality.switching import Inspection
-from central.services.audit_switching import resume_shift
+from central.services.audits.switching import resume_shift
 from central.store.audit_tables import AuditShift
 from central.store.tables import Station
 from contracts.base import Shape, UtcTime

@@ -15,9 +15,9 @@ from central.api.schemas import AuditOutcome, AuditPart, AuditRecorded, AuditSum
 from central.api.views import audit_part, audit_task
 from central.domain.shifts import ShiftPlan
 from central.errors import ConflictError, NotFoundError
-from central.services.asked_audits import asked_now
+from central.services.audits.asked import asked_now
 from central.services.picture_marks import marked
-from central.services.suspect_labels import waiting_suspects
+from central.services.trainings.suspect_labels import waiting_suspects
 from central.store.repositories import audits
 from central.store.repositories.audits import SUSPECT
 from contracts.ids import Name

@@ -11,9 +11,9 @@ from sqlmodel import Session, select
 
 from central.api.schemas import ChartPoint, ChartView
 from central.quality.charts import follow_cusum, p_chart_limits, plan_cusum
-from central.services.block_watch import MEASURES, WATCHED_BLOCKS, Measure, measure_chart
-from central.services.chart_blocks import Stream, blocks_of, live_streams
-from central.services.watching import escape_evidence
+from central.services.watches.blocks import MEASURES, WATCHED_BLOCKS, Measure, measure_chart
+from central.services.watches.chart_blocks import Stream, blocks_of, live_streams
+from central.services.watches.watching import escape_evidence
 from central.settings import WatchSettings
 from central.store.learning_tables import Champion, ChartBlock
 

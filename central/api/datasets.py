@@ -9,8 +9,8 @@ from sqlmodel import Session, col, select
 from central.api.auth import ServicesOf, allow
 from central.api.learning_schemas import DatasetView, SuspectLabels, SuspectsSent
 from central.dataset_export import labels_csv
-from central.services.datasets import find_version
-from central.services.suspect_labels import send_back
+from central.services.trainings.datasets import find_version
+from central.services.trainings.suspect_labels import send_back
 from central.store.dataset_files import MEDIA_TYPE, from_parquet
 from central.store.dataset_tables import DatasetVersion
 from central.store.learning_tables import Package, Training

@@ -12,8 +12,8 @@ from sqlmodel import select
 from central.api.auth import ServicesOf, allow
 from central.api.drift_schemas import DriftView, NoveltyView
 from central.quality.drifting.blocks import BLOCK_PARTS
-from central.services.drift_watch import DriftWatch
-from central.services.novelty_watch import NoveltyWatch
+from central.services.watches.drift import DriftWatch
+from central.services.watches.novelty import NoveltyWatch
 from central.store.tables import Station
 from contracts.vocabulary import Role
 

@@ -19,8 +19,8 @@ from central.api.views import plain_rate
 from central.api.written import WrittenTime
 from central.domain.experiments import ClassFigures, by_class, differences
 from central.errors import InvalidError
-from central.services.experiments import ExperimentRecord, find_experiments, list_experiments
-from central.services.training_usage import spent_of
+from central.services.trainings.experiments import ExperimentRecord, find_experiments, list_experiments
+from central.services.trainings.usage import spent_of
 from contracts.ids import Name
 from contracts.jobs import EvaluationReport
 from contracts.vocabulary import Role

@@ -8,8 +8,8 @@ from sqlmodel import Session
 
 from central.api.auth import CallerOf, ServicesOf, allow
 from central.api.gate_schemas import GatePolicyView, GateView, OverruleGate, OverruleView, SetGatePolicy
-from central.services.gate_alarms import settle
-from central.services.gate_evidence import Said, asks_person, document_of, find_gate, overrule
+from central.services.gates.alarms import settle
+from central.services.gates.evidence import Said, asks_person, document_of, find_gate, overrule
 from central.store.gate_tables import GatePolicyRow, GateRun
 from central.store.learning_tables import Promotion
 from central.store.repositories import gates

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from central.api.auth import ServicesOf
 from central.api.schemas import Health
 from central.errors import StoreError
-from central.services.service_watch import failing
+from central.services.watches.services import failing
 
 router = APIRouter(tags=["health"])
 

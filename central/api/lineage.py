@@ -10,7 +10,7 @@ from sqlmodel import Session
 from central.api.auth import ServicesOf, allow
 from central.api.lineage_schemas import LabelsView, LineageRollout, LineageStation, LineageTraining, LineageView
 from central.foundation import Services
-from central.services import lineage
+from central.services.trainings import lineage
 from contracts.ids import Name, PackageId, Sha256
 from contracts.vocabulary import Role
 

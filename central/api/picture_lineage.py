@@ -9,8 +9,8 @@ from central.api.auth import ServicesOf, allow
 from central.api.lineage import lineage_view
 from central.api.lineage_schemas import InspectionLineage, PictureInVersion, PictureLabel, PictureLineage
 from central.api.views import inspection_view
-from central.services import picture_lineage
-from central.services.picture_lineage import InVersion
+from central.services.trainings import picture_lineage
+from central.services.trainings.picture_lineage import InVersion
 from contracts.ids import Epoch, Name, Sequence, Sha256
 from contracts.vocabulary import Role
 

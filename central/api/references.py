@@ -15,7 +15,7 @@ from central.api.written import DefectClass, WrittenPart
 from central.errors import InvalidError
 from central.foundation import Services
 from central.services.evidence import media_type_of
-from central.services.training_jobs import label_counts, prefers_simulated
+from central.services.trainings.jobs import label_counts, prefers_simulated
 from central.store.repositories.audits import keep_label
 from central.store.tables import LabelledPicture
 from contracts.base import Shape

@@ -21,7 +21,7 @@ from central.api.rollout_schemas import (
 )
 from central.domain.naming import some_of
 from central.errors import NotFoundError
-from central.services.rollout_naming import require_heard_of, require_reach
+from central.services.rollouts.naming import require_heard_of, require_reach
 from central.store.repositories import known, rollout_policies, stations
 from central.store.rollout_tables import RolloutPolicyRow
 from contracts.ids import Name

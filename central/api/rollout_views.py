@@ -14,11 +14,11 @@ from central.domain.rollout_conditions import BakePolicy
 from central.domain.rollout_shapes import Progress, Rollout, StationStep, Wave
 from central.domain.rollout_station import conditions_of
 from central.quality.rates import binomial_interval
-from central.services.assigning import package_status_of
-from central.services.rollout_counts import PartCounts, counts_of
-from central.services.rollout_facts import touched_of
-from central.services.rollout_planning import plan_of
-from central.services.rollout_state import state_of
+from central.services.rollouts.assigning import package_status_of
+from central.services.rollouts.counts import PartCounts, counts_of
+from central.services.rollouts.facts import touched_of
+from central.services.rollouts.planning import plan_of
+from central.services.rollouts.state import state_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations
 from central.store.tables import Station

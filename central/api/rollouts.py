@@ -33,8 +33,8 @@ from central.api.trainings import loop_of
 from central.domain.naming import some_of
 from central.errors import NotFoundError
 from central.foundation import Services
-from central.services.rollout_evidence import exposure_of, quarantine_of, riskiest_of
-from central.services.rollout_limits import looks_of
+from central.services.rollouts.evidence import exposure_of, quarantine_of, riskiest_of
+from central.services.rollouts.limits import looks_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
 from contracts.vocabulary import Role, RolloutState, Verdict

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 from central.api.auth import ServicesOf, allow
 from central.api.training_schemas import AttemptView, TrainingCosts, TrainingCostsView
 from central.api.trainings import TrainingNumber, find_training, spent_view
-from central.services.training_usage import attempts_of, spent_of
+from central.services.trainings.usage import attempts_of, spent_of
 from central.store.learning_tables import Package, Promotion, Training
 from central.store.training_tables import TrainingAttempt
 from contracts.vocabulary import PromotionOutcome, Role

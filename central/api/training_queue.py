@@ -8,7 +8,7 @@ from central.api.auth import ServicesOf, allow
 from central.api.training_schemas import QueuedTraining, QuotaView, TrainingQueueView
 from central.api.trainings import loop_of
 from central.domain.training_queue import SiteQuota
-from central.services.training_queue import in_line
+from central.services.trainings.queue import in_line
 from central.store.learning_tables import Training
 from contracts.vocabulary import Role, TrainingState
 

@@ -12,9 +12,9 @@ from central.api.learning_schemas import StartTraining, TrainingDecisionView, Tr
 from central.api.training_schemas import SpentView
 from central.errors import NotFoundError
 from central.foundation import Services
-from central.services.learning_services import Loop
-from central.services.training_decisions import list_decisions
-from central.services.training_usage import Spent, spent_of
+from central.services.trainings.decisions import list_decisions
+from central.services.trainings.learning_services import Loop
+from central.services.trainings.usage import Spent, spent_of
 from central.store.learning_tables import Training, TrainingDecisionRow
 from central.store.training_tables import TrainingAttempt
 from central.training_backends.results import LOG_NAME, read_page

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A route: whom an alarm reaches, which alarms, when, and how often. Pure; sends nothing, the time is a parameter.
 
-Called by `services/alarm_routing.py` (which event goes over which route), `services/alarm_outbox.py` (when) and the API
-(what may be set). Secrets stand in central's settings; a route only names a key.
+Called by `services/alarms/routing.py` (which event goes over which route), `services/alarms/outbox.py` (when) and the
+API (what may be set). Secrets stand in central's settings; a route only names a key.
 """
 
 import re

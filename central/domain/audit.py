@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an audit means: which outcomes count, which are escapes, which may be pooled, when a draw is lost.
 
-Does not draw (`quality/sampling.py`) and does not ask for pictures (`services/auditing.py`). Called by the
+Does not draw (`quality/sampling.py`) and does not ask for pictures (`services/audits/auditing.py`). Called by the
 services, the watch and the API.
 """
 

@@ -2,7 +2,7 @@
 """When stations may be touched: maintenance windows by a plant's own clock, and freezes.
 
 Pure; the time is a parameter. Holds nobody back from going back: an abort asks no calendar. Called by
-`services/rollouts.py`.
+`services/rollouts/moving.py`.
 """
 
 import re

@@ -2,7 +2,7 @@
 """What a dataset version is: judged pictures with the provenance of every label, and a digest of them that names it.
 
 The same pictures with the same labels on the same sides are the same version, whenever and wherever it is made; the
-digest is over what is said, not over the bytes of a file. Pure. Called by `services/datasets.py` and
+digest is over what is said, not over the bytes of a file. Pure. Called by `services/trainings/datasets.py` and
 `store/dataset_files.py`.
 """
 

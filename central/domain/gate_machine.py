@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate's conditions on the machine's side: whole test set, time, memory, golden images.
 
-Pure. Called by `services/gate_deciding.py` beside `gating`.
+Pure. Called by `services/gates/deciding.py` beside `gating`.
 
 Time at a station that runs the champion: what the station measured of it, times how much slower the challenger was than
 the champion in one process here, picture by picture. An estimate: a cache or an accelerator may treat the two

@@ -4,7 +4,7 @@
 Pure. Asks of a challenger that it is not worse than the champion by more than a margin, class by class, on the frozen
 test set and on recent audited parts; that its station form is not worse than its float form; and `gate_machine` that
 it is fast, small and whole. A part counts once, by its worst picture: missed where one was judged OK, overkilled where
-one was judged NG or could not be decided. Decides no rollout. Called by `services/gate_deciding.py`.
+one was judged NG or could not be decided. Decides no rollout. Called by `services/gates/deciding.py`.
 
 Passed: the exact test says "not worse by the margin" and the upper bound lies below it. Failed: parts enough to show it
 were there and did not, or the lower bound lies above the margin. Not enough evidence: so few parts that an outcome

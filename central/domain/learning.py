@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training may learn from, how large it sees a part, and which judged pictures are held out to test it.
 
-Pure: no pictures, no files, no process. Called by `services/learning.py`.
+Pure: no pictures, no files, no process. Called by `services/trainings/learning.py`.
 """
 
 import hashlib

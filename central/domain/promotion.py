@@ -2,7 +2,7 @@
 """The promotion gate: may this candidate become champion? Three answers: yes, no, not enough evidence.
 
 Pure; looks only at held-out parts that both packages judged, each at its own limits, paired part by part. Does
-not train, store or roll out. Called by `services/promoting.py`.
+not train, store or roll out. Called by `services/gates/promoting.py`.
 
 The rule on escapes is about the found parts, not about a significance level: with some ten held-out defective
 parts no test could prove non-inferiority, so the candidate must let through no more of them than the champion,

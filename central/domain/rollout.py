@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rollout machine: waves of stations, a success and an error condition, and going back.
 
-Pure: takes what was seen of each station and the time, gives the next state and what to do. Does not sign,
-publish, count or store; `services/rollouts.py` does. Fails closed: no data is never success, and an error sends every
+Pure: takes what was seen of each station and the time, gives the next state and what to do. Does not sign, publish,
+count or store; `services/rollouts/moving.py` does. Fails closed: no data is never success, and an error sends every
 touched station back to the previous package. A station that is out of reach, or has not judged enough parts yet, is
 neither: its wave waits and says for what.
 

@@ -3,7 +3,7 @@
 
 Pure: takes parts of stations in the order in which they were stored, counts them in chunks, gives each chunk to one
 control gate a quantity (`quality/gates/control.py`) and brings the answers together. Reads no row and moves no rollout;
-`services/rollout_limits.py` feeds it, `domain/rollout.py` acts on the answer.
+`services/rollouts/limits.py` feeds it, `domain/rollout.py` acts on the answer.
 """
 
 from collections.abc import Collection, Mapping, Sequence

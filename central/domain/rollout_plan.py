@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whom a rollout reaches, in which waves, and what each wave must show: what people set beforehand.
 
-Pure. Names stations and orders them; moves nothing (`domain/rollout.py` does). Called by `services/rollouts.py`.
+Pure. Names stations and orders them; moves nothing (`domain/rollout.py` does). Called by `services/rollouts/moving.py`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 """What an open rollout waits for that does not come by itself: a person, a station, parts, or a time that is allowed.
 
 Pure: reads the rollout as it stands, says what each wave waits for and what people can do about it. Raises nothing;
-`services/rollout_waits.py` measures how long, and calls people.
+`services/rollouts/waits.py` measures how long, and calls people.
 """
 
 from collections.abc import Iterator, Mapping

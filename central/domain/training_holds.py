@@ -4,7 +4,7 @@
 A model trained on pictures of a dirty lens learns the dirt, so whatever spoils pictures holds a training back however
 weak the evidence, and so does a new kind of defect of which too little is judged to learn it. Of other causes the worst
 that a training too early does is to cost time; they hold it back when they are likely, or when a person found them.
-Called by `services/training_holds.py`.
+Called by `services/trainings/holds.py`.
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which trainings start, which give way and why the others wait, by priorities and quotas. Pure.
 
-Reads and starts nothing; `services/training_queue.py` does. Rules:
+Reads and starts nothing; `services/trainings/queue.py` does. Rules:
 
 - A person's wish comes before an alarm's, that before the schedule's; within one priority the older comes first.
 - A training starts with all that it takes, or not at all (gang start).

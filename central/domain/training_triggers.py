@@ -2,8 +2,8 @@
 """Whether something calls for a training now, and whether one may start: yes or no, in words, with the figures.
 
 Pure: what is known of a product comes in, a decision goes out, time is a parameter. Does not know how labels are
-counted (`services/training_counts.py`) nor where decisions are kept (`services/training_decisions.py`). The rule for
-alarms is older and stands in `services/training_requests.py`; what bounds it stands here.
+counted (`services/trainings/counts.py`) nor where decisions are kept (`services/trainings/decisions.py`). The rule for
+alarms is older and stands in `services/trainings/requests.py`; what bounds it stands here.
 """
 
 from collections.abc import Mapping

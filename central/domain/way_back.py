@@ -3,7 +3,7 @@
 
 Pure: takes names, gives a name and why. The package that it ran before may have been withdrawn since, or be refused by
 the station; it then gets one that was shown to be fit, and if there is none no package, so that its parts go to the
-fail-safe output: better than to judge on with what was found bad. Called by `services/ways_back.py`.
+fail-safe output: better than to judge on with what was found bad. Called by `services/rollouts/ways_back.py`.
 """
 
 from collections.abc import Mapping, Sequence

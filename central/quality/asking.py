@@ -3,7 +3,7 @@
 
 Pure: what is known of the parts comes in, indices and reasons come out. Does not draw audits (`sampling.py`): these
 parts are chosen, not drawn, so no chance can be given for them and no rate may rest on them. Called by
-`services/asked_audits.py` and `benchmarks/active_learning.py`.
+`services/audits/asked.py` and `benchmarks/active_learning.py`.
 
 Three reasons to ask, each a number from 0 to 1 in which higher asks sooner. Each reason gets its share of the budget;
 from the parts for which it speaks loudest, those are taken that lie farthest from one another and from what was judged

@@ -2,7 +2,7 @@
 """Which accepted parts to audit, and with what chance each of them could have been drawn.
 
 Pure: takes scores and a generator, returns indices and inclusion probabilities. Does not store, ask for pictures
-or estimate. Called by `services/auditing.py` for each station and product and period; how much is audited is
+or estimate. Called by `services/audits/auditing.py` for each station and product and period; how much is audited is
 decided by `switching.py`.
 
 The design. Four fifths of the budget are a random floor: every part has the same chance, so that a defect kind that

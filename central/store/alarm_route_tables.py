@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of routes: whom alarms reach, what was told of each alarm, and the outbox of what is on its way.
 
-Shapes and constraints only; `services/alarm_routing.py` and `services/alarm_outbox.py` ask the questions. No secret
+Shapes and constraints only; `services/alarms/routing.py` and `services/alarms/outbox.py` ask the questions. No secret
 stands here.
 """
 

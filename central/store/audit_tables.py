@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How severely accepted parts are audited, shift by shift. Shape only; `services/audit_shifts.py` writes the rows."""
+"""How severely accepted parts are audited, shift by shift. Shape only; `services/audits/shifts.py` writes the rows."""
 
 from datetime import datetime
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is likeliest behind each alarm, as it was last worked out: one row an alarm.
 
-Shape only; `services/cause_watch.py` writes the rows. What a person found to be the cause stands in the alarm itself.
+Shape only; `services/watches/causes.py` writes the rows. What a person found to be the cause stands in the alarm
+itself.
 """
 
 from datetime import datetime

@@ -2,7 +2,7 @@
 """The manifest of a dataset version as a Parquet file: a row a picture, the query and the version beside them.
 
 Reading checks that the rows are those that the version names. Knows no table of the database. pyarrow is loaded only
-when a manifest is written or read: most processes of central never do. Called by `services/datasets.py`.
+when a manifest is written or read: most processes of central never do. Called by `services/trainings/datasets.py`.
 """
 
 import json

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of dataset versions and of the test set that each product keeps.
 
-Shapes and constraints only; `services/datasets.py` writes them. Rows of both are never changed and never deleted.
+Shapes and constraints only; `services/trainings/datasets.py` writes them. Rows of both are never changed and never
+deleted.
 """
 
 from datetime import datetime

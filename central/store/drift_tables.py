@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitors know: of drift one row a station, of novelty one a station, product and package.
 
-Shapes only; `services/drift_watch.py` and `services/novelty_watch.py` write the rows and know what is in them.
+Shapes only; `services/watches/drift.py` and `services/watches/novelty.py` write the rows and know what is in them.
 """
 
 from datetime import datetime

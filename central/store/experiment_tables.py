@@ -16,7 +16,7 @@ from central.store.tables import Row
 
 
 class Experiment(Row, table=True):
-    """One training's job and course; `services/experiments.py` writes it and lets it go."""
+    """One training's job and course; `services/trainings/experiments.py` writes it and lets it go."""
 
     __tablename__ = "experiment"
 

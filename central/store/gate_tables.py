@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of the gate before any station sees a package: what was measured, what was said, who overruled it.
 
-Shapes and constraints only; `services/gating.py`, `gate_deciding.py` and `gate_evidence.py` write them.
+Shapes and constraints only; `services/gates/gating.py`, `deciding.py` and `evidence.py` there write them.
 """
 
 from datetime import datetime

@@ -2,7 +2,7 @@
 """The seam to whatever runs a training: start, look, cancel, collect. The job file is the only input.
 
 Says what every backend keeps to; knows none of them. Rules (how often, how long, what becomes of the result) are on
-our side, in `services/learning.py`. `tests/central/training_backends` runs one battery against each backend.
+our side, in `services/trainings/learning.py`. `tests/central/training_backends` runs one battery against each backend.
 
 An attempt is one start of one training. Its number rises with each start, so that what an earlier one may still be
 doing somewhere (a node that lost its network) is told apart from what counts now.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed assignments: `AssignPackage` and `AssignRecipes` in DSSE envelopes under the assignment key.
 
-Seals and opens; does not choose packages or recipes, count numbers or publish. Called by `services/assigning.py` and
-`services/recipes.py`. The payload type is signed too, so that neither can be passed off as the other.
+Seals and opens; does not choose packages or recipes, count numbers or publish. Called by
+`services/rollouts/assigning.py` and `services/recipes.py`. The payload type is signed too, so that neither can be
+passed off as the other.
 """
 
 import json

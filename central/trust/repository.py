@@ -2,8 +2,8 @@
 """The TUF repository of packages: one folder of metadata, one of targets, written so that a crash loses nothing.
 
 Publishes and refreshes; does not decide what deserves to be published and does not serve (the API does). Exchanges no
-keys: `trust/changes.py` does, by `resign` and `write_root`. Called by `services/learning.py` (publish), by the worker
-(refresh before expiry) and by `sightline-central init`.
+keys: `trust/changes.py` does, by `resign` and `write_root`. Called by `services/trainings/learning.py` (publish), by
+the worker (refresh before expiry) and by `sightline-central init`.
 
 Layout: `metadata/N.root.json`, `metadata/N.targets.json`, `metadata/N.product-NAME.json`, `metadata/N.snapshot.json`,
 `metadata/timestamp.json` (consistent snapshot) and `targets/{package_id}/{file}` without a hash prefix: the package id

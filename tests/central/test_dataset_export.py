@@ -18,7 +18,7 @@ from central.clock import SystemClock
 from central.dataset_export import labels_csv
 from central.domain.datasets import LabelRecord
 from central.initial import Wanted, initialise
-from central.services.datasets import keep_version
+from central.services.trainings.datasets import keep_version
 from central.settings import LearningSettings, load_settings
 from central.store.blobs import Blobs
 from central.store.database import Database

@@ -16,7 +16,7 @@ from central.__main__ import main
 from central.clock import SystemClock
 from central.domain.rollout_plan import RolloutPlan
 from central.services.package_registry import promoted_without_rollout, set_champion
-from central.services.rollout_beginning import Asked, begin_as_asked, begin_by_itself
+from central.services.rollouts.beginning import Asked, begin_as_asked, begin_by_itself
 from central.settings import RolloutSettings, load_settings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, RolloutRow

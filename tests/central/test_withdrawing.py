@@ -10,7 +10,7 @@ from central.__main__ import main
 from central.clock import SystemClock
 from central.domain.rollout_shapes import Progress, Rollout, StationStep, Wave
 from central.services.package_registry import set_champion
-from central.services.rollout_state import text_of
+from central.services.rollouts.state import text_of
 from central.settings import load_settings
 from central.store.database import Database
 from central.store.learning_tables import Package, RolloutRow

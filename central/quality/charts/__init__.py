@@ -2,7 +2,7 @@
 """Control charts as pure functions of rows: p, np, u, CUSUM, EWMA, run rules, and the figures beside them.
 
 Every chart is recomputed from stored rows, so nothing is lost when central restarts. Raises no alarm and says
-no cause: `services/watching.py` turns signals into alarms, the API draws the points. Phase I learns limits from
+no cause: `services/watches/watching.py` turns signals into alarms, the API draws the points. Phase I learns limits from
 a reference period, phase II watches with limits that no longer move (ISO 7870-2:2023, clauses 4.9 and 4.10 by
 its contents list; the formulas are from the papers named in the modules).
 """

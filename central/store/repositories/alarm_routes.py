@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes as rows, and what stands in their outboxes. Reads and writes rows, no rule.
 
-Used by `services/alarm_routing.py`, `services/alarm_outbox.py`, the API and the command line.
+Used by `services/alarms/routing.py`, `services/alarms/outbox.py`, the API and the command line.
 """
 
 from datetime import datetime

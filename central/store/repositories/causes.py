@@ -2,7 +2,7 @@
 """What is asked of the tables when a cause is looked for: counts, judgements, packages and recipes put in force.
 
 Every question is bounded in stations, time and rows, and reads along an index: alarms come when a plant is busy.
-Decides nothing; `services/observing.py` puts the answers together.
+Decides nothing; `services/watches/observing.py` puts the answers together.
 """
 
 from collections.abc import Sequence

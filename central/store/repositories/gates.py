@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the gate: the newest runs, policies of products, who overruled. Used by the routes and `gate_evidence`."""
+"""Rows of the gate: the newest runs, policies of products, who overruled. Used by routes and `services/gates/`."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that central has heard of: sites, lines, stations, products. A mistyped one is noticed while it is said.
 
-Reads rows, no rule. Used by the routes that people set things with, and by `services/rollout_naming.py`.
+Reads rows, no rule. Used by the routes that people set things with, and by `services/rollouts/naming.py`.
 """
 
 from datetime import datetime, timedelta

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people set for rollouts: policies of products, freezes, labels of stations. Reads and writes rows, no rule.
 
-Used by `services/rollout_planning.py` and the API.
+Used by `services/rollouts/planning.py` and the API.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person says what was behind an alarm, and another may correct it."""
 
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from contracts.vocabulary import AlarmKind, Role
 from tests.central.api.conftest import Api
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from central.__main__ import main
-from central.services.alarm_delivering import AlarmDelivering
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.delivering import AlarmDelivering
+from central.services.alarms.rows import Signal, raise_alarm
 from contracts.vocabulary import AlarmKind, Role
 from tests.central.api.conftest import Api
 from tests.fakes.receivers import hook_server, new_hook

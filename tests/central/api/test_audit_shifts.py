@@ -11,8 +11,8 @@ import pytest
 from sqlmodel import col, select
 
 from central.quality.switching import Inspection
-from central.services.audit_switching import AuditSwitching
-from central.services.auditing import AuditingService
+from central.services.audits.auditing import AuditingService
+from central.services.audits.switching import AuditSwitching
 from central.store.audit_tables import AuditShift
 from central.store.tables import Audit
 from central.store.tables import Inspection as InspectionRow

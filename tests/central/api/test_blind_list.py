@@ -11,8 +11,8 @@ import pytest
 from sqlmodel import select
 
 from central.audit_settings import AuditSettings
+from central.services.audits.repeated import plant
 from central.services.picture_marks import marked
-from central.services.repeated_audits import plant
 from central.store.tables import Audit
 from contracts.vocabulary import AuditState, Judgement, Role
 from tests.central.api.conftest import EPOCH, Api

@@ -14,7 +14,7 @@ from sqlmodel import select
 from central.app import build_services
 from central.audit_settings import AuditSettings
 from central.domain.audit import MOST_ASKINGS
-from central.services.repeated_audits import plant
+from central.services.audits.repeated import plant
 from central.settings import load_settings
 from central.store.tables import Audit, LabelledPicture
 from contracts.vocabulary import AuditState, Judgement, Role, Verdict

@@ -6,7 +6,7 @@ import hashlib
 from sqlmodel import select
 
 from central.domain.learning import SplitBy
-from central.services.datasets import keep_version, part_of
+from central.services.trainings.datasets import keep_version, part_of
 from central.settings import LearningSettings
 from central.store.dataset_files import from_parquet
 from central.store.learning_tables import Training

@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import Session
 
 from central.domain.gating import GateTerms
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from central.store.gate_tables import GateRun
 from central.store.learning_tables import Alarm, Package, Promotion
 from contracts.gating import GateJob, GatePicture, GateReport, GateVerdict

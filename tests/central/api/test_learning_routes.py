@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from contracts.vocabulary import AlarmKind, Role
 from tests.central.api.conftest import Api
 from tests.central.trust.packages import make_package

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from central.services import lineage
+from central.services.trainings import lineage
 from central.store.database import Database
 from central.store.repositories import stations
 from central.store.tables import LabelledPicture

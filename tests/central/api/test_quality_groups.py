@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from contracts.ids import StationAddress
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Role, Verdict
 from tests.central.api.conftest import Api

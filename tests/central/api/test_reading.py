@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import select
 
 from central.api.views import sync_word
-from central.services.alarms import Signal, close, find_alarm, raise_alarm
+from central.services.alarms.rows import Signal, close, find_alarm, raise_alarm
 from central.store.repositories import stations
 from central.store.tables import Inspection
 from contracts.codec import encode

@@ -12,7 +12,7 @@ import pytest
 from pypdf import PdfReader
 
 from central.quality.cause import Cause
-from central.services.alarms import Signal, close, raise_alarm, say_cause
+from central.services.alarms.rows import Signal, close, raise_alarm, say_cause
 from central.store.recipe_tables import RecipeVersion
 from contracts.ids import StationAddress
 from contracts.vocabulary import AlarmKind, AuditState, ImageFault, Judgement, Role, SignalState, Verdict, VerdictCause

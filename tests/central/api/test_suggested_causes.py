@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from central.store.cause_tables import CauseSuggestion
 from contracts.vocabulary import AlarmKind, Role
 from tests.central.api.conftest import Api

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from central.services.datasets import records_of
-from central.services.suspect_labels import ASKED_BEFORE, NO_ROOM, REFERENCE, UNKNOWN
+from central.services.trainings.datasets import records_of
+from central.services.trainings.suspect_labels import ASKED_BEFORE, NO_ROOM, REFERENCE, UNKNOWN
 from central.store.repositories import audits
 from central.store.tables import Audit, LabelledPicture
 from contracts.vocabulary import AuditState, Judgement, LabelSource, PartUse, Role

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlmodel import Session, col, select
 
-from central.services.auditing import AuditingService
+from central.services.audits.auditing import AuditingService
 from central.store.repositories import audits
 from central.store.repositories.reports import StationReports, store_batch
 from central.store.tables import Audit, Inspection

@@ -15,13 +15,13 @@ from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
 from central.learning_settings import CostSettings, QueueSettings, TriggerSettings
-from central.services.assigning import Assigner
-from central.services.audit_switching import AuditSwitching
-from central.services.auditing import AuditingService
-from central.services.learning import LearningService
-from central.services.promoting import PromotingService
-from central.services.rollouts import RolloutService
-from central.services.watching import WatchingService
+from central.services.audits.auditing import AuditingService
+from central.services.audits.switching import AuditSwitching
+from central.services.gates.promoting import PromotingService
+from central.services.rollouts.assigning import Assigner
+from central.services.rollouts.moving import RolloutService
+from central.services.trainings.learning import LearningService
+from central.services.watches.watching import WatchingService
 from central.settings import LearningSettings, PromotionSettings, RolloutSettings, WatchSettings
 from central.store.blobs import Blobs
 from central.store.database import Database

@@ -13,10 +13,10 @@ from sqlalchemy import insert
 from sqlmodel import col, select
 
 from central.quality.drift import DriftMonitor
-from central.services.cause_watch import CauseWatch
-from central.services.drift_watch import DriftWatch, learnt_as
-from central.services.novelty_watch import NoveltyWatch
-from central.services.watching import WatchingService
+from central.services.watches.causes import CauseWatch
+from central.services.watches.drift import DriftWatch, learnt_as
+from central.services.watches.novelty import NoveltyWatch
+from central.services.watches.watching import WatchingService
 from central.settings import WatchSettings
 from central.store.cause_tables import CauseSuggestion
 from central.store.database import Database

@@ -11,8 +11,8 @@ from typing import Any
 from sqlmodel import select
 
 from central.gate_settings import GateSettings
-from central.services.gating import GatingService
-from central.services.promoting import PromotingService
+from central.services.gates.gating import GatingService
+from central.services.gates.promoting import PromotingService
 from central.settings import PromotionSettings
 from central.store.gate_tables import GateRun
 from central.store.learning_tables import RolloutRow

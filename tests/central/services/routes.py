@@ -9,10 +9,10 @@ from sqlmodel import col, select
 
 from central.domain.alarm_routes import AlarmRoute, Target
 from central.errors import RouteError
-from central.services.alarm_delivering import AlarmDelivering
-from central.services.alarm_messages import Outgoing
-from central.services.alarm_senders import AlarmSender, Sent
-from central.services.alarms import Signal, acknowledge, close, find_alarm, raise_alarm
+from central.services.alarms.delivering import AlarmDelivering
+from central.services.alarms.messages import Outgoing
+from central.services.alarms.rows import Signal, acknowledge, close, find_alarm, raise_alarm
+from central.services.alarms.senders import AlarmSender, Sent
 from central.settings import AlarmSettings
 from central.store.alarm_route_tables import AlarmDelivery, AlarmRouteRow
 from central.store.database import Database

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from central.domain.alarm_routes import AlarmRoute, Target
-from central.services.alarm_senders import AlarmSender
+from central.services.alarms.senders import AlarmSender
 from central.settings import AlarmSettings
 from central.store.database import Database
 from contracts.vocabulary import AlarmKind, DeliveryState, RouteKind

@@ -8,8 +8,8 @@ import pytest
 
 from central.domain.alarm_routes import RateLimit, Reminders
 from central.domain.quiet_hours import QuietHours
-from central.services import alarm_outbox
-from central.services.alarm_messages import MOST_EVENTS, MOST_LINES
+from central.services.alarms import outbox
+from central.services.alarms.messages import MOST_EVENTS, MOST_LINES
 from central.settings import AlarmSettings
 from central.store.database import Database
 from contracts.vocabulary import AlarmKind, AlarmSeverity, DeliveryState
@@ -162,7 +162,7 @@ def test_a_crash_between_sending_and_writing_it_down_sends_the_same_message_agai
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(alarm_outbox, "arrived", killed)
+        patch.setattr(outbox, "arrived", killed)
         with pytest.raises(KeyboardInterrupt):
             bench.round()
     bench.restart()

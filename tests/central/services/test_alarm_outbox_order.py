@@ -7,7 +7,7 @@ import pytest
 
 from central.domain.alarm_routes import RateLimit
 from central.domain.quiet_hours import QuietHours
-from central.services import alarm_outbox
+from central.services.alarms import outbox
 from central.settings import AlarmSettings
 from central.store.database import Database
 from central.store.repositories import alarm_routes
@@ -29,7 +29,7 @@ def _bench(sqlite_database: Database, clock: StillClock, sender: RememberingSend
 def _due(bench: RouteBench) -> list[str]:
     bench.service.take_in(bench.clock.now())
     with bench.database.read() as session:
-        return alarm_outbox.due_routes(session, bench.clock.now())
+        return outbox.due_routes(session, bench.clock.now())
 
 
 def test_the_route_that_sent_last_longest_ago_comes_first_and_before_it_those_that_never_did(bench: RouteBench) -> None:
@@ -82,14 +82,14 @@ def test_what_was_lost_while_a_message_was_under_way_is_told_by_the_next(
     bench.signal(AlarmKind.DRIFT)
     bench.service.take_in(clock.now())
     with sqlite_database.begin() as session:
-        taken = alarm_outbox.take(session, "r", AlarmSettings(), clock.now())
+        taken = outbox.take(session, "r", AlarmSettings(), clock.now())
     assert taken is not None
     assert taken.unsaid == 0
     bench.signal()
     bench.service.take_in(clock.now())
     assert bench.route().unsaid == 1
     with sqlite_database.begin() as session:
-        alarm_outbox.arrived(session, taken, clock.now(), None)
+        outbox.arrived(session, taken, clock.now(), None)
     assert bench.route().unsaid == 1, "this message did not say it"
 
 
@@ -153,7 +153,7 @@ def test_a_route_that_is_switched_off_keeps_what_waits_until_it_is_on_again(
 def test_a_digest_takes_so_many_events_and_leaves_the_rest_to_the_next(
     bench: RouteBench, sender: RememberingSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("central.services.alarm_outbox._MOST_IN_DIGEST", 5)
+    monkeypatch.setattr("central.services.alarms.outbox._MOST_IN_DIGEST", 5)
     bench.set(mqtt(rate=RateLimit(messages=1, minutes=10)))
     for number in range(8):
         bench.signal(station=f"plant/line-1/st-{number}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from central.store.database import Database
 from contracts.vocabulary import AlarmKind
 from plant.processes.broker import BrokerKind, free_port, plan_broker

@@ -8,9 +8,9 @@ import pytest
 from sqlmodel import Session, col, delete, select
 
 from central.domain.alarm_routes import AlarmFilter, Reminders
-from central.services import alarm_routing
-from central.services.alarm_messages import told_of
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms import routing
+from central.services.alarms.messages import told_of
+from central.services.alarms.rows import Signal, raise_alarm
 from central.settings import AlarmSettings
 from central.store.alarm_route_tables import AlarmDelivery, AlarmTold
 from central.store.database import Database
@@ -196,7 +196,7 @@ def test_nothing_is_taken_in_where_storing_it_fails(bench: RouteBench, monkeypat
         return real(alarm, event, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(alarm_routing, "told_of", broken)
+        patch.setattr(routing, "told_of", broken)
         with pytest.raises(OSError, match="disk full"):
             bench.service.take_in(bench.clock.now())
     assert bench.rows() == []
@@ -205,18 +205,18 @@ def test_nothing_is_taken_in_where_storing_it_fails(bench: RouteBench, monkeypat
 
 def test_a_storm_is_taken_in_by_short_transactions(bench: RouteBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.set(mqtt("a"), mqtt("b"))
-    monkeypatch.setattr(alarm_routing, "_MOST_PUT", 20)
+    monkeypatch.setattr(routing, "_MOST_PUT", 20)
     for number in range(45):
         bench.signal(station=f"plant/line-1/st-{number}")
     sizes = []
-    real = alarm_routing.collect
+    real = routing.collect
 
     def counted(session: Session, backlog_rows: int, now: datetime) -> bool:
         is_more = real(session, backlog_rows, now)
         sizes.append(len(session.exec(select(AlarmDelivery)).all()))
         return is_more
 
-    monkeypatch.setattr("central.services.alarm_delivering.collect", counted)
+    monkeypatch.setattr("central.services.alarms.delivering.collect", counted)
     bench.service.take_in(bench.clock.now())
     assert sizes == [20, 40, 60, 80, 90]
 

@@ -20,9 +20,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from central.domain.alarm_routes import AlarmRoute, Target
 from central.errors import RouteError
 from central.messaging.gateway import Delivery, Gateway
-from central.services.alarm_messages import Outgoing
-from central.services.alarm_route_testing import send_test
-from central.services.alarm_senders import AlarmSender, signed
+from central.services.alarms.messages import Outgoing
+from central.services.alarms.route_testing import send_test
+from central.services.alarms.senders import AlarmSender, signed
 from central.settings import AlarmSettings, BrokerSettings
 from contracts.topics import Channel, alarm_topic
 from contracts.vocabulary import RouteKind

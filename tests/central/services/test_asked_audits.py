@@ -10,10 +10,10 @@ from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
 from central.domain.datasets import LabelRecord
-from central.services.asked_audits import _seen_embedded
-from central.services.datasets import records_of
-from central.services.repeated_audits import plant
-from central.services.watching import escape_evidence
+from central.services.audits.asked import _seen_embedded
+from central.services.audits.repeated import plant
+from central.services.trainings.datasets import records_of
+from central.services.watches.watching import escape_evidence
 from central.store.learning_tables import Champion
 from central.store.repositories import audits, causes, hint_rows, quality, quality_cells, repeats, shift_counts
 from central.store.repositories.quality import Scope

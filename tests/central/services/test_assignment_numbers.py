@@ -10,9 +10,9 @@ import pytest
 
 from central.api.views import sync_word
 from central.messaging.gateway import Delivery
-from central.services.assigning import package_status_of
 from central.services.ingest import IngestService
-from central.services.rollout_state import state_of
+from central.services.rollouts.assigning import package_status_of
+from central.services.rollouts.state import state_of
 from central.settings import IngestSettings
 from central.store.repositories import stations
 from central.store.repositories.station_words import next_number

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from central.services.alarms import close
-from central.services.assignment_watch import AssignmentWatch
+from central.services.alarms.rows import close
+from central.services.rollouts.assignment_watch import AssignmentWatch
 from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmKind, AlarmState, PackageState, RefusalReason
 from tests.central.services.bench import Bench, FakeStation

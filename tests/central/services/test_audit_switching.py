@@ -11,9 +11,9 @@ from sqlmodel import col, select
 from central.audit_settings import AuditSettings
 from central.errors import ConflictError, NotFoundError
 from central.quality.switching import Inspection
-from central.services.alarms import Signal, close, find_alarm, open_alarms, raise_alarm
-from central.services.audit_shifts import MOST_AUDITS_A_STRATUM
-from central.services.audit_switching import resume_shift
+from central.services.alarms.rows import Signal, close, find_alarm, open_alarms, raise_alarm
+from central.services.audits.shifts import MOST_AUDITS_A_STRATUM
+from central.services.audits.switching import resume_shift
 from central.store.audit_tables import AuditShift
 from central.store.tables import Audit
 from contracts.vocabulary import AlarmKind, AlarmState, AuditState, Judgement, Verdict

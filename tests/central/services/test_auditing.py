@@ -4,9 +4,9 @@ from sqlmodel import Session
 
 from central.audit_settings import AuditSettings
 from central.quality.sampling import FLOOR_SHARE
-from central.services.alarms import Signal, raise_alarm
-from central.services.audit_shifts import MOST_AUDITS_A_STRATUM
-from central.services.auditing import _Accepted
+from central.services.alarms.rows import Signal, raise_alarm
+from central.services.audits.auditing import _Accepted
+from central.services.audits.shifts import MOST_AUDITS_A_STRATUM
 from central.store.repositories.reports import StationReports, store_batch
 from contracts.vocabulary import AlarmKind, AuditState, Judgement, Verdict
 from tests.central.conftest import make_report

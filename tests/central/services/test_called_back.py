@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
-from central.services.rollout_state import state_of
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from central.store.repositories import stations as rows
 from central.store.rollout_tables import FreezeRow

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from central.services.alarms import Signal, close, raise_alarm
+from central.services.alarms.rows import Signal, close, raise_alarm
 from central.store.cause_tables import CauseSuggestion
 from central.store.database import Database
 from central.store.learning_tables import Alarm

@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import select
 
 from central.api.views import sync_word
-from central.services.assigning import Assigner
+from central.services.rollouts.assigning import Assigner
 from central.store.tables import Station
 from contracts.commands import ChallengerAssignment
 from contracts.reports import PackageProgress, PackageStatus

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 
 from central.domain.datasets import LabelRecord, version_of
 from central.domain.learning import SplitBy
-from central.services.datasets import ask_again
+from central.services.trainings.datasets import ask_again
 from central.store.dataset_files import from_parquet, query_from_json
 from central.store.dataset_tables import DatasetVersion, HeldOutPicture
 from central.store.learning_tables import Package, SplitGroup, Training

@@ -9,8 +9,8 @@ from sqlmodel import col, select
 
 from central.audit_settings import AuditSettings
 from central.quality.rates import escape_interval
-from central.services.audit_shifts import MOST_AUDITS_A_STRATUM
-from central.services.watching import escape_evidence
+from central.services.audits.shifts import MOST_AUDITS_A_STRATUM
+from central.services.watches.watching import escape_evidence
 from central.store.learning_tables import Champion
 from central.store.repositories import audits, quality
 from central.store.repositories.quality import Scope

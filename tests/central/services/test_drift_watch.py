@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from sqlmodel import select
 
 from central.quality.drift import DriftMonitor
-from central.services.drift_watch import DriftWatch
+from central.services.watches.drift import DriftWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import DriftState
@@ -165,7 +165,7 @@ def test_restarts_at_any_time_change_neither_alarm_nor_state(
     taught: tuple[Plant, DriftWatch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant, watch = taught
-    monkeypatch.setattr("central.services.drift_watch._SAVE_EVERY", timedelta(seconds=300))
+    monkeypatch.setattr("central.services.watches.drift._SAVE_EVERY", timedelta(seconds=300))
     told: list[DriftMonitor] = []
     take = DriftMonitor.update_many
 
@@ -214,7 +214,7 @@ def test_tick_that_fails_is_taken_back_whole(taught: tuple[Plant, DriftWatch], m
         raise OSError("disk full")
 
     with monkeypatch.context() as broke:
-        broke.setattr("central.services.monitor_keeping.raise_with_onset", broken)
+        broke.setattr("central.services.watches.monitor_keeping.raise_with_onset", broken)
         with pytest.raises(OSError, match="disk full"):
             watch.tick(plant.at())
     assert plant.alarms() == []
@@ -233,7 +233,7 @@ def test_failed_tick_of_a_station_that_was_never_saved_takes_nothing_in(
         raise OSError("disk full")
 
     with monkeypatch.context() as broke:
-        broke.setattr("central.services.drift_watch._SAVE_EVERY", timedelta())
+        broke.setattr("central.services.watches.drift._SAVE_EVERY", timedelta())
         broke.setattr(watch.keeper, "save", broken)
         with pytest.raises(OSError, match="disk full"):
             watch.tick(plant.at())

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import select
 
 from central.learning_settings import ExperimentSettings
-from central.services.experiments import ExperimentRetention, find_experiments, keep_told
+from central.services.trainings.experiments import ExperimentRetention, find_experiments, keep_told
 from central.store.experiment_tables import Experiment
 from contracts.jobs import TrainingProgress
 from contracts.vocabulary import DetectorKind, Judgement, LabelSource, PromotionOutcome, TrainingState

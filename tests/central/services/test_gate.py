@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from central.errors import ConflictError, ForbiddenError, NotFoundError
-from central.services.gate_evidence import Said, document_of, overrule
+from central.services.gates.evidence import Said, document_of, overrule
 from central.store.database import Database
 from central.store.learning_tables import SplitGroup
 from central.store.tables import Audit, LabelledPicture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from central.services.gate_alarms import settle
-from central.services.gate_evidence import Said, overrule
+from central.services.gates.alarms import settle
+from central.services.gates.evidence import Said, overrule
 from central.store.database import Database
 from central.store.learning_tables import Alarm, Champion
 from contracts.vocabulary import AlarmKind, AlarmState, PromotionOutcome, Role

@@ -14,10 +14,10 @@ from sqlmodel import Session, select
 
 from central.errors import ConflictError
 from central.gate_settings import GateSettings
-from central.services.gate_deciding import answer_of, find_out, station_times
-from central.services.gate_evidence import Said, overrule
-from central.services.gate_pictures import choose_gate_pictures
-from central.services.gating import queue_gate
+from central.services.gates.deciding import answer_of, find_out, station_times
+from central.services.gates.evidence import Said, overrule
+from central.services.gates.gating import queue_gate
+from central.services.gates.pictures import choose_gate_pictures
 from central.store.database import Database
 from central.store.dataset_tables import DatasetVersion, HeldOutPicture
 from central.store.gate_tables import GateRun

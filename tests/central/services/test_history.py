@@ -11,8 +11,8 @@ from sqlmodel import select
 
 from central.history_settings import HistorySettings
 from central.quality.switching import Inspection as Severity
-from central.services.chart_blocks import Stream, blocks_of
 from central.services.history import HistoryService
+from central.services.watches.chart_blocks import Stream, blocks_of
 from central.store.audit_tables import AuditShift
 from central.store.database import Database
 from central.store.learning_tables import ChartBlock

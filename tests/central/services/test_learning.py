@@ -7,7 +7,7 @@ import pytest
 from sqlmodel import Session
 
 from central.errors import ConflictError, NotFoundError
-from central.services.alarms import Signal, close, find_alarm, raise_alarm
+from central.services.alarms.rows import Signal, close, find_alarm, raise_alarm
 from central.settings import LearningSettings, RolloutSettings
 from central.store.learning_tables import Package
 from central.training_backends.local import LocalBackend

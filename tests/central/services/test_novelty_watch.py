@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from sqlmodel import select
 
 from central.quality.novelty import NoveltyMonitor
-from central.services.novelty_watch import NoveltyKey, NoveltyWatch
+from central.services.watches.novelty import NoveltyKey, NoveltyWatch
 from central.settings import WatchSettings
 from central.store.database import Database
 from central.store.drift_tables import NoveltyState
@@ -159,7 +159,7 @@ def test_what_was_not_accepted_or_has_no_sure_time_is_left_out(plant: Plant, cha
 
 
 def test_restarts_change_nothing(plant: Plant, learnt: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("central.services.novelty_watch._SAVE_EVERY", timedelta(seconds=900))
+    monkeypatch.setattr("central.services.watches.novelty._SAVE_EVERY", timedelta(seconds=900))
     twin = NoveltyMonitor.from_bytes(learnt)
     for step in range(12):
         plant.feed(333, share=0.02 if step > 5 else 0.0)
@@ -201,7 +201,7 @@ def test_monitors_of_packages_long_gone_are_let_go(plant: Plant) -> None:
 def test_long_past_without_embeddings_is_passed_over_in_small_steps(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("central.services.novelty_watch._MOST_ROWS_A_TICK", 100)
+    monkeypatch.setattr("central.services.watches.novelty._MOST_ROWS_A_TICK", 100)
     plant.feed(450, embedding=None)
     before = plant.watch.progress()[plant.key()].last_at
     plant.feed(10)

@@ -9,9 +9,9 @@ import pytest
 from central.quality.cause import ChangeKind, Counts, Observation, ProductSeen
 from central.quality.drift import Standing
 from central.quality.novelty import NoveltyStanding
-from central.services.drift_watch import learnt_as
-from central.services.novelty_watch import NoveltyKey
-from central.services.observing import Question, observe
+from central.services.watches.drift import learnt_as
+from central.services.watches.novelty import NoveltyKey
+from central.services.watches.observing import Question, observe
 from central.store.database import Database
 from central.store.repositories import causes, stations
 from contracts.vocabulary import Verdict

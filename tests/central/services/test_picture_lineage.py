@@ -5,8 +5,8 @@ import pytest
 from sqlmodel import select
 
 from central.errors import NotFoundError
-from central.services import picture_lineage
-from central.services.picture_lineage import of_inspection, of_picture
+from central.services.trainings import picture_lineage
+from central.services.trainings.picture_lineage import of_inspection, of_picture
 from central.store.tables import Evidence, LabelledPicture, Station
 from contracts.vocabulary import EvidenceKind, Judgement, LabelSource, PartUse, Verdict
 from tests.central.services.bench import EPOCH, PRODUCT, Bench

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from central.audit_settings import AuditSettings
-from central.services import auditing
+from central.services.audits import auditing
 from central.store.repositories import audits
 from central.store.tables import Inspection
 from contracts.vocabulary import AuditState, Judgement, Verdict
@@ -82,7 +82,7 @@ def test_a_draw_that_was_cut_short_passes_by_no_reject(
 
 def test_defective_rejects_call_for_no_training(bench: Bench, station: FakeStation) -> None:
     """They train, but the detector finds them: only defects that it passed make a training sensible."""
-    from central.services.training_jobs import judged_since  # noqa: PLC0415 - used here alone
+    from central.services.trainings.jobs import judged_since  # noqa: PLC0415 - used here alone
 
     bench.build(audit=AuditSettings(accepted_share=1.0, rejected_share=1.0))
     bench.report(station, [NG] * 4 + [OK] * 3)

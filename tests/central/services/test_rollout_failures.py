@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from central.domain.alarm_severity import severity_of
-from central.services.alarms import Signal, raise_alarm
+from central.services.alarms.rows import Signal, raise_alarm
 from contracts.vocabulary import (
     AlarmKind,
     AlarmSeverity,

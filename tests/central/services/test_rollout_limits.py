@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import col, select
 
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, WavePlan, WaveScope
-from central.services import rollout_limits
+from central.services.rollouts import limits
 from central.settings import RolloutSettings
 from central.store.repositories import rollout_policies
 from central.store.rollout_tables import RolloutLimit, RolloutLook
@@ -228,7 +228,7 @@ def test_limits_go_on_after_thousands_of_parts_and_look_the_same_after_a_restart
     plant: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of older looks what they said goes, as no page shows it; what they took in stays."""
-    monkeypatch.setattr(rollout_limits, "_TOLD_LOOKS", 4)
+    monkeypatch.setattr(limits, "_TOLD_LOOKS", 4)
     waves = (WavePlan(WaveScope.COUNT, 1, bake_parts=200, control=CONTROL), WavePlan(needs_approval=True))
     plant.begin(RolloutPlan(waves=waves))
     for index in range(12):

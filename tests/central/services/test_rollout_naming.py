@@ -7,7 +7,7 @@ import pytest
 
 from central.domain.rollout_plan import RolloutPlan, TargetFilter
 from central.errors import ConflictError
-from central.services.rollout_state import state_of
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from contracts.vocabulary import RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation

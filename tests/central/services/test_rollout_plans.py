@@ -10,10 +10,10 @@ import pytest
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import LADDER, RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
 from central.errors import ConflictError
-from central.services.rollout_beginning import Begun
-from central.services.rollout_evidence import exposure_of, quarantine_of
-from central.services.rollout_planning import plan_of
-from central.services.rollout_state import state_of
+from central.services.rollouts.beginning import Begun
+from central.services.rollouts.evidence import exposure_of, quarantine_of
+from central.services.rollouts.planning import plan_of
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies

@@ -11,8 +11,8 @@ import pytest
 from sqlmodel import Session, select
 
 from central.errors import ConflictError
-from central.services import rollout_beginning, rollout_planning
-from central.services.rollout_beginning import Asked, begin_as_asked
+from central.services.rollouts import beginning, planning
+from central.services.rollouts.beginning import Asked, begin_as_asked
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, RolloutRow
@@ -47,14 +47,14 @@ def test_of_two_packages_begun_at_once_one_is_under_way(database: Database, monk
     # Each has looked whether a rollout is under way, and waits a moment for the other to have looked too.
     both = threading.Barrier(2)
 
-    plan_for = rollout_planning.asked_plan
+    plan_for = planning.asked_plan
 
     def slow_plan(*given: Any, **named: Any) -> Any:
         with suppress(threading.BrokenBarrierError):
             both.wait(1.0)
         return plan_for(*given, **named)
 
-    monkeypatch.setattr(rollout_beginning, "asked_plan", slow_plan)
+    monkeypatch.setattr(beginning, "asked_plan", slow_plan)
 
     def begin(package_id: str) -> str | None:
         try:

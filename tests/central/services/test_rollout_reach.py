@@ -9,8 +9,8 @@ import pytest
 
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, TargetFilter, WavePlan, WaveScope
-from central.services.rollout_planning import plan_of
-from central.services.rollout_state import state_of
+from central.services.rollouts.planning import plan_of
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from contracts.vocabulary import RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench, FakeStation

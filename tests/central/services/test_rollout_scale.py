@@ -11,9 +11,9 @@ from sqlalchemy import event
 
 from central.api.rollout_views import rollout_view
 from central.domain.rollout_plan import RolloutPlan, WavePlan, WaveScope
-from central.services.rollout_counts import PartBook, PartCounts, counts_of
-from central.services.rollout_evidence import exposure_of
-from central.services.rollout_facts import touched_of
+from central.services.rollouts.counts import PartBook, PartCounts, counts_of
+from central.services.rollouts.evidence import exposure_of
+from central.services.rollouts.facts import touched_of
 from central.settings import RolloutSettings
 from central.store.database import Database
 from central.store.learning_tables import RolloutRow

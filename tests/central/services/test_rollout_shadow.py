@@ -11,9 +11,9 @@ from sqlmodel import col, select
 
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
 from central.domain.rollout_waits import WaitKind, waits_of
-from central.services.assigning import challengers_of
-from central.services.rollout_state import state_of
-from central.services.shadow_gates import PAST_TIMES
+from central.services.rollouts.assigning import challengers_of
+from central.services.rollouts.shadow_gates import PAST_TIMES
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from central.store.learning_tables import Assignment, Champion, Package
 from central.store.repositories import rollout_policies, shadow

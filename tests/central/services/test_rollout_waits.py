@@ -8,8 +8,8 @@ import pytest
 
 from central.domain.calendar import MaintenanceWindow
 from central.domain.rollout_plan import ControlPlan, RolloutPlan, ShadowPlan, WavePlan, WaveScope
-from central.services.alarms import close
-from central.services.rollout_waits import RolloutWaits
+from central.services.alarms.rows import close
+from central.services.rollouts.waits import RolloutWaits
 from central.settings import RolloutSettings
 from central.store.learning_tables import Alarm
 from contracts.vocabulary import AlarmKind, AlarmState, RolloutState, Verdict

@@ -6,9 +6,9 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from central.errors import ConflictError, NotFoundError
-from central.services.alarms import Signal, raise_alarm
-from central.services.assigning import Assigner
-from central.services.rollout_beginning import Begun
+from central.services.alarms.rows import Signal, raise_alarm
+from central.services.rollouts.assigning import Assigner
+from central.services.rollouts.beginning import Begun
 from central.settings import RolloutSettings
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import stations as station_rows

@@ -8,8 +8,8 @@ import pytest
 from sqlmodel import select
 
 from central.services.isolating import TickError
-from central.services.rollout_state import state_of
-from central.services.service_watch import FAILURES_IN_A_ROW, ServiceWatch, failing
+from central.services.rollouts.state import state_of
+from central.services.watches.services import FAILURES_IN_A_ROW, ServiceWatch, failing
 from central.services.worker import TickCounts, Worker
 from central.store.learning_tables import Alarm, RolloutRow
 from contracts.vocabulary import AlarmKind, AlarmState, RolloutState

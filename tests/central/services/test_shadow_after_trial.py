@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
-from central.services.rollout_state import state_of
+from central.services.rollouts.state import state_of
 from central.store.repositories import rollout_policies
 from contracts.vocabulary import Judgement, RolloutState, Verdict
 from tests.central.services.bench import PRODUCT, Bench

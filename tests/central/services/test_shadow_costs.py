@@ -12,7 +12,7 @@ from sqlmodel import select
 
 from central.domain.rollout_gates import WaveOutcome
 from central.domain.rollout_plan import RolloutPlan, ShadowPlan, WavePlan, WaveScope
-from central.services.shadow_gates import ShadowGates
+from central.services.rollouts.shadow_gates import ShadowGates
 from central.settings import RolloutSettings
 from central.store.repositories import rollout_policies
 from central.store.repositories.shadow import ShadowPair

@@ -7,9 +7,9 @@ import pytest
 from sqlmodel import select
 
 from central.quality.cause import Cause
-from central.services.alarms import Signal, raise_alarm, say_cause
-from central.services.training_holds import HELD
-from central.services.training_requests import TrainingRequests
+from central.services.alarms.rows import Signal, raise_alarm, say_cause
+from central.services.trainings.holds import HELD
+from central.services.trainings.requests import TrainingRequests
 from central.settings import LearningSettings
 from central.store.cause_tables import CauseSuggestion
 from central.store.database import Database

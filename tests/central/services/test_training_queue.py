@@ -8,7 +8,7 @@ import pytest
 from central.domain.training_queue import PRIORITY
 from central.errors import ConflictError
 from central.learning_settings import CostSettings, QueueSettings
-from central.services.training_usage import attempts_of, spent_of
+from central.services.trainings.usage import attempts_of, spent_of
 from central.settings import LearningSettings
 from central.store.learning_tables import Training
 from contracts.vocabulary import AttemptEnd, DetectorKind, TrainingState, TrainingTrigger

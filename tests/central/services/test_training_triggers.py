@@ -11,11 +11,11 @@ from sqlmodel import Session, col, select
 from central.domain.training_triggers import Because
 from central.errors import ConflictError
 from central.learning_settings import TriggerSettings
-from central.services.alarms import Signal, close, raise_alarm
-from central.services.training_counts import new_labels
-from central.services.training_decisions import list_decisions
-from central.services.training_requests import TrainingRequests
-from central.services.training_triggers import TrainingTriggers
+from central.services.alarms.rows import Signal, close, raise_alarm
+from central.services.trainings.counts import new_labels
+from central.services.trainings.decisions import list_decisions
+from central.services.trainings.requests import TrainingRequests
+from central.services.trainings.triggers import TrainingTriggers
 from central.settings import LearningSettings
 from central.store.cause_tables import CauseSuggestion
 from central.store.database import Database

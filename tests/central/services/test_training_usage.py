@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from central.learning_settings import CostSettings
-from central.services.training_usage import attempts_of
+from central.services.trainings.usage import attempts_of
 from central.settings import LearningSettings
 from central.store.repositories import audits
 from central.store.tables import LabelledPicture

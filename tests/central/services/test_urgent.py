@@ -4,7 +4,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from central.services.assigning import Assigner
+from central.services.rollouts.assigning import Assigner
 from central.store.repositories import stations as station_rows
 from central.trust.assignments import open_assignment
 from contracts.reports import PackageProgress, PackageStatus

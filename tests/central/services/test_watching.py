@@ -7,8 +7,8 @@ from sqlmodel import col, select
 
 from central.api.chart_views import draw_charts
 from central.quality.confidence_sequence import ConfidenceSequence
-from central.services.alarms import close, find_alarm
-from central.services.block_watch import digits_apart
+from central.services.alarms.rows import close, find_alarm
+from central.services.watches.blocks import digits_apart
 from central.store.learning_tables import ChartBlock
 from central.store.tables import Audit
 from contracts.reports import ImageMeasures
@@ -178,7 +178,7 @@ def test_an_alarm_that_could_not_be_stored_is_raised_by_the_next_tick(
         raise RuntimeError("database is locked")
 
     with monkeypatch.context() as patch:
-        patch.setattr("central.services.watching.raise_alarm", locked)
+        patch.setattr("central.services.watches.watching.raise_alarm", locked)
         with pytest.raises(RuntimeError, match="locked"):
             bench.watching.tick(bench.clock.now())
     assert kinds(bench) == []
@@ -230,7 +230,7 @@ def test_charts_of_a_large_fleet_are_looked_at_in_turn_and_none_is_forgotten(
     fleet = [first, *(bench.add_station(f"st-{number}") for number in range(2, 6))]
     for station in fleet:
         station.running |= first.running
-    monkeypatch.setattr("central.services.watching._MOST_STREAMS_A_TICK", 2)
+    monkeypatch.setattr("central.services.watches.watching._MOST_STREAMS_A_TICK", 2)
     looked = []
     for _ in range(2):
         for station in fleet:

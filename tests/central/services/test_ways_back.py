@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, select
 
-from central.services.assignment_watch import AssignmentWatch
-from central.services.rollout_state import state_of
+from central.services.rollouts.assignment_watch import AssignmentWatch
+from central.services.rollouts.state import state_of
 from central.settings import RolloutSettings
 from central.store.rollout_tables import RolloutEvent
 from central.trust.repository import PackageRepositoryError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlmodel import col, select
 
-from central.services.training_usage import attempts_of
+from central.services.trainings.usage import attempts_of
 from central.store.blobs import Blobs
 from central.store.database import Database
 from central.store.learning_tables import Package, Promotion, Training

@@ -41,7 +41,7 @@ class Rig:
         return self.make(trainer(mode))
 
     def attempt(self) -> Attempt:
-        """A job with pictures, as `services/training_jobs.py` lays it out."""
+        """A job with pictures, as `services/trainings/jobs.py` lays it out."""
         training_id = f"t-{uuid.uuid4().hex[:12]}"
         folder = self.folder / "trainings" / training_id
         (folder / "images").mkdir(parents=True)

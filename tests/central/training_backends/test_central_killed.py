@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from central.services.training_requests import TrainingRequests
+from central.services.trainings.requests import TrainingRequests
 from central.settings import LearningSettings
 from contracts.vocabulary import DetectorKind, TrainingState
 from tests.central.conftest import START
@@ -20,7 +20,7 @@ from tests.central.training_backends.conftest import ON_RAY
 from tests.central.training_backends.killing import PRODUCT, KilledCentral
 from tests.central.training_backends.rigs import is_there, wait_for
 
-LEARNING = "central.services.learning|"
+LEARNING = "central.services.trainings.learning|"
 SERVICE = LEARNING + "LearningService."
 QUEUED, RUNNING, FINISHED = TrainingState.QUEUED, TrainingState.RUNNING, TrainingState.FINISHED
 
@@ -29,7 +29,7 @@ STEPS = [
     pytest.param("before:" + SERVICE + "_start", QUEUED, id="waiting"),
     pytest.param("after:" + LEARNING + "choose_pictures", QUEUED, id="choosing"),
     pytest.param("before:" + LEARNING + "lay_out_job", QUEUED, id="chosen"),
-    pytest.param("after:central.services.training_jobs|place_picture#5", QUEUED, id="half-laid-out"),
+    pytest.param("after:central.services.trainings.jobs|place_picture#5", QUEUED, id="half-laid-out"),
     pytest.param("after:" + LEARNING + "lay_out_job", QUEUED, id="laid-out"),
     pytest.param("after:" + LEARNING + "write_whole", QUEUED, id="job-written"),
     pytest.param("after:" + SERVICE + "_lay_out", QUEUED, id="counted"),
@@ -48,8 +48,8 @@ STEPS = [
     pytest.param("after:central.trust.repository|PackageRepository.publish", RUNNING, id="published-not-registered"),
     pytest.param("after:" + LEARNING + "register_package", RUNNING, id="checked-not-registered"),
     pytest.param("after:" + SERVICE + "_finish", FINISHED, id="registered"),
-    pytest.param("before:central.services.promoting|PromotingService._decide", FINISHED, id="not-judged"),
-    pytest.param("after:central.services.promoting|PromotingService._decide", FINISHED, id="judged"),
+    pytest.param("before:central.services.gates.promoting|PromotingService._decide", FINISHED, id="not-judged"),
+    pytest.param("after:central.services.gates.promoting|PromotingService._decide", FINISHED, id="judged"),
 ]
 ONLY_ON_RAY = [
     pytest.param("after:central.training_backends.staging|_place#5", RUNNING, id="half-staged"),

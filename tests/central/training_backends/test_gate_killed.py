@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import select
 
-from central.services.training_requests import TrainingRequests
+from central.services.trainings.requests import TrainingRequests
 from central.settings import LearningSettings
 from central.store.gate_tables import GateRun
 from contracts.vocabulary import DetectorKind, PromotionOutcome, TrainingState
@@ -20,11 +20,11 @@ from tests.central.services.gate_bench import gate_command
 from tests.central.services.trainers import end_trainings
 from tests.central.training_backends.killing import PRODUCT, KilledCentral
 
-GATING = "central.services.gating|GatingService"
+GATING = "central.services.gates.gating|GatingService"
 # The training's own start is the first.
 START_OF_GATE = "central.training_backends.local|LocalBackend.start#2"
 POINTS = [
-    pytest.param("after:central.services.promoting|PromotingService._ask", id="before-it-is-asked-for"),
+    pytest.param("after:central.services.gates.promoting|PromotingService._ask", id="before-it-is-asked-for"),
     pytest.param(f"before:{GATING}._lay_out", id="queued"),
     pytest.param(f"after:{GATING}._lay_out", id="laid-out"),
     pytest.param(f"before:{START_OF_GATE}", id="said-to-run"),

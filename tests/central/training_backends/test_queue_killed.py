@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from central.services.training_requests import TrainingRequests
+from central.services.trainings.requests import TrainingRequests
 from central.settings import LearningSettings
 from central.store.learning_tables import Training
 from contracts.vocabulary import AttemptEnd, DetectorKind, TrainingState, TrainingTrigger
@@ -24,8 +24,8 @@ from tests.central.training_backends.conftest import ON_RAY
 from tests.central.training_backends.killing import KilledCentral
 from tests.central.training_backends.rigs import is_there, wait_for
 
-SERVICE = "central.services.learning|LearningService."
-QUEUE = "central.services.training_queue|TrainingQueue."
+SERVICE = "central.services.trainings.learning|LearningService."
+QUEUE = "central.services.trainings.queue|TrainingQueue."
 SCHEDULED, PERSONS = "ring", "cap"
 FINISHED = TrainingState.FINISHED
 CLASSES = {
@@ -45,7 +45,7 @@ STEPS = {
     "place-not-given": f"before:{SERVICE}_start#2",
     "place-given": f"after:{SERVICE}_start#2",
     "not-begun-again": f"before:{SERVICE}_start#3",
-    "found-laid-out": "after:central.services.learning|is_laid_out",
+    "found-laid-out": "after:central.services.trainings.learning|is_laid_out",
     "begun-again": "after:BACKEND.start#3",
 }
 

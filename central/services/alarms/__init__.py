@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alarms as rows, and their way to people: routes, messages, the outbox, senders."""

@@ -6,7 +6,7 @@ random and stored as SHA-256. Does not create tokens: that is `store/repositorie
 and the admin routes.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -31,7 +31,8 @@ class Caller:
     role: Role
 
 
-def services_of(request: Request) -> Services:
+# Neither blocks, and a plain function would be sent to a thread and back, for every request.
+async def services_of(request: Request) -> Services:
     """The parts of this process."""
     services: Services = request.app.state.services
     return services
@@ -60,13 +61,13 @@ def identify(
 CallerOf = Annotated[Caller, Depends(identify)]
 
 
-def allow(minimum: Role | None, *, station: bool = False) -> Callable[[Caller], Caller]:
+def allow(minimum: Role | None, *, station: bool = False) -> Callable[[Caller], Awaitable[Caller]]:
     """A dependency that lets `minimum` and the roles above it pass, and STATION only when `station` is set.
 
     `allow(None, station=True)` is for stations alone.
     """
 
-    def check(caller: CallerOf) -> Caller:
+    async def check(caller: CallerOf) -> Caller:
         if may(caller.role, minimum, station=station):
             return caller
         wanted = " or ".join([*([f"{minimum.value} or above"] if minimum else []), *(["STATION"] if station else [])])

@@ -6,7 +6,6 @@ labels: it tells people where to audit. One monitor for each station and package
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from central.quality import directions
 from central.quality.drifting.state import from_bytes, take, to_bytes
+from central.quality.novelty_counts import BLOCK, SPAN_BLOCKS, NoveltySignal, NoveltyStanding, usual_shares
 
 __all__ = ["NoveltyMonitor", "NoveltySignal", "NoveltyStanding"]
 
@@ -21,7 +21,6 @@ Floats = NDArray[np.float64]
 
 _KIND: Final = "novelty monitor"
 _VERSION: Final = 1
-_BLOCK: Final = 250
 _PERIOD_S: Final = 30 * 86_400.0
 _STOP_S: Final = 600.0
 _MOST_DIMENSIONS: Final = 1_024
@@ -36,44 +35,7 @@ _SHAPE_SHARE: Final = 0.4
 _SAMPLE_SHARE: Final = 0.6
 _FAR_SHARE: Final = 0.01
 _LEAST_RING: Final = 20
-# What is not yet of interest: so much more often than in the reference.
-_MARGIN: Final = 1.1
-_SPAN_BLOCKS: Final = 8
 _RECENT_BLOCKS: Final = 80
-
-
-@dataclass(frozen=True)
-class NoveltySignal:
-    """Unusual parts have become more frequent among the accepted ones.
-
-    Attributes:
-        raised_at: capture time of the part that completed the evidence, seconds since the epoch, UTC.
-        onset: when it most likely began, same unit.
-        rate: share of the accepted parts since then that are unusual.
-        usual_rate: the same share in the reference.
-        is_crowded: whether they lie in one direction, as a new kind would, or just far away.
-    """
-
-    raised_at: float
-    onset: float
-    rate: float
-    usual_rate: float
-    is_crowded: bool
-
-
-@dataclass(frozen=True)
-class NoveltyStanding:
-    """How many accepted parts were unusual, in the reference and lately; unusual: beyond what one in 100 of it was.
-
-    Attributes:
-        unusual_before: of the reference's `parts_before`, those that tell how far is far not counted.
-        unusual_since: of the `parts_since` in blocks that began since the moment asked about, 20,000 parts at most.
-    """
-
-    unusual_before: int
-    parts_before: int
-    unusual_since: int
-    parts_since: int
 
 
 class NoveltyMonitor:
@@ -113,7 +75,7 @@ class NoveltyMonitor:
             raise ValueError(
                 f"novelty: expected more than 0 and at most 100 false alarms, got {false_alarms_per_30_days}"
             )
-        self._reference_blocks = int(reference_parts) // _BLOCK
+        self._reference_blocks = int(reference_parts) // BLOCK
         self._shape_blocks = int(self._reference_blocks * _SHAPE_SHARE)
         self._sample_blocks = int(self._reference_blocks * _SAMPLE_SHARE)
         self._settings = {
@@ -146,7 +108,7 @@ class NoveltyMonitor:
         """What was too short or odd about the reference."""
         if self.is_ready:
             return tuple(self._notes)
-        had, wanted = self._blocks * _BLOCK, self._reference_blocks * _BLOCK
+        had, wanted = self._blocks * BLOCK, self._reference_blocks * BLOCK
         return (*self._notes, f"too short so far: {had} of {wanted} accepted parts")
 
     def update_many(self, at: Floats, embedding: Floats, accepted: NDArray[np.bool_]) -> list[NoveltySignal]:
@@ -173,11 +135,11 @@ class NoveltyMonitor:
         now = self._now
         open_at = np.concatenate((now["open_at"], times[passed]))
         waiting = np.concatenate((now["open"], points[passed]))
-        whole = len(open_at) // _BLOCK * _BLOCK
+        whole = len(open_at) // BLOCK * BLOCK
         found = [
             signal
-            for first in range(0, whole, _BLOCK)
-            if (signal := self._block(open_at[first : first + _BLOCK], waiting[first : first + _BLOCK])) is not None
+            for first in range(0, whole, BLOCK)
+            if (signal := self._block(open_at[first : first + BLOCK], waiting[first : first + BLOCK])) is not None
         ]
         now["open_at"], now["open"] = open_at[whole:].copy(), waiting[whole:].copy()
         return found
@@ -191,9 +153,9 @@ class NoveltyMonitor:
         if not self.is_ready:
             return None
         counted = self._now["recent"][self._now["recent_at"] >= since][:, 0]
-        before = (self._reference_blocks - self._shape_blocks) * _BLOCK
+        before = self._counted(is_crowded=False)
         usual = round(float(self._now["share"][0]) * before)
-        return NoveltyStanding(usual, before, round(float(counted.sum())), len(counted) * _BLOCK)
+        return NoveltyStanding(usual, before, round(float(counted.sum())), len(counted) * BLOCK)
 
     def distances(self, embedding: Floats) -> Floats:
         """Squared Mahalanobis distances [n] of embeddings [n, d] from the reference; zeros before that is known."""
@@ -237,7 +199,7 @@ class NoveltyMonitor:
             "value": cells, "best": cells, "onset": cells, "recent_at": (None,), "recent": (recent, _ROWS),
             "sample": (None, d), "ring": (None, d), "axis": (d,), "far": (1,), "trial": (None, _TOWARDS),
         }  # fmt: skip
-        if not 0 <= d <= _MOST_DIMENSIONS or opened >= _BLOCK or recent > _RECENT_BLOCKS:
+        if not 0 <= d <= _MOST_DIMENSIONS or opened >= BLOCK or recent > _RECENT_BLOCKS:
             raise ValueError(f"{_KIND}: expected fewer parts or dimensions, got {opened}, {recent} and {d}")
         monitor._now = {name: take(arrays, name, shape) for name, shape in shapes.items()}
         return monitor
@@ -262,7 +224,7 @@ class NoveltyMonitor:
                 f"novelty: expected embeddings of {self._dimensions or f'1 to {_MOST_DIMENSIONS}'} dimensions, got {d};"
                 " another package needs a monitor of its own"
             )
-        if count and self._shape_blocks * _BLOCK < 10 * d:
+        if count and self._shape_blocks * BLOCK < 10 * d:
             raise ValueError(f"novelty: {d} dimensions need a reference of at least {25 * d} parts, which is too short")
         if not (np.isfinite(times).all() and np.isfinite(points).all()):
             raise ValueError("novelty: expected finite times and embeddings, got NaN or infinity; leave such parts out")
@@ -300,7 +262,7 @@ class NoveltyMonitor:
         distance = (white**2).sum(1)
         if self._blocks <= self._sample_blocks:
             stride = max(
-                1, (self._sample_blocks - self._shape_blocks) * _BLOCK // directions.sample_size(len(now["axis"]))
+                1, (self._sample_blocks - self._shape_blocks) * BLOCK // directions.sample_size(len(now["axis"]))
             )
             now["sample"] = np.concatenate((now["sample"], white[::stride]))
         if self._blocks == self._sample_blocks:
@@ -323,13 +285,13 @@ class NoveltyMonitor:
         if now["axis"].any():
             found = ((white @ now["axis"])[:, None] > now["beyond"][-_TOWARDS:]).sum(0).astype(float)
         now["ring"] = directions.add(now["ring"], white[distance > now["far"][0]])
-        if self._blocks % _SPAN_BLOCKS == 0 and len(now["ring"]) >= _LEAST_RING:
+        if self._blocks % SPAN_BLOCKS == 0 and len(now["ring"]) >= _LEAST_RING:
             now["axis"] = directions.direction(now["ring"])
             now["beyond"][-_TOWARDS:] = directions.limits(now["sample"], now["axis"])
         return found
 
     def _shape(self) -> None:
-        now, parts = self._now, self._shape_blocks * _BLOCK
+        now, parts = self._now, self._shape_blocks * BLOCK
         mean = now["sum"] / parts
         covariance = now["square"] / parts - np.outer(mean, mean)
         now["centre"] = now["centre"] + mean
@@ -342,7 +304,7 @@ class NoveltyMonitor:
         now = self._now
         distance = now["distance"]
         now["beyond"][:-_TOWARDS] = np.quantile(distance, [1 - share for share in _SHARES])
-        far = (distance.reshape(-1, _BLOCK)[:, :, None] > now["beyond"][:-_TOWARDS]).sum(1).astype(float)
+        far = (distance.reshape(-1, BLOCK)[:, :, None] > now["beyond"][:-_TOWARDS]).sum(1).astype(float)
         half = len(far) // 2
         early, late = far[:half].sum(0), far[half:].sum(0)
         odd = (np.abs(late - early) > 5 * np.sqrt(early + late + 1)) & (
@@ -353,7 +315,7 @@ class NoveltyMonitor:
                 f"odd: unusual parts went from {early[odd][0]:.0f} to {late[odd][0]:.0f} between its halves"
             )
         for rows, counts in ((slice(None, -_TOWARDS), far), (slice(-_TOWARDS, None), now["trial"])):
-            now["share"][rows], now["usual"][rows], now["scatter"][rows] = _usual(counts)
+            now["share"][rows], now["usual"][rows], now["scatter"][rows] = usual_shares(counts)
         now["distance"], now["trial"], now["square"] = (
             np.zeros(0),
             np.zeros((0, _TOWARDS)),
@@ -366,32 +328,28 @@ class NoveltyMonitor:
         now["recent"] = np.concatenate((now["recent"], counts[None]))[-_RECENT_BLOCKS:]
         usual = np.maximum(now["usual"], now["raised"])[:, None]
         times = np.array(_TIMES)
-        says = counts[:, None] * np.log(times) - _BLOCK * usual * (times - 1)
+        says = counts[:, None] * np.log(times) - BLOCK * usual * (times - 1)
         ratio = np.exp(np.minimum(says / now["scatter"][:, None], 200.0))
         is_better = now["best"] < seconds
         now["onset"] = np.where(is_better, began, now["onset"])
         now["best"] = np.minimum(np.maximum(now["best"], seconds) * ratio, 1e120)
         now["value"] = np.minimum((now["value"] + seconds) * ratio, 1e120)
-        is_down = now["recent"].mean(0) <= _BLOCK * now["usual"]
+        is_down = now["recent"].mean(0) <= BLOCK * now["usual"]
         if len(now["recent"]) == _RECENT_BLOCKS:
             now["raised"] = np.where(is_down, 0.0, now["raised"])
         if now["value"].mean() < self._threshold:
             return None
         row, column = np.unravel_index(int(now["value"].argmax()), now["value"].shape)
         onset = float(now["onset"][row, column])
-        since = now["recent"][now["recent_at"] >= onset].mean(0) / _BLOCK
+        counted = now["recent"][now["recent_at"] >= onset]
+        since = counted.mean(0) / BLOCK
         now["raised"] = np.where(since > now["usual"], 2 * since, now["raised"])
         now["value"], now["best"] = np.zeros_like(now["value"]), np.zeros_like(now["best"])
-        return NoveltySignal(self._ended, onset, float(since[row]), float(now["share"][row]), bool(row >= len(_SHARES)))
+        is_crowded = bool(row >= len(_SHARES))
+        unusual, before = round(float(counted.sum(0)[row])), self._counted(is_crowded=is_crowded)
+        usual_ones = round(float(now["share"][row]) * before)
+        return NoveltySignal(self._ended, onset, unusual, len(counted) * BLOCK, usual_ones, before, is_crowded)
 
-
-def _usual(counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """Share, what counts as usual, and variance over mean of spans, from counts of the reference's blocks [k, rows]."""
-    whole = len(counts) // _SPAN_BLOCKS * _SPAN_BLOCKS
-    if whole < 4 * _SPAN_BLOCKS:
-        # Never called unusual: too few blocks to know what is.
-        return np.zeros(counts.shape[1]), np.ones(counts.shape[1]), np.ones(counts.shape[1])
-    spans = counts[:whole].reshape(-1, _SPAN_BLOCKS, counts.shape[1]).sum(1)
-    scatter = np.maximum(1.0, spans.var(0) / np.maximum(spans.mean(0), 1e-12))
-    total, parts = counts.sum(0), len(counts) * _BLOCK
-    return total / parts, _MARGIN * (total + 1.645 * np.sqrt(scatter * total) + 1.4) / parts, scatter
+    def _counted(self, *, is_crowded: bool) -> int:
+        """How many parts of the reference tell what is usual."""
+        return (self._reference_blocks - (self._sample_blocks if is_crowded else self._shape_blocks)) * BLOCK

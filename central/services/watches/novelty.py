@@ -214,8 +214,9 @@ def _worded(signal: NoveltySignal, key: NoveltyKey, station: str, farthest: Sequ
         is_simulated=key.is_simulated,
         message=(
             f"Accepted parts of {key.product} at {station} that look unusual as a whole have become more frequent: "
-            f"{signal.rate:.2%} of them instead of {signal.usual_rate:.2%}, {where}, most likely since "
-            f"{onset:%Y-%m-%d %H:%M:%S} UTC. Seen without labels: nobody has judged these parts."
+            f"{signal.unusual:,} of {signal.parts:,} most likely since {onset:%Y-%m-%d %H:%M:%S} UTC, {where}; "
+            f"in the reference {signal.unusual_before:,} of {signal.parts_before:,}. Seen without labels: nobody has "
+            "judged these parts."
         ),
         remedy=_REMEDY,
         evidence={
@@ -223,7 +224,11 @@ def _worded(signal: NoveltySignal, key: NoveltyKey, station: str, farthest: Sequ
             "onset": onset.isoformat(),
             "raised_at_part": datetime.fromtimestamp(signal.raised_at, UTC).isoformat(),
             "rate": signal.rate,
+            "unusual": signal.unusual,
+            "parts": signal.parts,
             "usual_rate": signal.usual_rate,
+            "unusual_before": signal.unusual_before,
+            "parts_before": signal.parts_before,
             "is_crowded": signal.is_crowded,
             "package_id": key.package_id,
             "farthest": list(farthest),

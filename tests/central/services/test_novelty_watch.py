@@ -117,7 +117,10 @@ def test_new_kind_among_accepted_parts_raises_one_alarm_that_names_them(plant: P
     assert (alarm.kind, alarm.station, alarm.product) == (AlarmKind.NOVELTY, STATION, "ring")
     onset = datetime.fromisoformat(alarm.evidence["onset"])
     assert abs((onset - began).total_seconds()) <= 1_000
-    assert alarm.evidence["rate"] > 2 * alarm.evidence["usual_rate"] > 0
+    told = alarm.evidence
+    assert told["rate"] == told["unusual"] / told["parts"] > 2 * told["usual_rate"]
+    assert f"{told['unusual']:,} of {told['parts']:,} most likely since" in alarm.message
+    assert f"in the reference {told['unusual_before']:,} of {told['parts_before']:,}." in alarm.message
     named = plant.sequences([each["inspection_id"] for each in alarm.evidence["farthest"]])
     assert len(named) == 12
     assert len(set(named) & set(new)) >= 9

@@ -28,6 +28,9 @@ def test_signal_says_when_it_began_and_how_often_it_is() -> None:
     assert more == []  # Lasting is not raised again.
     assert abs(signal.onset - began) <= 3_000
     assert 2 * signal.usual_rate < signal.rate < 0.02
+    assert 250 <= signal.parts <= 20_000
+    # Of 200,000: the first ones teach the shape, and where a direction is sought more of them. They tell no share.
+    assert signal.parts_before == (80_000 if signal.is_crowded else 120_000)
     assert monitor.update_many(*stream.parts(40_000)) == []
     # It was gone, and is back: how many there are and how they crowd may each say so.
     assert 1 <= len(monitor.update_many(*stream.parts(20_000, 0.01, 8.0))) <= 2

@@ -33,7 +33,7 @@ class Health:
     version: str
     database: str | None = None
     broker: str | None = None
-    failing: list[str] = field(default_factory=list)
+    failing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def test_every_page_shows_the_plant_without_errors(tab: Tab) -> None:
         assert "Traceback" not in shown
         assert "SIMULATED" in shown or name == "Alarms"
         assert "Europe/Berlin" in shown
+        assert "Connected to central" in shown
     assert "1 of 1" in tab.text()
     tab.go("Live line", "Live line")
     tab.page.wait_for_selector(".sl-pictures img[alt=heatmap]")

@@ -6,11 +6,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from inspect import isclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
+from central.api import schemas
 from contracts.vocabulary import AuditState, Judgement, Verdict
 from dashboard import connection as module
 from dashboard.client import (
@@ -29,6 +35,9 @@ from tests.dashboard.plant_story import Story
 from tests.dashboard.stub_central import VIEWER, StubCentral
 
 ENGINEER = "engineer-secret"
+
+
+SHAPES = list(Path(module.__file__).parent.glob("*shapes.py"))
 
 
 @pytest.fixture(name="client")
@@ -146,6 +155,33 @@ def test_silence_is_unreachable(error: type[httpx.TransportError]) -> None:
 
     with _answering(fail) as client, pytest.raises(UnreachableError, match="No answer from central"):
         client.stations()
+
+
+def test_what_central_says_of_itself_is_read_as_it_answers() -> None:
+    said = schemas.Health(status="degraded", version="0.1.0", database="ok", broker="ok", failing=["rollouts"])
+    with _answering(lambda _request: httpx.Response(200, json=said.model_dump(mode="json"))) as client:
+        assert client.health().failing == ("rollouts",)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHAPES))
+def test_every_shape_is_made_of_kinds_that_the_reader_builds(name: str) -> None:
+    shapes = [
+        each
+        for each in vars(import_module(f"dashboard.{name}")).values()
+        if isclass(each) and dataclasses.is_dataclass(each)
+    ]
+    assert shapes
+    for shape in shapes:
+        for field, kind in get_type_hints(shape).items():
+            unknown = [each for each in _origins(kind) if each not in (tuple, dict, Union, UnionType)]
+            assert not unknown, f"{name}.{shape.__name__}.{field}: {kind}"
+
+
+def _origins(kind: Any) -> Iterator[Any]:
+    if get_origin(kind) is not None:
+        yield get_origin(kind)
+        for inner in get_args(kind):
+            yield from _origins(inner)
 
 
 def test_central_without_its_broker_is_not_ready_but_there() -> None:

@@ -21,7 +21,6 @@ from typing import Final
 from central.domain.naming import some_of
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
-from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
 from central.domain.rollout_shapes import (
     ENDED,
     SETTLED,
@@ -45,18 +44,6 @@ _ALWAYS: Final = datetime.min.replace(tzinfo=UTC)
 _NO_GATE: Final[Mapping[int, WaveAnswer]] = MappingProxyType({})
 _NOTHING_SEEN: Final = Seen()
 _NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-def plan_waves(stations: Sequence[str], canary: int) -> tuple[Wave, ...]:
-    """The first `canary` stations, then all others. Order is the caller's; each station once."""
-    return waves_of(choose_waves(stations, (WavePlan(WaveScope.COUNT, canary), WavePlan(WaveScope.ALL))))
-
-
-def waves_of(chosen: Sequence[tuple[WavePlan, Sequence[str]]]) -> tuple[Wave, ...]:
-    """Waves that nobody has been assigned in yet."""
-    return tuple(
-        Wave(index, tuple(StationStep(name) for name in names), plan) for index, (plan, names) in enumerate(chosen)
-    )
 
 
 def with_waves(rollout: Rollout, waves: tuple[Wave, ...]) -> Rollout:
@@ -164,8 +151,13 @@ def set_aside(rollout: Rollout, station: str, by: str, now: datetime) -> tuple[R
 
 
 def is_last_of(wave: Wave, station: str) -> bool:
-    """Whether all others of the wave were set aside."""
-    left = [item.station for item in wave.stations if item.progress is not Progress.SET_ASIDE]
+    """Whether all others of the wave were set aside, or ran the package before and so show nothing in shadow."""
+    lacks_shadow = wave.plan.shadow is not None and not wave.is_shown
+    left = [
+        item.station
+        for item in wave.stations
+        if item.progress is not Progress.SET_ASIDE and not (lacks_shadow and item.has_it)
+    ]
     return left == [station]
 
 
@@ -224,33 +216,49 @@ def _advance(
     now: datetime,
 ) -> tuple[Rollout, tuple[Action, ...]]:
     """Finish the running wave when its stations are done, and open the next one: never two at a time."""
+    late: tuple[Action, ...] = ()
     for index, scheduled in enumerate(rollout.waves):
         wave = scheduled
         if wave.state is WaveState.FINISHED:
+            # It did not wait for those that were out of reach; whoever is back gets what the others have.
+            rollout, orders = _catch_up(rollout, wave, held, now)
+            late += orders
             continue
         if wave.state is WaveState.SCHEDULED:
             if wave.plan.needs_approval and wave.approved_by is None:
                 waiting = replace(rollout, state=RolloutState.WAITING_FOR_APPROVAL)
-                return _note(waiting, f"{_wave_name(wave)} waits for approval", now), ()
+                return _note(waiting, f"{_wave_name(wave)} waits for approval", now), late
             wave = replace(wave, state=WaveState.RUNNING, started_at=now)
             rollout = _with_wave(rollout, wave)
         rollout, shown = _show(rollout, wave, gates.get(index), held, now)
         rollout, actions = _assign(rollout, rollout.waves[index], held, now)
-        actions = (*shown, *actions)
+        actions = (*late, *shown, *actions)
         wave = rollout.waves[index]
         if wave.stations and all(item.progress is Progress.SET_ASIDE for item in wave.stations):
             why = f"nobody is left to show it in {_wave_name(wave)}: every station was set aside"
             return _end_with_roll_back(rollout, RolloutState.ERROR, why, now)
-        if actions or not _is_complete(wave):
+        lacks_shadow = has_shadow(rollout, wave) and not wave.is_shown
+        if len(actions) > len(late) or lacks_shadow or not _is_complete(wave):
             return rollout, actions
         if has_limits(rollout, wave) and (waits := _lacks(limits.get(index))) is not None:
-            return _with_wave(rollout, replace(wave, waits=waits)), ()
+            return _with_wave(rollout, replace(wave, waits=waits)), late
         wave = replace(wave, waits="")
         away = [item.station for item in wave.stations if item.progress is Progress.AWAY]
         rollout = _with_wave(rollout, replace(wave, state=WaveState.FINISHED, finished_at=now))
         without = f" without {some_of(away)}, out of reach" if away else ""
         rollout = _note(rollout, f"{_wave_name(wave)} finished{without}", now)
-    return _note(replace(rollout, state=RolloutState.FINISHED, finished_at=now), "finished", now), ()
+    return _note(replace(rollout, state=RolloutState.FINISHED, finished_at=now), "finished", now), late
+
+
+def _catch_up(
+    rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime
+) -> tuple[Rollout, tuple[Action, ...]]:
+    """Give the package to stations of a wave that finished without them."""
+    if all(item.progress not in (Progress.SHADOW, Progress.WAITING) for item in wave.stations):
+        return rollout, ()
+    rollout, shown = _show(rollout, wave, None, held, now) if wave.is_shown else (rollout, ())
+    rollout, assigned = _assign(rollout, rollout.waves[wave.index], held, now)
+    return rollout, (*shown, *assigned)
 
 
 def has_shadow(rollout: Rollout, wave: Wave) -> bool:
@@ -308,8 +316,9 @@ def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime
     is_shadow = has_shadow(rollout, wave) and not wave.is_shown
     waiting = [item for item in wave.stations if item.progress is Progress.WAITING]
     free = {item.station for item in waiting if item.station not in held}
+    shadowed = {item.station for item in waiting if is_shadow and not item.has_it}
     moved = tuple(
-        replace(item, progress=Progress.SHADOW if is_shadow else Progress.ASSIGNED, since=now, detail="")
+        replace(item, progress=Progress.SHADOW if item.station in shadowed else Progress.ASSIGNED, since=now, detail="")
         if item.station in free
         else replace(item, detail=held[item.station])
         if item.progress is Progress.WAITING
@@ -318,10 +327,13 @@ def _assign(rollout: Rollout, wave: Wave, held: Mapping[str, str], now: datetime
     )
     rollout = _with_wave(rollout, replace(wave, stations=moved))
     names = [item.station for item in waiting if item.station in free]
-    if names:
-        what = "in shadow at" if is_shadow else "assigned to"
-        rollout = _note(rollout, f"{_wave_name(wave)} {what} {some_of(names)}", now)
-    return rollout, tuple(Shadow(name) if is_shadow else Assign(name) for name in names)
+    for what, some in (
+        ("in shadow at", [name for name in names if name in shadowed]),
+        ("assigned to", [name for name in names if name not in shadowed]),
+    ):
+        if some:
+            rollout = _note(rollout, f"{_wave_name(wave)} {what} {some_of(some)}", now)
+    return rollout, tuple(Shadow(name) if name in shadowed else Assign(name) for name in names)
 
 
 def _is_complete(wave: Wave) -> bool:

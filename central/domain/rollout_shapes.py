@@ -42,7 +42,8 @@ ENDED = frozenset({RolloutState.FINISHED, RolloutState.ERROR, RolloutState.STOPP
 class StationStep:
     """One station in a wave. `since`: when it entered `progress`; the clock of the time-outs. `was`: before AWAY.
 
-    `bytes_done`: of its download, as last heard, and `moved_at`: when that was news.
+    `bytes_done`: of its download, as last heard, and `moved_at`: when that was news. `has_it`: it ran the package when
+    the waves were planned, from a trial: it cannot judge in shadow of itself.
     """
 
     station: str
@@ -52,6 +53,7 @@ class StationStep:
     was: Progress | None = None
     bytes_done: int | None = None
     moved_at: datetime | None = None
+    has_it: bool = False
 
 
 @dataclass(frozen=True)

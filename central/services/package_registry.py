@@ -95,14 +95,16 @@ def package_under_way(
 
 
 def set_champion(session: Session, package: Package, now: datetime) -> None:
-    """Move the pointer."""
+    """Move the pointer; `since` also where the same package was rolled out to everybody again.
+
+    What was given to some stations before that is no wish that still holds (`services/rollouts/catching_up.py`).
+    """
     row = session.get(Champion, (package.product, package.is_simulated))
     if row is None:
         row = Champion(
             product=package.product, is_simulated=package.is_simulated, package_id=package.package_id, since=now
         )
-    elif row.package_id != package.package_id:
-        row.package_id, row.since = package.package_id, now
+    row.package_id, row.since = package.package_id, now
     session.add(row)
 
 

@@ -202,7 +202,10 @@ class Package(Row, table=True):
 
 
 class Champion(Row, table=True):
-    """The package whose verdicts act, per product. A pointer that moves when a rollout has finished."""
+    """The package whose verdicts act, per product. A pointer that moves when a rollout to everybody has finished.
+
+    `since`: when the last such rollout did, also of this package again.
+    """
 
     __tablename__ = "champion"
 

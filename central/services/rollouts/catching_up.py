@@ -25,6 +25,9 @@ from contracts.vocabulary import RolloutState
 
 _LOG = logging.getLogger(__name__)
 
+# Where stations stand whom a rollout to some may finish without.
+_NOT_GIVEN = frozenset({Progress.AWAY, Progress.SHADOW, Progress.WAITING})
+
 
 def catch_up(
     database: Database,
@@ -151,14 +154,14 @@ def _to_some(session: Session, champion: Champion) -> Sequence[RolloutRow]:
 def _missed(session: Session, champion: Champion, is_withdrawn: Callable[[str], bool]) -> dict[str, str]:
     """Stations that a rollout to some finished without, before they were given its package: what they should run.
 
-    They have the package in shadow, or their order was called back. It is theirs by a person's wish, unless it was
-    withdrawn: then the champion alone is.
+    Out of reach, still in shadow, or their order was called back: their wave did not wait for them. It is theirs by a
+    person's wish, unless it was withdrawn: then the champion alone is.
     """
     found: dict[str, str] = {}
     for row in _to_some(session, champion):
-        if '"AWAY"' not in row.machine:
+        if not any(f'"{each}"' in row.machine for each in _NOT_GIVEN):
             continue
-        steps = [item for wave in state_of(row).waves for item in wave.stations if item.progress is Progress.AWAY]
+        steps = [item for wave in state_of(row).waves for item in wave.stations if item.progress in _NOT_GIVEN]
         later = select(RolloutRow.before).where(
             RolloutRow.product == row.product,
             RolloutRow.is_simulated == row.is_simulated,

@@ -29,6 +29,7 @@ def end(
     *,
     missed: Sequence[str],
     ways: Mapping[str, WayBack],
+    left: Sequence[str],
 ) -> None:
     """What follows from the state that it has now; nothing while it goes on.
 
@@ -39,11 +40,12 @@ def end(
         now: the time.
         missed: stations that it left out (`services/rollouts/reach.py`); none: it was for everybody.
         ways: where its stations were sent back to.
+        left: stations that it left with its package (`services/rollouts/reach.py`).
     """
     if after.state is RolloutState.FINISHED:
         _finish(session, row, now, missed)
     elif after.state is RolloutState.ERROR:
-        tell_failure(session, row, after, now, ways)
+        tell_failure(session, row, after, now, ways, left=left)
         _LOG.error("rollout went back rollout_id=%s last=%s", row.id, after.history[-1])
     elif after.state in ENDED:
         _LOG.info("rollout ended by a person rollout_id=%s last=%s", row.id, after.history[-1])

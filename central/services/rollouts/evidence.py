@@ -151,7 +151,8 @@ def _judged_by(row: RolloutRow, session: Session) -> Any:
     together: defaultdict[int, list[int]] = defaultdict(list)
     for address, touched in row.before.items():
         if address in ids:
-            together[int(touched["after_inspection_id"])].append(ids[address])
+            # An order that was called back may have been followed by a station that nobody heard.
+            together[int(touched.get("exposed_after", touched["after_inspection_id"]))].append(ids[address])
     since = [c.station_id.in_(station_ids) & (c.id > after_id) for after_id, station_ids in together.items()]
     return (c.package_id == row.package_id) & (or_(*since) if since else c.id < 0)
 

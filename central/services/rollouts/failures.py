@@ -5,7 +5,7 @@ In the transaction that ends the rollout, so that none goes back without a word.
 nothing: that person knows. Called by `services/rollouts/moving.py`; moves no rollout.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -28,9 +28,19 @@ _HAD: Final = frozenset({Progress.ERRED, Progress.ROLLED_BACK, Progress.SET_ASID
 
 
 def tell_failure(
-    session: Session, row: RolloutRow, after: Rollout, now: datetime, ways: Mapping[str, WayBack] = _NO_WAYS
+    session: Session,
+    row: RolloutRow,
+    after: Rollout,
+    now: datetime,
+    ways: Mapping[str, WayBack] = _NO_WAYS,
+    *,
+    left: Sequence[str] = (),
 ) -> None:
-    """Raise the alarm of a rollout that has ended with `ERROR`. `ways`: where each station was ordered back to."""
+    """Raise the alarm of a rollout that has ended with `ERROR`.
+
+    `ways`: where each station was ordered back to. `left`: stations that have the package from a trial, and that it had
+    not come to.
+    """
     judged, only_shadow = _had(after)
     raise_alarm(
         session,
@@ -39,7 +49,7 @@ def tell_failure(
             product=row.product,
             is_simulated=row.is_simulated,
             message=f"Rollout {row.id} of {row.product} went back by itself: {_why(after)}.",
-            remedy=_remedy(judged, only_shadow, ways, has_previous=after.has_previous),
+            remedy=_remedy(judged, only_shadow, ways, left, has_previous=after.has_previous),
             evidence={
                 "chart": f"rollout {row.id} went back",
                 "rollout_id": row.id,
@@ -65,11 +75,15 @@ def _had(after: Rollout) -> tuple[list[str], list[str]]:
     judged, only_shadow = list[str](), list[str]()
     for wave in after.waves:
         had = only_shadow if has_shadow(after, wave) and not wave.is_shown else judged
-        had += [item.station for item in wave.stations if item.progress in _HAD]
+        for item in wave.stations:
+            if item.progress in _HAD:
+                (judged if item.has_it else had).append(item.station)
     return judged, only_shadow
 
 
-def _remedy(judged: list[str], only_shadow: list[str], ways: Mapping[str, WayBack], *, has_previous: bool) -> str:
+def _remedy(
+    judged: list[str], only_shadow: list[str], ways: Mapping[str, WayBack], left: Sequence[str], *, has_previous: bool
+) -> str:
     # Ordered, and no more: whether a station has gone back stands in its own word.
     told = []
     elsewhere = by_way(ways)
@@ -81,6 +95,11 @@ def _remedy(judged: list[str], only_shadow: list[str], ways: Mapping[str, WayBac
     told += [f"{line}." for line in in_lines(ways)]
     if only_shadow:
         told.append(f"At {some_of(only_shadow)} it was in shadow: there it let no part pass.")
+    if left:
+        told.append(
+            f"From a trial it still judges at {some_of(left)}, where this rollout had not come: roll out what should "
+            "judge there."
+        )
     look = "and look at its quarantine list there: parts that the new package let pass, the riskiest first"
     return " ".join([*told, f"See why on the rollout's page{f', {look}' if judged else ''}."])
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Feeds the gates of a wave in shadow with the parts that both packages judged, and asks for their answer.
 
-Reads verdicts, times and labels in commit order, each once; the gates (`services/rollouts/shadow_gates.py`) are pure,
-and what they have seen is stored in the caller's transaction, so that a restart of central neither loses nor repeats a
-part. A part counts beside the package that its station had when the rollout touched it, which after a trial is not the
-rollout's previous one; one that another package judged (the station fell back) counts for nothing, and that is said.
-Decides nothing: `domain/rollout_gates.py` brings the answers together, `domain/rollout.py` acts. Called by
-`services/rollouts/moving.py`.
+Reads verdicts, times and labels since the order in commit order, each once; the gates
+(`services/rollouts/shadow_gates.py`) are pure, and what they have seen is stored in the caller's transaction, so that a
+restart of central neither loses nor repeats a part. A part counts beside the package that its station had when the
+rollout touched it, which after a trial is not the rollout's previous one; one that another package judged (the station
+fell back) counts for nothing, and that is said. Decides nothing: `domain/rollout_gates.py` brings the answers together,
+`domain/rollout.py` acts. Called by `services/rollouts/moving.py`.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,11 +46,12 @@ def _answer_of(session: Session, row: RolloutRow, wave: Wave, plan: ShadowPlan, 
     """Take in what is new and ask. Writes the state of the gates, commits nothing."""
     stored = session.get(RolloutGate, (row.id, wave.index))
     gates = ShadowGates(plan, stored.state if stored is not None else None)
-    beside = {item.station: _had(row, item.station) for item in wave.stations}
+    beside = {item.station: _had(row, item.station) for item in wave.stations if not item.has_it}
     pairing = shadow.Pairing(row.package_id, is_simulated=row.is_simulated)
     while pairs := shadow.pairs_after(session, pairing, gates.fed.last_pair):
         for pair in pairs:
-            if pair.station not in beside:
+            if pair.station not in beside or pair.inspection_id <= _begun_after(row, pair.station):
+                # Of another station, or shown to an earlier rollout of this package, which had a chance of its own.
                 continue
             if pair.champion == beside[pair.station]:
                 gates.take(pair)
@@ -73,6 +75,12 @@ def _had(row: RolloutRow, station: str) -> str | None:
     """What the station was assigned when the rollout touched it: after a trial not the rollout's previous package."""
     touched = row.before.get(station)
     return touched["package_id"] if touched is not None else None
+
+
+def _begun_after(row: RolloutRow, station: str) -> int:
+    """The newest inspection as the station was ordered to judge in shadow; none is above it before."""
+    touched = row.before.get(station)
+    return int(touched["after_inspection_id"]) if touched is not None else sys.maxsize
 
 
 def _beside(answer: WaveAnswer, beside: Mapping[str, str | None], elsewhere: Mapping[str, int]) -> WaveAnswer:

@@ -39,7 +39,7 @@ from central.services.rollouts.lost_ways import tell_lost_ways
 from central.services.rollouts.naming import never_reached
 from central.services.rollouts.orders import carry_out
 from central.services.rollouts.planning import held, left_out, plan_of, waves_for
-from central.services.rollouts.reach import missed_by
+from central.services.rollouts.reach import left_with, missed_by
 from central.services.rollouts.refusals import (
     cannot,
     cannot_abort,
@@ -382,12 +382,14 @@ class RolloutService:
             if missed := missed_by(session, row, plan_of(row), touched):
                 after = machine.with_note_once(after, f"moves no champion: leaves out {some_of(missed)}", now)
         ways = carry_out(session, self._assigner, row, actions, now, is_withdrawn=self._is_withdrawn)
-        after = machine.with_notes(after, in_lines(ways), now)
+        left = left_with(session, row, after)
+        said = [f"still judges, from a trial, where this rollout had not come: {some_of(left)}"] if left else []
+        after = machine.with_notes(after, [*in_lines(ways), *said], now)
         note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits, ways=ways)
         tell_lost_ways(session, row, ways, now)
         row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at
         session.add(row)
-        end(session, row, after, now, missed=missed, ways=ways)
+        end(session, row, after, now, missed=missed, ways=ways, left=left)
 
 
 def _locked(session: Session, rollout_id: int) -> RolloutRow:

@@ -56,6 +56,7 @@ def carry_out(
             "package_id": before[action.station],
             "number": assignment.number,
             "after_inspection_id": assignment.after_inspection_id,
+            "exposed_after": _exposed_after(row, action.station, assignment.after_inspection_id),
         }
         for action, assignment in zip(actions, given, strict=True)
         if isinstance(action, Shadow | Assign)
@@ -65,6 +66,12 @@ def carry_out(
         # One new dict for all: a JSON column is written when it is another object.
         row.before = {**row.before, **noted}
     return ways
+
+
+def _exposed_after(row: RolloutRow, station: str, newest: int) -> int:
+    """From where on its parts may be this package's: its first order, though it was called back and given again."""
+    noted = row.before.get(station, {})
+    return min(newest, int(noted.get("exposed_after", noted.get("after_inspection_id", newest))))
 
 
 def back_to(row: RolloutRow, station: Station, package_id: str | None, why: str = "taken back") -> Order:

@@ -11,14 +11,14 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from central.domain import rollout as machine
 from central.domain.calendar import held_until
 from central.domain.rollout_plan import LADDER, RolloutPlan, TargetFilter, WavePlan, WaveScope, choose_waves, site_of
 from central.domain.rollout_shapes import Wave
+from central.domain.rollout_waves import waves_of
 from central.services.rollouts.facts import stations_for
 from central.services.rollouts.reach import is_meant_for_all
 from central.store.learning_tables import RolloutRow
-from central.store.repositories import rollout_policies
+from central.store.repositories import rollout_policies, stations
 from contracts.vocabulary import RiskClass
 
 
@@ -55,7 +55,7 @@ def waves_for(session: Session, row: RolloutRow, lost_after_s: float, now: datet
     named = [name for _, names in chosen for name in names]
     if not row.asked_stations and not is_meant_for_all(session, row.product, plan_of(row)):
         row.asked_stations = named
-    return machine.waves_of(chosen)
+    return waves_of(chosen, _having(session, row))
 
 
 def left_out(session: Session, row: RolloutRow, lost_after_s: float, now: datetime) -> list[str]:
@@ -71,7 +71,17 @@ def _chosen(
     plan, everybody = plan_of(row), list(stations_for(session, row, lost_after_s, now))
     labels = rollout_policies.labels(session)
     meant = [name for name in everybody if plan.target.takes(name, labels.get(name, {}))]
+    if row.previous_package_id != row.package_id:
+        # A canary that ran it in a trial already shows nothing new: those come last.
+        having = _having(session, row)
+        meant.sort(key=lambda name: name in having)
     return everybody, choose_waves(meant, plan.waves, row.risk)
+
+
+def _having(session: Session, row: RolloutRow) -> set[str]:
+    """Stations that are assigned the rollout's package already."""
+    known = stations.assigned_of(session, is_simulated=row.is_simulated)
+    return {address for address, assigned in known if assigned.get(row.product) == row.package_id}
 
 
 def asked_plan(
@@ -103,9 +113,9 @@ def asked_plan(
     return replace(lasting, waves=(first, *lasting.waves[1:])), risk
 
 
-def with_stations(plan: RolloutPlan, stations: Iterable[str]) -> RolloutPlan:
+def with_stations(plan: RolloutPlan, addresses: Iterable[str]) -> RolloutPlan:
     """The plan for these stations alone. They were named one by one: no filter of the policy leaves one out."""
-    return replace(plan, target=TargetFilter(stations=tuple(stations)))
+    return replace(plan, target=TargetFilter(stations=tuple(addresses)))
 
 
 def held(

@@ -3,7 +3,7 @@
 
 Only the first kind moves the champion, which stations that came later or were away are given without a bake of their
 own. So who is silent, idle or unknown at this moment must not decide it: the plan says, and where a person named
-stations, all stations that were ever heard of count. Called by `services/rollouts/planning.py`, `rollouts.py` and
+stations, all stations that were ever heard of count. Called by `services/rollouts/planning.py`, `moving.py` and
 `catching_up.py`.
 """
 
@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from sqlmodel import Session
 
 from central.domain.rollout_plan import RolloutPlan, TargetFilter, WaveScope
-from central.store.learning_tables import RolloutRow
+from central.domain.rollout_shapes import Rollout
+from central.store.learning_tables import Champion, RolloutRow
 from central.store.repositories import rollout_policies, stations
+from contracts.vocabulary import RolloutState
 
 _ALL: TargetFilter = TargetFilter()
 
@@ -45,6 +47,18 @@ def missed_by(session: Session, row: RolloutRow, plan: RolloutPlan, touched: Ite
     known = stations.assigned_of(session, is_simulated=row.is_simulated)
     meant = {address for address, _ in known if lasting.takes(address, labels.get(address, {}))}
     return sorted(meant - set(touched))
+
+
+def left_with(session: Session, row: RolloutRow, after: Rollout) -> list[str]:
+    """Stations that still have the package of a rollout that was taken back: from a trial, and never touched by it."""
+    if after.state not in (RolloutState.ERROR, RolloutState.STOPPED):
+        return []
+    champion = session.get(Champion, (row.product, row.is_simulated))
+    if champion is not None and champion.package_id == row.package_id:
+        # Everybody was to have it before, too.
+        return []
+    known = stations.assigned_of(session, is_simulated=row.is_simulated)
+    return sorted(address for address, assigned in known if assigned.get(row.product) == row.package_id)
 
 
 def not_taken(session: Session, product: str, addresses: Iterable[str]) -> set[str]:

@@ -52,7 +52,12 @@ class WaysBack:
         if noted is None:
             return WayBack(station.assigned.get(self._row.product))
         previous, refused = noted["package_id"], noted.get("refused", [])
-        if not refused and previous in self._gone and self._judges_still(station, previous, int(noted["number"])):
+        if previous == self._row.package_id and self._champion not in (None, previous):
+            # It had a trial of the package that is taken back now: the champion is what it had before that.
+            is_kept = False
+        else:
+            is_kept = not refused and previous in self._gone
+        if is_kept and self._judges_still(station, previous, int(noted["number"])):
             return WayBack(previous)
         gone = {**dict.fromkeys(refused, _REFUSED), **self._gone}
         return way_back(previous, self._champion, self._shown, gone)

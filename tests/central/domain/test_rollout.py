@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from central.domain.rollout import abort, approve, pause, plan_waves, resume, set_aside, step, waves_of, with_waves
+from central.domain.rollout import abort, approve, pause, resume, set_aside, step, with_waves
 from central.domain.rollout_conditions import BakePolicy, Seen, allowed_diverted
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
 from central.domain.rollout_plan import WavePlan, WaveScope, choose_waves
-from central.domain.rollout_shapes import Action, Assign, Progress, RollBack, Rollout
+from central.domain.rollout_shapes import Action, Assign, Progress, RollBack, Rollout, Wave
+from central.domain.rollout_waves import waves_of
 from contracts.vocabulary import PackageState, RolloutState, WaveState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,6 +18,10 @@ POLICY = BakePolicy(bake_parts=20)
 ACTIVE = PackageState.ACTIVE
 # Nothing against the package by the stations' own past; test_rollout_limits.py is about that.
 LIMITS = {wave: WaveAnswer(WaveOutcome.PASSED, (), {}) for wave in range(9)}
+
+
+def plan_waves(stations: Sequence[str], canary: int) -> tuple[Wave, ...]:
+    return waves_of(choose_waves(stations, (WavePlan(WaveScope.COUNT, canary), WavePlan(WaveScope.ALL))))
 
 
 def begun(*stations: str, canary: int = 1, has_previous: bool = True) -> Rollout:

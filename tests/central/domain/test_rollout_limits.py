@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from central.domain.rollout import step, waves_of, with_waves
+from central.domain.rollout import step, with_waves
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
 from central.domain.rollout_limits import Counts, LimitTerms, WaveLimits, allowed_in_chunk, chunks_of, count_part
 from central.domain.rollout_plan import ControlPlan, WavePlan, WaveScope, choose_waves
 from central.domain.rollout_shapes import Assign, RollBack, Rollout
+from central.domain.rollout_waves import waves_of
 from contracts.vocabulary import PackageState, RolloutState, Verdict, VerdictCause, WaveState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,11 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from central.domain.rollout import abort, approve, pause, resume, set_aside, step, waves_of, with_waves
+from central.domain.rollout import abort, approve, pause, resume, set_aside, step, with_waves
 from central.domain.rollout_conditions import BakePolicy, Seen
 from central.domain.rollout_gates import WaveAnswer, WaveOutcome
 from central.domain.rollout_plan import ShadowPlan, WavePlan, WaveScope, choose_waves
 from central.domain.rollout_shapes import ENDED, Action, Assign, Progress, Rollout, Shadow
+from central.domain.rollout_waves import waves_of
 from contracts.vocabulary import PackageState, RolloutState, WaveState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

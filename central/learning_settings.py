@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from contracts.jobs import MOST_WORKERS
 from contracts.tiles import MOST_FIELD_PX, Tiles
 
 BACKENDS = ("local", "ray")
@@ -19,7 +20,8 @@ class RaySettings:
 
     `folder`: shared with the machines of the cluster; jobs are laid out there and results come back there.
     `folder_there`: what they call it; empty: the same. `command` runs there. `cpus`, `gpus`, `memory_mb` and one of
-    `resource` (a name, or empty) are what a training takes of a machine while it runs; memory 0: not asked for.
+    `resource` (a name, or empty) are what each of the `workers` of a training takes of a machine while it runs; memory
+    0: not asked for. `workers`: of each training that is laid out for the cluster, see `contracts.jobs`.
     """
 
     address: str = ""
@@ -31,6 +33,7 @@ class RaySettings:
     gpus: float = 0.0
     memory_mb: int = 0
     resource: str = ""
+    workers: int = 1
     answer_timeout_s: float = 5.0
 
 
@@ -97,9 +100,11 @@ def queue_faults(queue: QueueSettings, cost: CostSettings, ray: RaySettings, bac
         site_quotas(queue.sites)
     except ValueError as error:
         faults.append(f"queue.sites: {error}")
-    if backend == "ray" and 0 < queue.gpus < ray.gpus:
+    taken = ray.gpus * ray.workers
+    if backend == "ray" and 0 < queue.gpus < taken:
         faults.append(
-            f"queue.gpus: expected at least the {ray.gpus:g} that a training takes (ray.gpus), got {queue.gpus:g}"
+            f"queue.gpus: expected at least the {taken:g} that a training takes (ray.gpus of each of ray.workers), got "
+            f"{queue.gpus:g}"
         )
     if cost.most_per_training and not cost.has_prices:
         faults.append("cost.most_per_training: expected a price beside it, such as cost.per_hour, got none")
@@ -142,9 +147,14 @@ class ExperimentSettings:
     most_kept: int = 20_000
 
 
-def learning_faults(backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings) -> list[str]:
-    """What cannot work, one line each."""
+def learning_faults(
+    backend: str, split_by: str, size_px: int, tiles: Tiles, ray: RaySettings, *, workers: int = 1
+) -> list[str]:
+    """What cannot work, one line each. `workers`: of a local training."""
     faults: list[str] = []
+    for name, count in (("learning.workers", workers), ("ray.workers", ray.workers)):
+        if not 1 <= count <= MOST_WORKERS:
+            faults.append(f"{name}: expected 1 … {MOST_WORKERS} workers of each training, got {count}")
     if max(tiles.field_px(size_px)) > MOST_FIELD_PX:
         got = f"{tiles.told} of {size_px} px"
         faults.append(f"learning.tiles: expected a field of at most {MOST_FIELD_PX} px a side, got {got}")

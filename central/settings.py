@@ -130,7 +130,8 @@ class LearningSettings:
     command: tuple[str, ...] = ("sightline-models", "run-job")
     memory_limit_mb: int = 0
     most_losses: int = 2
-    threads: int = 1
+    threads: int = 1  # of all workers of a training together
+    workers: int = 1  # of a local training; `ray.workers`: of a cluster's
     # What a first training sees of a part; later ones see as their champion does.
     size_px: int = 256
     tiles: Tiles = field(default_factory=Tiles)
@@ -265,8 +266,7 @@ def settings_from(given: Mapping[str, Any], env: Mapping[str, str], base: Path) 
     Raises:
         SettingsError: see `load_settings`.
     """
-    faults: list[str] = []
-    known_env: set[str] = set()
+    faults, known_env = list[str](), set[str]()
     values = _read_section(CentralSettings, "", given, env, faults=faults, known_env=known_env)
     faults += [f"{name}: unknown option" for name in env if name.startswith(ENV_PREFIX) and name not in known_env]
     if "data_dir" not in values:
@@ -355,9 +355,9 @@ def _check(settings: CentralSettings) -> list[str]:
         faults.append(f"broker.url: expected mqtt://HOST:PORT or mqtts://HOST:PORT, got {settings.broker.url!r}")
     if settings.database_url.partition(":")[0].partition("+")[0] not in ("sqlite", "postgresql"):
         faults.append("database_url: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME")
-    learning = settings.learning
-    faults += learning_faults(learning.backend, learning.split_by, learning.size_px, learning.tiles, settings.ray)
-    faults += queue_faults(settings.queue, settings.cost, settings.ray, learning.backend)
+    own, ray = settings.learning, settings.ray
+    faults += learning_faults(own.backend, own.split_by, own.size_px, own.tiles, ray, workers=own.workers)
+    faults += queue_faults(settings.queue, settings.cost, ray, own.backend)
     faults += [*_alarm_faults(settings.alarms), *audit_faults(settings.audit), *gate_faults(settings.gate)]
     for section in dataclasses.fields(settings):
         inner = getattr(settings, section.name)

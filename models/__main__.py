@@ -28,8 +28,9 @@ from models.stdout import say, settle
 
 _EXIT_CRASH = 1
 _EXIT_INPUT = 2
-# As `contracts.jobs.MOST_THREADS`, which would cost `--help` a second to import; a test holds them together.
+# As `contracts.jobs` has them, which would cost `--help` a second to import; a test holds them together.
 _MOST_THREADS = 256
+_MOST_WORKERS = 12
 _HALVES = (0, 1, 2)
 # A path that may not be used, wherever it comes up: a person allows it or names another one.
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
@@ -119,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=_threads, help=f"1 … {_MOST_THREADS} (default 2, with --fit-budget-ms 1: it is measured so)"
     )
     train.add_argument(
+        "--workers", type=_workers, default=1,
+        help=f"processes that learn together, each with its share of the threads, 1 … {_MOST_WORKERS} (default 1)",
+    )  # fmt: skip
+    train.add_argument(
         "--variants", default="int8-u8s8,fp32", metavar="V,…",
         help="forms of the graph: int8-u8s8, int8-s8s8, fp16, or all; fp32 is always made (default int8-u8s8,fp32)",
     )  # fmt: skip
@@ -172,6 +177,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run_job(run: argparse.ArgumentParser) -> None:
     run.add_argument("job", type=_path)
+    run.add_argument(
+        "--on", choices=("processes", "ray"), default="processes",
+        help="where the workers run that a job asks for: here (default), or on the Ray cluster that this is a job of",
+    )  # fmt: skip
+    run.add_argument("--worker-cpus", type=_amount, default=1.0, help="of the cluster for each worker (default 1)")
+    run.add_argument("--worker-gpus", type=_amount, default=0.0, help="of the cluster for each worker (default 0)")
+    run.add_argument("--worker-memory-mb", type=_amount, default=0.0, help="of the cluster for each worker (default 0)")
+    run.add_argument("--worker-resource", default="", metavar="NAME", help="one of these for each worker")
     run.set_defaults(command=_run_job)
 
 
@@ -194,10 +207,21 @@ def _add_field(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _threads(text: str) -> int:
-    if text.isdecimal() and 1 <= int(text) <= _MOST_THREADS:
+def _threads(text: str, most: int = _MOST_THREADS) -> int:
+    if text.isdecimal() and 1 <= int(text) <= most:
         return int(text)
-    raise argparse.ArgumentTypeError(f"expected 1 … {_MOST_THREADS}, got {text!r}")
+    raise argparse.ArgumentTypeError(f"expected 1 … {most}, got {text!r}")
+
+
+def _workers(text: str) -> int:
+    return _threads(text, _MOST_WORKERS)
+
+
+def _amount(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (amount := float(text)) < float("inf"):
+            return amount
+    raise argparse.ArgumentTypeError(f"expected a number, 0 or more, got {text!r}")
 
 
 def _path(text: str) -> Path:

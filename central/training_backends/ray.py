@@ -26,9 +26,11 @@ from central.training_backends.results import (
 from central.training_backends.seam import Attempt, BackendAwayError, Look, Standing
 from central.training_backends.staging import Staging
 from contracts.jobs import EvaluationReport, TrainingProgress
+from contracts.vocabulary import TrainingState
 
 _LOG_EVERY_S: Final = 5.0
 _KILLED: Final = (-9, 137)
+_GOES_ON: Final = ("PENDING", "RUNNING")
 # What Ray calls the end of a job that the job itself had no part in (ray.dashboard.modules.job.common.JobErrorType).
 _LOSSES: Final = frozenset(
     {
@@ -60,11 +62,11 @@ class RayBackend:
         job_id = _id_of(attempt)
         if self._jobs.find(job_id) is None:
             staging = Staging(self._shared, attempt)
-            staging.lay_out()
+            workers = staging.lay_out()
             folder = f"{self._there.rstrip('/')}/{attempt.training_id}"
-            command = shlex.join([*self._settings.command, staging.job_name])
+            command = shlex.join([*self._settings.command, staging.job_name, *self._told_workers(workers)])
             entrypoint = f"cd {shlex.quote(folder)} && exec {command}"
-            self._jobs.submit(job_id, entrypoint, {"training_id": attempt.training_id})
+            self._jobs.submit(job_id, entrypoint, {"training_id": attempt.training_id}, is_driver=workers > 1)
         return job_id
 
     def look(self, attempt: Attempt) -> Look:
@@ -104,13 +106,19 @@ class RayBackend:
         self._logged.pop(_id_of(attempt), None)
         Staging(self._shared, attempt).sweep(goes_on=goes_on)
 
+    def _told_workers(self, workers: int) -> list[str]:
+        """What each of several workers takes: the job itself then only starts them and waits."""
+        asked = self._settings
+        if workers == 1:
+            return []
+        told = ["--on", "ray", "--worker-cpus", f"{asked.cpus:g}", "--worker-gpus", f"{asked.gpus:g}"]
+        told += ["--worker-memory-mb", str(asked.memory_mb)] if asked.memory_mb else []
+        return [*told, "--worker-resource", asked.resource] if asked.resource else told
+
     def _standing(self, attempt: Attempt, job: RayJob, progress: TrainingProgress | None) -> tuple[Standing, str]:
         message = " ".join((job.message or "").split())
-        # On a busy head its word comes later than the trainer's.
-        if job.status == "RUNNING" or (job.status == "PENDING" and progress is not None):
-            return Standing.RUNNING, ""
-        if job.status == "PENDING":
-            return Standing.WAITING, message
+        if job.status in _GOES_ON:
+            return _going_on(job, progress, message)
         if job.driver_exit_code in _KILLED:
             return Standing.LOST, "killed (SIGKILL) on the cluster, by somebody or for want of memory"
         if job.error_type in _LOSSES:
@@ -131,6 +139,15 @@ class RayBackend:
         if said is not None:
             keep_log(attempt.folder, attempt.number, said)
             self._logged[job_id] = news, now_s
+
+
+def _going_on(job: RayJob, progress: TrainingProgress | None, message: str) -> tuple[Standing, str]:
+    if progress is not None and progress.state is TrainingState.QUEUED:
+        # The job is there, but its workers have no place yet.
+        return Standing.WAITING, progress.stage
+    # On a busy head its word comes later than the trainer's.
+    has_place = job.status == "RUNNING" or progress is not None
+    return (Standing.RUNNING, "") if has_place else (Standing.WAITING, message)
 
 
 def _id_of(attempt: Attempt) -> str:

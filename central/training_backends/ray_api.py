@@ -34,24 +34,22 @@ class RayJobs:
     def __init__(self, settings: RaySettings) -> None:
         self._settings: Final = settings
 
-    def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
+    def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str], *, is_driver: bool = False) -> None:
         """Hand a command over. A job of this id that is there already is left as it is.
+
+        `is_driver`: it computes nothing itself and takes nothing; its workers do.
 
         Raises:
             TrainingBackendError: the cluster refuses it; the message is its own.
         """
         asked = self._settings
-        body: dict[str, Any] = {
-            "submission_id": submission_id,
-            "entrypoint": entrypoint,
-            "metadata": metadata,
-            "entrypoint_num_cpus": asked.cpus,
-            "entrypoint_num_gpus": asked.gpus,
-        }
-        if asked.memory_mb:
-            body["entrypoint_memory"] = asked.memory_mb * 1024 * 1024
-        if asked.resource:
-            body["entrypoint_resources"] = {asked.resource: 1}
+        body: dict[str, Any] = {"submission_id": submission_id, "entrypoint": entrypoint, "metadata": metadata}
+        if not is_driver:
+            body |= {"entrypoint_num_cpus": asked.cpus, "entrypoint_num_gpus": asked.gpus}
+            if asked.memory_mb:
+                body["entrypoint_memory"] = asked.memory_mb * 1024 * 1024
+            if asked.resource:
+                body["entrypoint_resources"] = {asked.resource: 1}
         answer = self._ask("POST", "/api/jobs/", body)
         if answer.is_success or self.find(submission_id) is not None:
             # A refusal of an id that is there already means: begun by a call whose answer never came.

@@ -16,7 +16,7 @@ from typing import Final
 from central.training_backends.seam import Attempt, TrainingBackendError
 from central.trust.keys import write_whole
 from contracts import codec
-from contracts.jobs import EVALUATION_NAME, PACKAGE_FOLDER, RESUME_FOLDER, TrainingJob
+from contracts.jobs import CLUSTER_FOLDER, EVALUATION_NAME, PACKAGE_FOLDER, RESUME_FOLDER, TrainingJob
 
 _IMAGES: Final = "images"
 _CHAMPION: Final = "champion"
@@ -32,8 +32,11 @@ class Staging:
         self.job_name: Final = self._job_of(attempt.number).name
         self.output: Final = self._output_of(attempt.number)
 
-    def lay_out(self) -> None:
+    def lay_out(self) -> int:
         """Pictures, champion and at last the job file. Again, after a kill, it goes on where it was.
+
+        Returns:
+            How many workers the job asks for.
 
         Raises:
             OSError: the storage takes it not.
@@ -55,6 +58,7 @@ class Staging:
         }
         self._take_up()
         write_whole(self.folder / self.job_name, codec.encode(job.model_copy(update=there)))
+        return job.workers
 
     def bring_back(self) -> None:
         """The results into the attempt's own folder, in place of what lies there.
@@ -66,7 +70,8 @@ class Staging:
         part = self._attempt.folder / _PART
         shutil.rmtree(part, ignore_errors=True)
         # Links are taken as links and refused: what a machine of the cluster writes must not name files of this one.
-        shutil.copytree(self.output, part, symlinks=True, ignore=shutil.ignore_patterns(RESUME_FOLDER))
+        apart = shutil.ignore_patterns(RESUME_FOLDER, CLUSTER_FOLDER)
+        shutil.copytree(self.output, part, symlinks=True, ignore=apart)
         for path in part.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise TrainingBackendError(f"result {path.relative_to(part)}: expected a plain file or folder")

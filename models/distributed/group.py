@@ -6,6 +6,8 @@ worker that is gone ends every wait of the others with `WorkerLostError`. Starts
 `Peers`. Called by `leading` and `following`.
 """
 
+import math
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -47,20 +49,16 @@ class Group:
 
     def tell(self, command: Sequence[Any]) -> None:
         """The leader's command to all followers; small things only, arrays follow by `share`."""
-        self._guarded(lambda: dist.broadcast_object_list([list(command)], src=0))
+        self._said(list(command))
 
     def hear(self) -> list[Any]:
         """The leader's next command. Waits as long as the leader lives."""
-        heard: list[Any] = [None]
-        self._guarded(lambda: dist.broadcast_object_list(heard, src=0))
-        command: list[Any] = heard[0]
+        command: list[Any] = self._said(None, patience_s=math.inf)
         return command
 
     def share(self, array: NDArray[Any] | None) -> NDArray[Any]:
         """The leader's array, on every worker; followers give None."""
-        about: list[Any] = [None if array is None else (array.shape, array.dtype.str)]
-        self._guarded(lambda: dist.broadcast_object_list(about, src=0))
-        shape, dtype = about[0]
+        shape, dtype = self._said(None if array is None else (array.shape, array.dtype.str))
         there = np.empty(shape, dtype) if array is None else np.ascontiguousarray(array)
         if not there.flags.writeable:
             # Torch takes no other memory.
@@ -68,6 +66,15 @@ class Group:
         if there.size:
             self._wait(lambda: dist.broadcast(_as_bytes(there), src=0, async_op=True))
         return there
+
+    def _said(self, said: Any, patience_s: float | None = None) -> Any:
+        """What the leader says, on every worker; followers give None. Polled, which torch's own is not."""
+        content = np.frombuffer(pickle.dumps(said), np.uint8) if self.rank == 0 else np.empty(0, np.uint8)
+        length = torch.tensor([content.size])
+        self._wait(lambda: dist.broadcast(length, src=0, async_op=True), patience_s)
+        there = torch.from_numpy(content.copy()) if self.rank == 0 else torch.empty(int(length), dtype=torch.uint8)
+        self._wait(lambda: dist.broadcast(there, src=0, async_op=True))
+        return pickle.loads(there.numpy().tobytes())  # noqa: S301 -- of our own leader; torch's own does the same
 
     def collect(self, rows: NDArray[np.float16]) -> NDArray[np.float16] | None:
         """Rows of all workers one after another in the order of ranks, on the leader; None on followers.
@@ -108,15 +115,15 @@ class Group:
             gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
-    def _wait(self, begin: Callable[[], "dist.Work | None"]) -> None:
+    def _wait(self, begin: Callable[[], "dist.Work | None"], patience_s: float | None = None) -> None:
         """Until it is done; asks meanwhile, so that a request to stop and a lost worker are seen at once."""
-        work = self._begun(begin)
-        sleep_s, until_s = 0.0001, time.monotonic() + self._patience_s
+        work, patience_s = self._begun(begin), self._patience_s if patience_s is None else patience_s
+        sleep_s, until_s = 0.0001, time.monotonic() + patience_s
         while not work.is_completed():
             self._check()
             if time.monotonic() > until_s:
                 raise WorkerLostError(
-                    f"workers: expected an answer of all {self.size} within {self._patience_s:.0f} s, got none; "
+                    f"workers: expected an answer of all {self.size} within {patience_s:.0f} s, got none; "
                     "a worker hangs or its machine is gone; look there and start the training again"
                 )
             time.sleep(sleep_s)

@@ -60,6 +60,11 @@ class Starter(Protocol):
         ...
 
 
+def threads_of_each(workers: int, threads: int) -> int:
+    """A worker's share of a training's threads."""
+    return max(1, threads // workers)
+
+
 class Gang:
     """See the module. Forms the group when the first step needs it."""
 
@@ -73,7 +78,7 @@ class Gang:
         # What the followers hold to learn from.
         self._shared: TrainingSet | None = None
         self.workers: Final = workers
-        self.threads_each: Final = max(1, threads // workers)
+        self.threads_each: Final = threads_of_each(workers, threads)
 
     def extract(
         self,

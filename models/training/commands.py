@@ -111,8 +111,8 @@ def _job(arguments: argparse.Namespace, images: list[TrainingImage], out: Path) 
             training_id=f"train-{arguments.product}"[:63], product=arguments.product,
             detector=DetectorKind(arguments.detector), reason="sightline-models train", is_simulated=False,
             images=images, size_px=arguments.size, tiles=tiles, backbone=arguments.backbone, weights_path=weights,
-            seed=arguments.seed, threads=arguments.threads, variants=wanted_variants(arguments.variants),
-            output_dir=str(out),
+            seed=arguments.seed, threads=arguments.threads, workers=arguments.workers,
+            variants=wanted_variants(arguments.variants), output_dir=str(out),
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -2,10 +2,11 @@
 """What a training costs on this machine, measured on a few pictures before it begins: the input of `budget`.
 
 The trunk is timed on whole pictures; the fit on their features, repeated until there are enough rows and cut to a part
-of the field, since its time grows with rows × cells; the head on some of its steps. Nothing of it is kept. Decides
-nothing. Called by `job`.
+of the field, since its time grows with rows × cells; the head on some of its steps. Of several workers one's share is
+timed, on its threads. Nothing of it is kept. Decides nothing. Called by `job`.
 """
 
+import os
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from models.detectors.base import Features, TrainingSet
 from models.detectors.head import HeadSettings, train_head
 from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
 from models.detectors.mixed import why_no_head
+from models.distributed.leading import threads_of_each
 from models.graphs.features import FeatureExtractor
 from models.training.budget import Costs
 from models.training.gathering import Work
@@ -40,6 +42,8 @@ _BESIDE: Final = 1.25
 _LEAST_SHARE: Final = 0.25
 # Folds, and once on everything: `mixed` and `classifier` alike.
 _HEAD_ROUNDS: Final = 4
+# What a step costs several workers beside their shares: gradients are gathered and added (docs/training.md).
+_MEETING_S: Final = 0.004
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,13 @@ class TimeLeft:
         return float("inf") if self.budget_s is None else self.budget_s - self.taken_s
 
 
-def costs_of(work: Work, fronts: list[onnx.ModelProto], *, scored: int, clock: Clock) -> Costs:
+def abreast(workers: int, threads: int) -> int:
+    """How many of the workers of this machine compute at once, where each has a share of the threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(workers, cores // threads_of_each(workers, threads)))
+
+
+def costs_of(work: Work, fronts: list[onnx.ModelProto], *, scored: int, clock: Clock, spread: int = 1) -> Costs:
     """Measure.
 
     Args:
@@ -75,29 +85,36 @@ def costs_of(work: Work, fronts: list[onnx.ModelProto], *, scored: int, clock: C
         fronts: of all variants, the one that is learnt on first.
         scored: how many pictures each variant scores besides the held-out ones.
         clock: the time.
+        spread: how many of the job's workers compute at once.
     """
-    pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
-    times_s, features = [], np.zeros(0, np.float16)
-    for front in fronts:
-        extractor = FeatureExtractor(front, threads=work.job.threads)
-        # The first run also prepares the session.
-        extractor.extract(pictures[:1], 1)
-        turns_s = []
-        for _ in range(_TURNS):
-            began_s = clock.monotonic_s()
-            found = extractor.extract(pictures, len(pictures))
-            turns_s.append((clock.monotonic_s() - began_s) / len(pictures))
-        times_s.append(min(turns_s))
-        features = found if front is fronts[0] else features
+    timed = [_pictures_s(work, front, work.job.threads, clock) for front in fronts]
+    times_s, features = [took_s for took_s, _ in timed], timed[0][1]
+    picture_s = times_s[0]
+    if work.job.workers > 1:
+        picture_s = _pictures_s(work, fronts[0], threads_of_each(work.job.workers, work.job.threads), clock)[0] / spread
     judged = len(work.gallery.select(PartUse.HOLDOUT)) + scored
     fixed_s, row_s = _fit_s(work, features, clock)
     rounds = _head_rounds(work)
     return Costs(
-        picture_s=max(times_s[0], 1e-6), row_s=_BESIDE * row_s, fixed_s=fixed_s,
+        picture_s=max(picture_s, 1e-6), row_s=_BESIDE * row_s, fixed_s=fixed_s,
         after_s=_BESIDE * judged * sum(times_s),
-        step_s=_step_s(work, features, clock) if rounds else 0.0, head_rounds=rounds,
+        step_s=_step_s(work, features, clock, spread) if rounds else 0.0, head_rounds=rounds,
         is_head_optional=work.kind is DetectorKind.MIXED,
     )  # fmt: skip
+
+
+def _pictures_s(work: Work, front: onnx.ModelProto, threads: int, clock: Clock) -> tuple[float, Features]:
+    """What a picture costs one session, s, and the features of some."""
+    pictures = [work.gallery.pixels(part) for part in work.parts[:_TIMED_PICTURES]]
+    extractor = FeatureExtractor(front, threads=threads)
+    # The first run also prepares the session.
+    found = extractor.extract(pictures[:1], 1)
+    turns_s = []
+    for _ in range(_TURNS):
+        began_s = clock.monotonic_s()
+        found = extractor.extract(pictures, len(pictures))
+        turns_s.append((clock.monotonic_s() - began_s) / len(pictures))
+    return min(turns_s), found
 
 
 def _head_rounds(work: Work) -> int:
@@ -137,18 +154,22 @@ def _timed_fit_s(work: Work, features: Features, rows: int, clock: Clock) -> flo
     return min(turns_s)
 
 
-def _step_s(work: Work, features: Features, clock: Clock) -> float:
+def _step_s(work: Work, features: Features, clock: Clock, spread: int) -> float:
     """With what is done once, which is little: a difference of two short times would be mostly noise."""
+    workers = work.job.workers
+    own = HeadSettings(threads=threads_of_each(workers, work.job.threads))
+    # The largest share that a worker has of the pairs of a batch.
+    own = replace(own, batch=2 * -(-own.batch // (2 * workers)))
     training = _made_up(_part_of_field(features, _HEAD_CELLS), _FEW_ROWS)
     if any(part.image.mask_path is not None for part in work.parts):
         # Each mask of a batch is a loss of its own.
         whole = np.ones(training.features.shape[2:], np.float32)
         training = replace(training, masks={int(row): whole for row in np.flatnonzero(training.is_defective)})
     # The first also loads what trains it.
-    _timed_head_s(training, HeadSettings(threads=work.job.threads, steps=1), clock)
-    settings = HeadSettings(threads=work.job.threads, steps=_STEPS)
-    took_s = min(_timed_head_s(training, settings, clock) for _ in range(_FITS))
-    return took_s / _STEPS * _larger(features, _HEAD_CELLS)
+    _timed_head_s(training, replace(own, steps=1), clock)
+    took_s = min(_timed_head_s(training, replace(own, steps=_STEPS), clock) for _ in range(_FITS))
+    in_turns, meeting_s = workers / spread, _MEETING_S if workers > 1 else 0.0
+    return took_s / _STEPS * _larger(features, _HEAD_CELLS) * in_turns + meeting_s
 
 
 def _timed_head_s(training: TrainingSet, settings: HeadSettings, clock: Clock) -> float:

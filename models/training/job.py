@@ -36,7 +36,7 @@ from models.training.checkpoints import Checkpoints, digest_of
 from models.training.enough import check_enough
 from models.training.finishing import Finish, Learned, Measured, measure, package_and_report
 from models.training.fit_memory import within_memory
-from models.training.fit_timing import TimeLeft, costs_of
+from models.training.fit_timing import TimeLeft, abreast, costs_of
 from models.training.fronts import Front, fronts_of
 from models.training.gathering import Work, check_numbers, grid_of, rows_to_look_at, training_set
 from models.training.joining import Joiner
@@ -263,7 +263,8 @@ def _within_budget(work: Work, fronts: list[Front], time: TimeLeft, notes: list[
     if time.budget_s is None:
         return work
     scored = _SHIFT_PICTURES + _COMPARED_PICTURES
-    costs = costs_of(work, [each.model for each in fronts], scored=scored, clock=time.clock)
+    spread = abreast(work.job.workers, work.job.threads)
+    costs = costs_of(work, [each.model for each in fronts], scored=scored, clock=time.clock, spread=spread)
     plan = plan_within(time.left_s, work.parts, looks=_looks(work), costs=costs)
     for line in plan.notes:
         _log.warning("training_id=%s %s", work.job.training_id, line)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from contracts.jobs import TrainingJob
 from models.detectors.base import TrainingSet
 from models.detectors.head import HeadSettings, HeadTrainer, HeadWeights, train_head
-from models.distributed.leading import Gang, MemoryKeeper, Starter, digest_of_features, name_of_head
+from models.distributed.leading import (
+    Gang,
+    MemoryKeeper,
+    Starter,
+    digest_of_features,
+    name_of_head,
+    threads_of_each,
+)
 from models.training.gathering import Work
 from models.training.progress import Progress
 
@@ -34,7 +41,7 @@ def gang_of(job: TrainingJob, progress: Progress, notes: list[str], starter: Sta
     if starter is None:
         from models.distributed.local import LocalFollowers  # noqa: PLC0415 -- torch: seconds, for several workers only
 
-        starter = LocalFollowers(job.workers, max(1, job.threads // job.workers))
+        starter = LocalFollowers(job.workers, threads_of_each(job.workers, job.threads))
     gang = Gang(starter, workers=job.workers, threads=job.threads, notes=notes)
     progress.used_by_others = gang.used
     try:

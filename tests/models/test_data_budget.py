@@ -11,7 +11,8 @@ from contracts.jobs import TrainingJob
 from contracts.vocabulary import DetectorKind, Judgement, PartUse
 from models.clock import SystemClock
 from models.data.parts import read_gallery
-from models.graphs.features import build_front, stage_channels
+from models.detectors.head import HeadSettings
+from models.graphs.features import FeatureExtractor, build_front, stage_channels
 from models.graphs.trunks import resolve
 from models.settings import Settings
 from models.training import fit_timing
@@ -116,7 +117,66 @@ def test_head_is_timed_with_masks_where_there_are_any(
     assert set(masked[1:]) == {10}, "each of the defective rows"
 
 
-def measured(job: TrainingJob, settings: Settings) -> tuple[Costs, Work]:
+def test_of_several_workers_one_share_is_timed_on_its_threads(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[HeadSettings] = []
+
+    def note(_training: object, _rows: object, own: HeadSettings, *, seed: int) -> None:
+        assert seed == 0
+        timed.append(own)
+
+    sessions: list[int] = []
+
+    class Noted(FeatureExtractor):
+        def __init__(self, front: object, threads: int) -> None:
+            sessions.append(threads)
+            super().__init__(front, threads=threads)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit_timing, "train_head", note)
+    monkeypatch.setattr(fit_timing, "FeatureExtractor", Noted)
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
+    images += write_parts(tmp_path, rng, 10, is_defective=True, use=PartUse.TRAIN)
+    job = make_job(tmp_path, images, detector=DetectorKind.CLASSIFIER, threads=5, workers=5)
+    costs, _ = measured(job, settings)
+    # A batch is 12 pairs: three of them are the largest share of five workers.
+    assert {(own.threads, own.batch) for own in timed} == {(1, 6)}
+    # What follows the fit is judged by the leader alone.
+    assert sessions == [5, 1]
+    alone, _ = measured(job.model_copy(update={"workers": 1}), settings)
+    assert {(own.threads, own.batch) for own in timed[3:]} == {(5, 24)}
+    assert costs.step_s >= fit_timing._MEETING_S > alone.step_s
+
+
+def test_workers_that_compute_at_once_divide_the_time_of_pictures_and_the_others_take_turns(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
+    images += write_parts(tmp_path, rng, 10, is_defective=True, use=PartUse.TRAIN)
+    monkeypatch.setattr(fit_timing, "_pictures_s", lambda *_given: (8.0, np.zeros((4, 2, 32, 32), np.float16)))
+    monkeypatch.setattr(fit_timing, "_timed_head_s", lambda *_given: 10 * fit_timing._STEPS)
+    job = make_job(tmp_path, images, detector=DetectorKind.CLASSIFIER, threads=4, workers=4)
+    for spread, picture_s, step_s in ((1, 8.0, 40.0), (2, 4.0, 20.0), (4, 2.0, 10.0)):
+        costs, _ = measured(job, settings, spread)
+        assert costs.picture_s == picture_s
+        assert costs.step_s == step_s + fit_timing._MEETING_S
+        # Judging and the fit are the leader's.
+        assert costs.after_s == 1.25 * 8.0
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "cores", "at_once"), [(1, 4, 2, 1), (2, 2, 2, 2), (4, 4, 2, 2), (2, 4, 2, 1), (3, 1, 8, 3)]
+)
+def test_as_many_workers_compute_at_once_as_the_machine_has_cores_for(
+    workers: int, threads: int, cores: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(cores)))
+    assert fit_timing.abreast(workers, threads) == at_once
+
+
+def measured(job: TrainingJob, settings: Settings, spread: int = 1) -> tuple[Costs, Work]:
     """What a job costs, and its work."""
     gallery = read_gallery(job.images, settings, lambda _count: None)
     parts = gallery.select(PartUse.TRAIN)
@@ -124,7 +184,7 @@ def measured(job: TrainingJob, settings: Settings) -> tuple[Costs, Work]:
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px))
     progress = Progress(Path(job.output_dir).parent, job.training_id, SystemClock())
     work = Work(job, gallery, parts, job.detector, progress, stage_channels(trunk), Checkpoints(None, "", []))
-    return costs_of(work, [front], scored=1, clock=SystemClock()), work
+    return costs_of(work, [front], scored=1, clock=SystemClock(), spread=spread), work
 
 
 def test_training_without_time_still_gives_a_package_and_says_what_it_gave_up(

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.jobs import EVALUATION_NAME, MOST_THREADS
+from contracts.jobs import EVALUATION_NAME, MOST_THREADS, MOST_WORKERS
 from contracts.vocabulary import PartUse
-from models.__main__ import _MOST_THREADS, main
+from models.__main__ import _MOST_THREADS, _MOST_WORKERS, main
 from models.clock import SystemClock
 from models.errors import CancelledError, InputError
 from models.files import alone_in, write_whole
@@ -232,8 +232,18 @@ def test_numbers_out_of_bounds_are_refused_before_anything_is_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_and_the_job_bound_threads_alike() -> None:
-    assert _MOST_THREADS == MOST_THREADS
+def test_the_command_and_the_job_bound_threads_and_workers_alike() -> None:
+    assert (_MOST_THREADS, _MOST_WORKERS) == (MOST_THREADS, MOST_WORKERS)
+
+
+@pytest.mark.parametrize("count", ["0", "13", "two"])
+def test_workers_out_of_bounds_are_refused(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["train", "--images", str(images), *PRODUCT, "--out", str(tmp_path / "out"), "--workers", count])
+    assert refused.value.code == 2
+    assert f"argument --workers: expected 1 … 12, got '{count}'" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_layout_says_what_was_expected_what_is_there_and_which_layout_fits(

@@ -151,6 +151,7 @@ def lay_out_job(
     settings: LearningSettings,
     field: SeenField,
     champion_dir: Path | None,
+    workers: int = 1,
 ) -> tuple[TrainingJob, int]:
     """Pictures as files and the job that names them; what it learns from becomes a dataset version.
 
@@ -199,6 +200,7 @@ def lay_out_job(
         size_px=field.size_px,
         tiles=field.tiles,
         threads=settings.threads,
+        workers=workers,
         is_resumable=True,
         output_dir=str(folder / OUTPUT_FOLDER),
     )

@@ -81,8 +81,9 @@ class LearningService:
         self._repository = repository
         self._settings = settings
         self._trainings_dir = trainings_dir
+        self._workers: Final = ray.workers if settings.backend == "ray" else settings.workers
         # What one training takes where new ones go.
-        self._gpus: Final = ray.gpus if settings.backend == "ray" else 0.0
+        self._gpus: Final = ray.gpus * ray.workers if settings.backend == "ray" else 0.0
         self.queue: Final = TrainingQueue(database, queue, self._gpus)
         self._book: Final = UsageBook(cost or CostSettings())
         self._noted: dict[str, datetime] = {}
@@ -166,6 +167,7 @@ class LearningService:
             settings=self._settings,
             field=field,
             champion_dir=self._champion_dir(training),
+            workers=self._workers,
         )
         content = codec.encode(job)
         write_whole(attempt.job_path, content)
@@ -316,9 +318,7 @@ class LearningService:
             self._end(training.training_id, TrainingState.FAILED, now, error=words, end=AttemptEnd.OVER_TIME)
         elif (stage := f"{_WAITING}for an answer: {error}") != training.stage and asked_at is None:
             with self._database.begin() as session:
-                row = session.get_one(Training, training.training_id)
-                row.stage = stage
-                session.add(row)
+                session.get_one(Training, training.training_id).stage = stage
 
     def _hear(self, training_id: str, look: Look | None, now: datetime) -> None:
         """Keep its last word on what it used, before anything is made of its end."""

@@ -120,6 +120,15 @@ def test_a_first_training_sees_a_part_as_the_settings_say(bench: Bench) -> None:
     assert (job["tiles"], job["size_px"]) == ({"rows": 2, "columns": 3}, 128)
 
 
+def test_a_local_training_has_as_many_workers_as_the_settings_say(bench: Bench) -> None:
+    bench.build(learning=replace(bench.learning_settings, workers=3, threads=4))
+    bench.add_references(good=20)
+    training_id = ask(bench)
+    until(bench, TrainingState.FINISHED)
+    job = bench.job(training_id)
+    assert (job["workers"], job["threads"]) == (3, 4)
+
+
 def test_too_few_good_pictures_are_refused_with_how_many_are_missing(bench: Bench) -> None:
     bench.add_references(good=7)
     with pytest.raises(ConflictError, match="3 good and 0 defective ones are missing"):

@@ -32,12 +32,12 @@ def find_ray() -> Path | None:
 class RayCluster:
     """`start`, `kill` (SIGKILL to all of it), and `start` again at the same address."""
 
-    def __init__(self, cpus: int = 4, resources: str = '{"slot": 1}', token: str = "") -> None:
-        """`token`: that it asks everybody for; empty: none."""
+    def __init__(self, cpus: int = 4, resources: str = '{"slot": 1}', token: str = "", gpus: int = 1) -> None:
+        """`token`: that it asks everybody for; empty: none. `gpus`: that it takes itself to have."""
         # Its sockets lie there, and their paths may have only about a hundred letters.
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self._mark = uuid.uuid4().hex
-        self._cpus, self._resources = cpus, resources
+        self._cpus, self._resources, self._gpus = cpus, resources, gpus
         # Said in either case: it would take up a token file of whoever runs the tests.
         self._authorisation = {"RAY_AUTH_MODE": "token" if token else "disabled", "RAY_AUTH_TOKEN": token}
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -51,7 +51,7 @@ class RayCluster:
             *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--include-dashboard=true"),
             *(f"--dashboard-port={dashboard}", f"--port={head}", f"--dashboard-agent-listen-port={agent}"),
             *(f"--ray-client-server-port={client}", f"--num-cpus={self._cpus}", f"--resources={self._resources}"),
-            *("--num-gpus=0", "--object-store-memory=100000000", f"--temp-dir={self._folder}"),
+            *(f"--num-gpus={self._gpus}", "--object-store-memory=100000000", f"--temp-dir={self._folder}"),
         ]
         own = {MARK_VARIABLE: self._mark, "RAY_USAGE_STATS_ENABLED": "0", **_LOOPBACK_ONLY, **self._authorisation}
         done = subprocess.run(

@@ -124,9 +124,11 @@ def ray_rig(folder: Path, address: str, **options: Any) -> Iterator[Rig]:
                 http.post(f"/api/jobs/{job['submission_id']}/stop")
 
 
-def look_until(backend: TrainingBackend, attempt: Attempt, is_so: Callable[[Look], object]) -> Look:
+def look_until(
+    backend: TrainingBackend, attempt: Attempt, is_so: Callable[[Look], object], wait_s: float = 240
+) -> Look:
     """Look as central does, until it is so."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + wait_s
     while True:
         look = backend.look(attempt)
         if is_so(look):
@@ -144,8 +146,8 @@ def until_fitting(backend: TrainingBackend, attempt: Attempt) -> Look:
     return look_until(backend, attempt, lambda look: look.progress is not None and look.progress.stage == "fitting")
 
 
-def wait_for(is_so: Callable[[], object], words: str) -> None:
-    deadline = time.monotonic() + 120
+def wait_for(is_so: Callable[[], object], words: str, wait_s: float = 120) -> None:
+    deadline = time.monotonic() + wait_s
     while not is_so():
         assert time.monotonic() < deadline, words
         time.sleep(0.05)

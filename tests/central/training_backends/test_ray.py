@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from central.learning_settings import RaySettings
+from central.services.learning import LearningService
 from central.settings import LearningSettings
 from central.store.database import Database
 from central.training_backends.ray import RayBackend
 from central.training_backends.ray_api import RayJobs
-from central.training_backends.seam import BackendAwayError, Standing, TrainingBackend, TrainingBackendError
+from central.training_backends.seam import Attempt, BackendAwayError, Standing, TrainingBackend, TrainingBackendError
 from contracts.vocabulary import DetectorKind, TrainingState
 from plant.processes.broker import free_port
 from tests.central.conftest import RememberingPublisher, StillClock
@@ -164,6 +165,25 @@ def test_a_submission_whose_answer_was_lost_may_be_made_again(rig: Rig, ray_clus
 
     wait_for(is_done, "the job was not done")
     assert (rig.folder / "said").read_text() == "once\n"
+
+
+def test_workers_of_the_settings_reach_job_and_cluster_and_count_in_the_quota(bench: Bench, rig: Rig) -> None:
+    there = rig.stub("finish")
+    assert isinstance(there, RayBackend)
+    settings = replace(there._settings, workers=2, gpus=0.25, memory_mb=100, resource="slot")
+    learning = LearningSettings(min_good_labels=10, backend="ray")
+    service = LearningService(
+        bench.database, bench.blobs, bench.repository, learning, bench.trainings_dir, ray=settings
+    )  # fmt: skip
+    training_id = service.requests.request(PRODUCT, DetectorKind.AUTO, "asked for by the test", bench.clock.now())
+    service.tick(bench.clock.now())
+    assert service.queue.gpus_each == 0.5
+    assert bench.job(training_id)["workers"] == 2
+    told = httpx.get(f"{settings.address}/api/jobs/sightline-{training_id}-1", trust_env=False).json()
+    wanted = "job-1.json --on ray --worker-cpus 0.5 --worker-gpus 0.25 --worker-memory-mb 100 --worker-resource slot"
+    assert told["entrypoint"].endswith(wanted)
+    # The stub knows no workers: that it runs at all shows that the job itself asks for nothing.
+    wait_for(lambda: rig.runs(Attempt(training_id, 1, bench.trainings_dir / training_id)) == 1, "it never ran")
 
 
 def test_what_the_cluster_refuses_for_good_is_told_in_its_words(rig: Rig, ray_cluster: RayCluster) -> None:

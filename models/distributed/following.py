@@ -44,6 +44,29 @@ class Shown:
     look: Look | None = None
 
 
+class Decoded:
+    """Pictures as a follower decodes them: kept, as many as there is room for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._kept: dict[str, Picture] = {}
+        self._room_bytes = settings.max_kept_pixels_bytes
+
+    def read(self, shown: Shown) -> Picture:
+        """The whole picture, however it is looked at.
+
+        Raises:
+            InputError: it cannot be read here.
+        """
+        if shown.path in self._kept:
+            return self._kept[shown.path]
+        pixels = read_picture(Path(shown.path), self._settings)
+        if pixels.nbytes <= self._room_bytes:
+            self._room_bytes -= pixels.nbytes
+            self._kept[shown.path] = pixels
+        return pixels
+
+
 def follow(group: "Group", settings: Settings, *, threads: int) -> None:
     """Do the leader's commands until the end.
 
@@ -51,18 +74,8 @@ def follow(group: "Group", settings: Settings, *, threads: int) -> None:
         WorkerLostError: the leader, or another follower, is gone.
         InputError: a picture cannot be read here.
     """
-    kept: dict[str, Picture] = {}
-    room = [settings.max_kept_pixels_bytes]
+    read = Decoded(settings).read
     learnt_from: TrainingSet | None = None
-
-    def read(shown: Shown) -> Picture:
-        if shown.path in kept:
-            return kept[shown.path]
-        pixels = read_picture(Path(shown.path), settings)
-        if pixels.nbytes <= room[0]:
-            room[0] -= pixels.nbytes
-            kept[shown.path] = pixels
-        return pixels
 
     while True:
         command = group.hear()

@@ -80,8 +80,12 @@ def _training() -> TrainingSet:
     features[is_defective, :4, 2:5, 2:5] += np.float16(1.5)
     mask = np.zeros((8, 8), np.float32)
     mask[2:5, 2:5] = 1
-    groups = [str(row) for row in ROWS]
-    return TrainingSet(features, is_defective, groups, masks={0: mask, 3: mask, 6: mask})
+    # Further looks, of rows among the first: what followers lack of them would show in every step.
+    looks = features[:30] + np.float16(0.25)
+    return TrainingSet(
+        features, is_defective, [str(row) for row in ROWS], masks={0: mask, 3: mask, 6: mask},
+        extra_features=looks, extra_rows=np.arange(30), extra_masks={0: mask},
+    )  # fmt: skip
 
 
 def as_bytes(head: HeadWeights) -> bytes:

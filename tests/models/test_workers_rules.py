@@ -121,6 +121,7 @@ def test_a_follower_waits_for_commands_beyond_its_patience_and_asks_meanwhile(tm
         "def check():\n    if time.monotonic() - began_s > 1.0: (folder / 'late').touch()\n"
         "    if (folder / 'stop').exists(): raise Stop\n"
         "try:\n    if rank: Group(check, patience_s=0.2).hear()\n    time.sleep(600)\nexcept Stop: os._exit(7)\n"
+        "except BaseException: os._exit(1)\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(rank)]) for rank in range(2)]
     try:

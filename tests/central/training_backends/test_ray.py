@@ -170,7 +170,7 @@ def test_a_submission_whose_answer_was_lost_may_be_made_again(rig: Rig, ray_clus
 def test_workers_of_the_settings_reach_job_and_cluster_and_count_in_the_quota(bench: Bench, rig: Rig) -> None:
     there = rig.stub("finish")
     assert isinstance(there, RayBackend)
-    settings = replace(there._settings, workers=2, gpus=0.25, memory_mb=100, resource="slot")
+    settings = replace(there._settings, workers=2, gpus=0.25, memory_mb=100, resource="afar")
     learning = LearningSettings(min_good_labels=10, backend="ray")
     service = LearningService(
         bench.database, bench.blobs, bench.repository, learning, bench.trainings_dir, ray=settings
@@ -180,9 +180,9 @@ def test_workers_of_the_settings_reach_job_and_cluster_and_count_in_the_quota(be
     assert service.queue.gpus_each == 0.5
     assert bench.job(training_id)["workers"] == 2
     told = httpx.get(f"{settings.address}/api/jobs/sightline-{training_id}-1", trust_env=False).json()
-    wanted = "job-1.json --on ray --worker-cpus 0.5 --worker-gpus 0.25 --worker-memory-mb 100 --worker-resource slot"
+    wanted = "job-1.json --on ray --worker-cpus 0.5 --worker-gpus 0.25 --worker-memory-mb 100 --worker-resource afar"
     assert told["entrypoint"].endswith(wanted)
-    # The stub knows no workers: that it runs at all shows that the job itself asks for nothing.
+    # The stub knows no workers, and no machine has that resource: it runs, for the job itself asks for nothing.
     wait_for(lambda: rig.runs(Attempt(training_id, 1, bench.trainings_dir / training_id)) == 1, "it never ran")
 
 

@@ -98,21 +98,17 @@ class Group:
     def add_up(self, gradients: Sequence[Tensor]) -> None:
         """Replace each by its sum over all workers.
 
-        On CPUs each worker adds all parts in the order of ranks: the same bits on every worker and in every run. On
-        GPUs NCCL adds them, in an order of its own.
+        Each worker adds all parts in the order of ranks: the same bits on every worker and in every run.
         """
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        if flat.is_cuda:
-            self._wait(lambda: dist.all_reduce(flat, async_op=True))
-        else:
-            parts = [torch.empty_like(flat) for _ in range(self.size)]
-            self._wait(lambda: dist.all_gather(parts, flat, async_op=True))
-            flat = parts[0]
-            for part in parts[1:]:
-                flat += part
+        parts = [torch.empty_like(flat) for _ in range(self.size)]
+        self._wait(lambda: dist.all_gather(parts, flat, async_op=True))
+        whole = parts[0]
+        for part in parts[1:]:
+            whole += part
         start = 0
         for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+            gradient.copy_(whole[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
     def _wait(self, begin: Callable[[], "dist.Work | None"], patience_s: float | None = None) -> None:

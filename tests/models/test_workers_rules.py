@@ -19,10 +19,11 @@ from models.data.parts import Picture, read_picture
 from models.detectors.base import TrainingSet
 from models.detectors.head import HeadSettings, train_head
 from models.distributed import following
+from models.distributed import group as group_module
 from models.distributed.following import Decoded, Shown
 from models.distributed.group import Group
 from models.distributed.leading import digest_of_features, name_of_head
-from models.distributed.local import LocalFollowers
+from models.distributed.local import LocalFollowers, join
 from models.errors import WorkerLostError
 from models.graphs.features import FeatureExtractor, build_front
 from models.graphs.trunks import resolve
@@ -175,6 +176,43 @@ def test_followers_meet_on_loopback_leave_signals_to_their_leader_and_are_not_ne
     assert led.notes == []
     # What they held at their most is told when they are gone.
     assert led.gang.used().peak_memory_bytes > 50_000_000
+
+
+def test_whoever_started_the_others_says_how_one_ended_where_torch_knows_only_that_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_module.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(group_module.dist, "get_world_size", lambda: 2)
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(1)
+        # The system tells a moment after the connection closed.
+        if len(asked) == 3:
+            raise WorkerLostError("worker 1 of 2 was killed by signal 9")
+
+    def fail() -> None:
+        raise RuntimeError("Connection closed by peer [127.0.0.1]")
+
+    with pytest.raises(WorkerLostError, match="was killed by signal 9"):
+        Group(check)._guarded(fail)
+    monkeypatch.setattr(group_module, "_NEWS_S", 0.1)
+    with pytest.raises(WorkerLostError, match=r"one of 2 is gone, by the word of worker 0 \(Connection closed"):
+        Group()._guarded(fail)
+
+
+def test_workers_of_one_machine_meet_on_its_loopback_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine's name has another address, which the tests' machine need not have."""
+    named: list[str | None] = []
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    monkeypatch.setattr(
+        group_module.dist,
+        "init_process_group",
+        lambda *_how, **_who: named.append(os.environ.get("GLOO_SOCKET_IFNAME")),
+    )
+    join(tmp_path, 0, 1)
+    assert named == ["lo"]
+    assert "GLOO_SOCKET_IFNAME" not in os.environ
 
 
 def test_a_head_is_kept_under_a_name_of_all_that_it_rests_on(training: TrainingSet) -> None:

@@ -135,6 +135,7 @@ def test_of_several_workers_one_share_is_timed_on_its_threads(
 
     monkeypatch.setattr(fit_timing, "train_head", note)
     monkeypatch.setattr(fit_timing, "FeatureExtractor", Noted)
+    monkeypatch.setattr(fit_timing, "_fit_s", lambda *_given: (0.0, 1.0))
     rng = np.random.default_rng(0)
     images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
     images += write_parts(tmp_path, rng, 10, is_defective=True, use=PartUse.TRAIN)
@@ -156,6 +157,7 @@ def test_workers_that_compute_at_once_divide_the_time_of_pictures_and_the_others
     images = write_parts(tmp_path, rng, 4, is_defective=False, use=PartUse.TRAIN)
     images += write_parts(tmp_path, rng, 10, is_defective=True, use=PartUse.TRAIN)
     monkeypatch.setattr(fit_timing, "_pictures_s", lambda *_given: (8.0, np.zeros((4, 2, 32, 32), np.float16)))
+    monkeypatch.setattr(fit_timing, "_fit_s", lambda *_given: (0.0, 1.0))
     monkeypatch.setattr(fit_timing, "_timed_head_s", lambda *_given: 10 * fit_timing._STEPS)
     job = make_job(tmp_path, images, detector=DetectorKind.CLASSIFIER, threads=4, workers=4)
     for spread, picture_s, step_s in ((1, 8.0, 40.0), (2, 4.0, 20.0), (4, 2.0, 10.0)):

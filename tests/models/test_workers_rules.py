@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch.distributed as dist
 
 from contracts.vocabulary import PartUse
 from models.data.parts import Picture, read_picture
@@ -181,8 +182,8 @@ def test_followers_meet_on_loopback_leave_signals_to_their_leader_and_are_not_ne
 def test_whoever_started_the_others_says_how_one_ended_where_torch_knows_only_that_it_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(group_module.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(group_module.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     asked: list[int] = []
 
     def check() -> None:
@@ -206,7 +207,7 @@ def test_workers_of_one_machine_meet_on_its_loopback_interface(tmp_path: Path, m
     named: list[str | None] = []
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     monkeypatch.setattr(
-        group_module.dist,
+        dist,
         "init_process_group",
         lambda *_how, **_who: named.append(os.environ.get("GLOO_SOCKET_IFNAME")),
     )

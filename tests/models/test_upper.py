@@ -15,10 +15,13 @@ from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_
 from models.detectors.kinds import upper_for
 from models.detectors.mixed import Mixed
 from models.detectors.upper import Upper, upper_module, upper_of, write_upper
-from models.distributed.leading import MemoryKeeper
+from models.distributed.leading import Gang, MemoryKeeper
+from models.distributed.local import LocalFollowers
 from models.graphs.features import open_session
 from models.graphs.trunks import STAGES
 from models.graphs.writer import FLOAT, GraphWriter
+from models.pace import Pace
+from tests.models.test_workers import Alone
 
 ROWS = np.arange(60)
 CHANNELS, WIDE = 6, 12
@@ -34,7 +37,7 @@ def made_trunk(*, hidden: int = 24, is_aside: bool = False, kind: str = "Clip") 
 
     def conv(x: str, given: int, made: int, side: int = 1, **form: int) -> str:
         kernel = rng.standard_normal((made, given // form.get("group", 1), side, side)).astype(np.float32)
-        kernel *= np.float32((kernel[0].size / 2) ** -0.5)
+        kernel = (kernel * (kernel[0].size / 2) ** -0.5).astype(np.float32)
         return writer.conv(x, kernel, rng.standard_normal(made).astype(np.float32) / 4, **form)
 
     def bent(x: str) -> str:
@@ -154,6 +157,24 @@ def test_a_head_in_mid_training_goes_on_to_the_same_bytes(training: TrainingSet,
     assert len(states) == 2
     again = train_head(training, ROWS, settings, seed=3, keeper=MemoryKeeper(states[0], lambda _content: None))
     assert as_bytes(again) == as_bytes(whole)
+
+
+def test_two_workers_train_them_as_one_does_up_to_rounding(training: TrainingSet, upper: Upper) -> None:
+    settings = HeadSettings(steps=20, upper=upper)
+    gang = Gang(LocalFollowers(2, 1), workers=2, threads=2, notes=[])
+    try:
+        first, again = (
+            gang.train_head(training, ROWS, settings, 3, keeper=MemoryKeeper(None, lambda _state: None), pace=Pace())
+            for _ in range(2)
+        )
+    finally:
+        gang.close()
+    assert as_bytes(first) == as_bytes(again)
+    alone = train_head(training, ROWS, settings, seed=3, peers=Alone())
+    assert first.upper is not None
+    assert alone.upper is not None
+    for one, other in zip(first.upper.kernels, alone.upper.kernels, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_the_graph_says_what_was_trained(training: TrainingSet, upper: Upper) -> None:

@@ -2,17 +2,21 @@
 """The trunk's own layers behind stride 8: which are taken, the same in torch and ONNX, and trained on with a head."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import helper
 
-from contracts.vocabulary import DetectorKind
-from models.detectors.base import Floats, TrainingSet
+from contracts.vocabulary import DetectorKind, PartUse
+from models.clock import SystemClock
+from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head
-from models.detectors.kinds import upper_for
+from models.detectors.kinds import make_detector, upper_for
 from models.detectors.mixed import Mixed
 from models.detectors.upper import Upper, upper_module, upper_of, write_upper
 from models.distributed.leading import Gang, MemoryKeeper
@@ -21,6 +25,10 @@ from models.graphs.features import open_session
 from models.graphs.trunks import STAGES
 from models.graphs.writer import FLOAT, GraphWriter
 from models.pace import Pace
+from models.settings import Settings
+from models.training import fit_timing, job
+from models.training.job import run_job
+from tests.models.conftest import make_job, write_parts
 from tests.models.test_workers import Alone
 
 ROWS = np.arange(60)
@@ -36,9 +44,10 @@ def made_trunk(*, hidden: int = 24, is_aside: bool = False, kind: str = "Clip") 
     writer = GraphWriter()
 
     def conv(x: str, given: int, made: int, side: int = 1, **form: int) -> str:
-        kernel = rng.standard_normal((made, given // form.get("group", 1), side, side)).astype(np.float32)
-        kernel = (kernel * (kernel[0].size / 2) ** -0.5).astype(np.float32)
-        return writer.conv(x, kernel, rng.standard_normal(made).astype(np.float32) / 4, **form)
+        shape = (made, given // form.get("group", 1), side, side)
+        scale = np.float32((shape[1] * side * side / 2) ** -0.5)
+        kernel: Floats = rng.standard_normal(shape, np.float32) * scale
+        return writer.conv(x, kernel, rng.standard_normal(made, np.float32) * np.float32(0.25), **form)
 
     def bent(x: str) -> str:
         return (
@@ -207,3 +216,31 @@ def test_a_mixed_detector_with_them_scores_in_its_graph_as_it_does_itself(traini
     told = session.run(["score", "map"], {"features": whole.features.astype(np.float32)})
     for own, theirs in zip(detector.score(whole.features), told, strict=True):
         np.testing.assert_allclose(own, theirs, rtol=1e-2, atol=1e-2)
+
+
+def test_a_training_gives_a_mixed_detector_its_trunks_layers_and_times_them(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragment = made_trunk()
+    (tmp_path / "made.onnx").write_bytes(fragment.SerializeToString())
+    given: list[Upper | None] = []
+    timed: list[Upper | None] = []
+
+    def making(kind: DetectorKind, *, upper: Upper | None = None, **others: Any) -> Detector:
+        given.append(upper)
+        return make_detector(kind, upper=upper, **others)
+
+    def timing(training: TrainingSet, rows: NDArray[np.int64], head: HeadSettings, *, seed: int) -> HeadWeights:
+        timed.append(head.upper)
+        return train_head(training, rows, head, seed=seed)
+
+    monkeypatch.setattr(job, "make_detector", making)
+    monkeypatch.setattr(fit_timing, "train_head", timing)
+    rng = np.random.default_rng(0)
+    images = write_parts(tmp_path, rng, 12, is_defective=False, use=PartUse.TRAIN)
+    images += write_parts(tmp_path, rng, 40, is_defective=True, use=PartUse.TRAIN)
+    wanted = make_job(
+        tmp_path, images, detector=DetectorKind.MIXED, backbone="auto", weights_path=str(tmp_path / "made.onnx")
+    )
+    run_job(wanted, settings, SystemClock(), budget_s=3_600.0)
+    assert set(given) == set(timed) == {taken(fragment)}

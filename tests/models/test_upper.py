@@ -14,6 +14,7 @@ from onnx import helper
 
 from contracts.vocabulary import DetectorKind, PartUse
 from models.clock import SystemClock
+from models.detectors import head as head_module
 from models.detectors.base import Detector, Floats, TrainingSet
 from models.detectors.head import HeadSettings, HeadWeights, head_logits, train_head
 from models.detectors.kinds import make_detector, upper_for
@@ -201,6 +202,25 @@ def test_the_graph_says_what_was_trained(training: TrainingSet, upper: Upper) ->
             x = torch.nn.functional.conv2d(x, weight, torch.from_numpy(bias), **form)
             x = x.relu() if place in (0, 2) else x
     np.testing.assert_allclose(head_logits(head, training.features[:4]), x[:, 0].numpy(), atol=2e-4)
+
+
+def test_what_is_trained_is_what_the_graph_computes(training: TrainingSet, upper: Upper) -> None:
+    settings = HeadSettings(steps=30, upper=upper)
+    head = train_head(training, ROWS, settings, seed=3)
+    assert head.upper is not None
+    net, centre, spread = head_module._net(training.features[~training.is_defective].astype(np.float32), settings)
+    np.testing.assert_array_equal(centre.reshape(-1), head.centre)
+    convs = [layer for layer in net.head if isinstance(layer, torch.nn.Conv2d)]
+    trained = [*head.kernels, *head.biases, *head.upper.kernels, *head.upper.biases]
+    into = [*(each.weight for each in convs), *(each.bias for each in convs), *net.upper.kernels, *net.upper.biases]
+    features = training.features[:6]
+    with torch.no_grad():
+        for parameter, values in zip(into, trained, strict=True):
+            assert parameter is not None
+            parameter.copy_(torch.from_numpy(values))
+        standard = (features.astype(np.float32) - centre[:, :16]) / spread[:, :16]
+        logits = net(torch.from_numpy(standard))[:, 0].numpy()
+    np.testing.assert_allclose(head_logits(head, features), logits, atol=1e-3)
 
 
 def test_a_mixed_detector_with_them_scores_in_its_graph_as_it_does_itself(training: TrainingSet, upper: Upper) -> None:

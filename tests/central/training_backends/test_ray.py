@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from central.learning_settings import RaySettings
-from central.services.learning import LearningService
+from central.services.trainings.learning import LearningService
 from central.settings import LearningSettings
 from central.store.database import Database
 from central.training_backends.ray import RayBackend

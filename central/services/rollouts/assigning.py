@@ -11,10 +11,11 @@ Everything in force is published again after each connect, because a broker may 
 import base64
 import json
 import logging
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from securesystemslib.signer import Signer
 from sqlalchemy import insert
@@ -37,6 +38,9 @@ _LOG = logging.getLogger(__name__)
 
 # Issued anew when less than this share of the time is left, so that a station never runs into the expiry.
 _REISSUE_BELOW: Final = 0.34
+
+# Of an assignment: its row, its station, the station's address, the signed text.
+_Sent = tuple[int | None, int, str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,8 @@ class Assigner:
         self._publisher = publisher
         self._signer = signer
         self._valid = timedelta(days=valid_days)
+        # The worker publishes, and so does each request that ends a rollout.
+        self._publishing = threading.Lock()
         # All assignments in force are known to be signed by it.
         self._checked_keyid = ""
 
@@ -173,26 +179,46 @@ class Assigner:
         return found
 
     def publish_waiting(self, now: datetime, *, everything: bool) -> int:
-        """Publish assignments in force that were not yet handed to the broker, or all of them again."""
-        with self._database.read() as session:
-            wanted = select(Assignment, Station.address).join(Station, col(Assignment.station_id) == Station.id)
-            wanted = wanted.where(Assignment.number == Station.assignment_number)
-            if not everything:
-                wanted = wanted.where(col(Assignment.published_at).is_(None))
-            waiting = [(row.id, address, row.sealed) for row, address in session.exec(wanted).all()]
-        sent = [
-            row_id
-            for row_id, address, sealed in waiting
-            if self._publisher.publish(
-                topic(StationAddress.parse(address), Channel.ASSIGNMENT), sealed.encode(), qos=1, retain=True
-            )
-        ]
-        if sent:
-            with self._database.begin() as session:
-                for some in in_chunks(sent):
-                    unmarked = col(Assignment.id).in_(some) & col(Assignment.published_at).is_(None)
-                    session.exec(update(Assignment).where(unmarked).values(published_at=now))
-        return len(sent)
+        """Publish assignments in force that were not yet handed to the broker, or all of them again.
+
+        What the broker retains last must be what is in force. So one caller at a time publishes in this process, in the
+        order of the numbers; and what another process put in force meanwhile is published again: it may have been at
+        the broker before ours, which then replaced it.
+        """
+        with self._publishing:
+            with self._database.read() as session:
+                wanted = _in_force()
+                if not everything:
+                    wanted = wanted.where(col(Assignment.published_at).is_(None))
+                waiting = session.exec(wanted).all()
+            published = 0
+            while sent := [each for each in waiting if self._publish(each)]:
+                published += len(sent)
+                waiting = self._mark(sent, now)
+            return published
+
+    def _publish(self, row: _Sent) -> bool:
+        _, _, address, sealed = row
+        name = topic(StationAddress.parse(address), Channel.ASSIGNMENT)
+        return self._publisher.publish(name, sealed.encode(), qos=1, retain=True)
+
+    def _mark(self, sent: Sequence[_Sent], now: datetime) -> list[_Sent]:
+        """Note as published what is in force still. Returns what overtook the rest, to be published again."""
+        overtaking: list[_Sent] = []
+        with self._database.begin() as session:
+            for some in in_chunks(sent):
+                # Asked after publishing: who puts a newer one in force after this publishes it after ours.
+                ours, station_ids = {row_id for row_id, *_ in some}, [station_id for _, station_id, *_ in some]
+                in_force = session.exec(_in_force().where(col(Assignment.station_id).in_(station_ids))).all()
+                newer = [each for each in in_force if each[0] not in ours]
+                still = col(Assignment.id).in_([row_id for row_id, *_ in in_force if row_id in ours])
+                unmarked = still & col(Assignment.published_at).is_(None)
+                session.exec(update(Assignment).where(unmarked).values(published_at=now))
+                # Waits for the next look, too, if the broker takes nothing more now.
+                again = col(Assignment.id).in_([row_id for row_id, *_ in newer])
+                session.exec(update(Assignment).where(again).values(published_at=None))
+                overtaking += newer
+        return overtaking
 
     def renew(self, now: datetime) -> None:
         """Issue anew what would expire before long, or was signed by a key that was exchanged since; else unchanged."""
@@ -227,6 +253,13 @@ class Assigner:
             for station in stations
         ]
         self.assign_all(session, orders, now)
+
+
+def _in_force() -> Any:
+    """Row, station, its address and the signed text of each station's assignment in force."""
+    wanted = select(Assignment.id, Assignment.station_id, Station.address, Assignment.sealed)
+    wanted = wanted.join(Station, col(Assignment.station_id) == Station.id)
+    return wanted.where(Assignment.number == Station.assignment_number)
 
 
 def challengers_of(row: Assignment) -> dict[str, ChallengerAssignment]:

@@ -5,6 +5,8 @@ CRITICAL is for what leaves the plant wrong while nobody looks; WARNING for what
 judged and rejects still thrown out; NOTICE for what can wait for the morning.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from contracts.vocabulary import AlarmKind, AlarmSeverity
@@ -34,11 +36,17 @@ SEVERITY: Final[dict[AlarmKind, AlarmSeverity]] = {
     # As with a rollout that waits: no station has the package.
     AlarmKind.GATE_ASKS: AlarmSeverity.NOTICE,
 }
+# In the evidence of an alarm NOT_AS_ASSIGNED: a package judges there that was taken back. What it lets pass are the
+# escapes for which it was, and nobody else tells.
+TAKEN_BACK: Final = "taken_back"
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _ORDER: Final = tuple(AlarmSeverity)
 
 
-def severity_of(kind: AlarmKind) -> AlarmSeverity:
-    """The severity of a kind. One that the table forgot wakes people rather than nobody."""
+def severity_of(kind: AlarmKind, evidence: Mapping[str, object] = _NOTHING) -> AlarmSeverity:
+    """The severity of a kind, by its evidence where that makes it graver. One that the table forgot wakes people."""
+    if kind is AlarmKind.NOT_AS_ASSIGNED and evidence.get(TAKEN_BACK):
+        return AlarmSeverity.CRITICAL
     return SEVERITY.get(kind, AlarmSeverity.CRITICAL)
 
 

@@ -47,7 +47,7 @@ def told_of(alarm: Alarm, event: AlarmEvent, at: datetime) -> dict[str, Any]:
         "event": event.value,
         "at": at.isoformat(),
         "kind": alarm.kind.value,
-        "severity": severity_of(alarm.kind).value,
+        "severity": severity_of(alarm.kind, alarm.evidence).value,
         "station": alarm.station,
         "product": alarm.product,
         "raised_at": alarm.raised_at.isoformat(),

@@ -112,7 +112,7 @@ def _events(alarm: Alarm, before: AlarmState | None, now: datetime) -> list[_Hap
 
 def _put(session: Session, to: _Open, happened: _Happened, told: dict[str, Any], now: datetime) -> None:
     alarm, event = happened.alarm, happened.event
-    severity = severity_of(alarm.kind)
+    severity = severity_of(alarm.kind, alarm.evidence)
     if event not in to.route.events or not _passes(to.route, alarm):
         return
     if to.room <= 0:
@@ -152,7 +152,11 @@ def _tell(session: Session, alarm: Alarm, before: AlarmState | None) -> None:
 
 def _passes(route: AlarmRoute, alarm: Alarm) -> bool:
     return route.filter.passes(
-        alarm.kind, severity_of(alarm.kind), alarm.station, alarm.product, is_simulated=alarm.is_simulated
+        alarm.kind,
+        severity_of(alarm.kind, alarm.evidence),
+        alarm.station,
+        alarm.product,
+        is_simulated=alarm.is_simulated,
     )
 
 

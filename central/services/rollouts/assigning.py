@@ -262,6 +262,18 @@ def _in_force() -> Any:
     return wanted.where(Assignment.number == Station.assignment_number)
 
 
+def to_publish_again(session: Session, station_ids: Sequence[int], before: datetime) -> None:
+    """Let assignments in force of these stations be published once more, those that were published before a time.
+
+    What the broker keeps may have been lost or replaced by an older one: the stations do not say that they got it.
+    """
+    for some in in_chunks(station_ids):
+        waiting = col(Assignment.station_id).in_(some) & (col(Assignment.published_at) < before)
+        numbers = select(Station.assignment_number).where(Station.id == Assignment.station_id).correlate(Assignment)
+        in_force = col(Assignment.number) == numbers.scalar_subquery()
+        session.exec(update(Assignment).where(waiting & in_force).values(published_at=None))
+
+
 def challengers_of(row: Assignment) -> dict[str, ChallengerAssignment]:
     """Challengers of an assignment of ours, by product. They are in its signed text and nowhere else."""
     return {item.product: item.challenger for item in _packages_of(row) if item.challenger is not None}

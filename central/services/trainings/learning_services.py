@@ -145,7 +145,7 @@ def build_services(base: Services) -> list[Service]:
         gating,
         rollouts,
         RolloutWaits(base.database, settings.rollout),
-        AssignmentWatch(base.database),
+        AssignmentWatch(base.database, settings.rollout, lost_after_s, lambda: base.gateway.is_connected),
         recipe_sending,
         MetadataRefresh(repository, changes),
         ExperimentRetention(base.database, settings.experiments),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, update
+from sqlalchemy import String, bindparam, cast, func, literal, or_, update
 from sqlmodel import Session, col, select
 
 from central.store.chunks import in_chunks
@@ -67,6 +67,22 @@ def that_refuse(session: Session) -> list[Station]:
 def that_differ(session: Session) -> list[Station]:
     """Stations that refuse an assignment or a package, or fell back by themselves."""
     return _whose_word_has(session, '"REFUSED"', '"FELL_BACK"', '"refused":"')
+
+
+def on_their_way(session: Session) -> list[Station]:
+    """Stations that are bringing a package, or cannot reach one."""
+    return _whose_word_has(session, '"DOWNLOADING"', '"VERIFIED"', '"INSTALLED"', '"UNREACHABLE"')
+
+
+def that_lag(session: Session) -> list[Station]:
+    """Stations whose last package status does not name the number of their assignment in force, by address.
+
+    Looked for in the database; a number that is written otherwise there counts as lagging, and is read by the caller.
+    """
+    number = literal('"assignment_number":') + cast(col(Station.assignment_number), String) + ","
+    status = func.coalesce(col(Station.package_status), "")
+    wanted = select(Station).where(col(Station.assignment_number).is_not(None), ~status.contains(number))
+    return list(session.exec(wanted.order_by(Station.address)).all())
 
 
 def _whose_word_has(session: Session, *texts: str) -> list[Station]:

@@ -19,7 +19,7 @@ class Watched:
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
         (self.first, self.second), self.champion = line(bench, folder, "st-1", "st-2")
-        self.watch = AssignmentWatch(bench.database)
+        self.watch = AssignmentWatch(bench.database, bench.rollout_settings, 120.0, lambda: bench.is_broker_there)
 
     def look(self) -> list[Alarm]:
         self.watch.tick(self.bench.clock.now())

@@ -180,7 +180,9 @@ def test_going_back_is_not_held_up_by_a_package_repository_that_cannot_be_read(
 
 
 def test_alarm_of_a_station_left_without_a_package_closes_once_one_judges_there(plant: Plant, tmp_path: Path) -> None:
-    watch = AssignmentWatch(plant.bench.database)
+    watch = AssignmentWatch(
+        plant.bench.database, plant.bench.rollout_settings, 120.0, lambda: plant.bench.is_broker_there
+    )
     plant.withdraw(plant.champion, plant.older)
     plant.abort()
     plant.bench.tick(2)

@@ -33,7 +33,7 @@ from central.api.trainings import loop_of
 from central.domain.naming import some_of
 from central.errors import NotFoundError
 from central.foundation import Services
-from central.services.rollouts.evidence import exposure_of, quarantine_of, riskiest_of
+from central.services.rollouts.evidence import exposure_of, given_it, quarantine_of, riskiest_of
 from central.services.rollouts.limits import looks_of
 from central.store.learning_tables import RolloutRow
 from central.store.repositories import rollout_policies
@@ -110,9 +110,9 @@ def get_riskiest(
     """Where to look first. All of them are in `quarantine.csv`."""
     with services.database.read() as session:
         row = _row(session, rollout_id)
-        if station is not None and station not in row.before:
+        if station is not None and station not in (given := given_it(session, row)):
             # An empty list would read as "nothing to look for at that station".
-            touched = some_of(sorted(row.before)) or "none yet"
+            touched = some_of(sorted(given)) or "none yet"
             raise NotFoundError(f"station {station}: rollout {rollout_id} has not touched it; touched are: {touched}")
         parts = riskiest_of(session, row, limit, station)
     return [QuarantinePartView.model_validate(part, from_attributes=True) for part in parts]

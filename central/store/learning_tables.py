@@ -260,7 +260,10 @@ class Assignment(Row, table=True):
     """A signed assignment as it was sent; a station's highest number is in force. Only `published_at` ever changes."""
 
     __tablename__ = "assignment"
-    __table_args__ = (UniqueConstraint("station_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("station_id", "number"),
+        Index("ix_assignment_reason_issued_at", "reason", "issued_at"),
+    )
 
     id: int | None = Field(default=None, sa_type=RowNumber, primary_key=True)
     station_id: int = Field(sa_type=LongNumber, foreign_key="station.id")

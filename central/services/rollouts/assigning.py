@@ -36,6 +36,8 @@ from contracts.topics import Channel, topic
 
 _LOG = logging.getLogger(__name__)
 
+# Reason of assignments that bring a station up to the champion; what they gave counts among a rollout's parts.
+CATCHING_UP: Final = "catching up"
 # Issued anew when less than this share of the time is left, so that a station never runs into the expiry.
 _REISSUE_BELOW: Final = 0.34
 

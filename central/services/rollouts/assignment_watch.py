@@ -31,7 +31,7 @@ from contracts.reports import PackageProgress, PackageStatus
 from contracts.vocabulary import AlarmKind, AlarmState, PackageState, RefusalReason, RolloutState
 
 _PERIOD_S: Final = 5.0
-_IN_STEP: Final = "the station runs what it was assigned"
+IN_STEP: Final = "the station runs what it was assigned"
 _OTHERWISE: Final = "something else is the matter there, told in another alarm"
 
 
@@ -65,7 +65,7 @@ class AssignmentWatch:
             for alarm in open_alarms(session, AlarmKind.NOT_AS_ASSIGNED):
                 station = stations.find(session, alarm.station or "")
                 if station is not None and _is_in_step(station, alarm.evidence.get("without", {})):
-                    close(alarm, _IN_STEP, now)
+                    close(alarm, IN_STEP, now)
                     session.add(alarm)
 
 
@@ -143,7 +143,7 @@ def _is_told(session: Session, station: Station, said: list[str]) -> bool:
     """Whether an alarm is open that says this, or a person closed one that did."""
     wanted = select(Alarm).where(Alarm.kind == AlarmKind.NOT_AS_ASSIGNED, Alarm.station == station.address)
     last = session.exec(wanted.order_by(col(Alarm.id).desc())).first()
-    if last is None or (last.state is AlarmState.CLOSED and last.closed_by == _IN_STEP):
+    if last is None or (last.state is AlarmState.CLOSED and last.closed_by == IN_STEP):
         return False
     return (last.evidence.get("said"), last.evidence.get("assignment")) == (said, station.assignment_number)
 

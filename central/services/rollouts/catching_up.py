@@ -12,11 +12,13 @@ from datetime import datetime
 from sqlmodel import Session, col, select
 
 from central.domain.rollout_shapes import Progress
-from central.services.rollouts.assigning import Assigner, Order, challengers_of
+from central.services.rollouts.assigning import CATCHING_UP, Assigner, Order, challengers_of
+from central.services.rollouts.assignment_watch import IN_STEP
 from central.services.rollouts.facts import heard_stations
 from central.services.rollouts.planning import held
 from central.services.rollouts.reach import not_taken
 from central.services.rollouts.state import state_of
+from central.services.rollouts.waiting_without import tell_waiting
 from central.store.database import Database
 from central.store.learning_tables import OPEN_ROLLOUTS, Assignment, Champion, RolloutRow
 from central.store.repositories import stations
@@ -34,17 +36,26 @@ def catch_up(
     assigner: Assigner,
     lost_after_s: float,
     now: datetime,
-    is_withdrawn: Callable[[str], bool] = lambda _package_id: False,
+    *,
+    is_withdrawn: Callable[[str], bool],
+    said_gone: set[str],
 ) -> None:
     """Not while a rollout of the product is open, not in a freeze, not outside the product's windows or its target.
 
-    A champion that was withdrawn is given to nobody: stations keep what they have, or have none.
+    A station without any package of the product gets the champion all the same, unless an open rollout holds it.
+
+    A champion that was withdrawn is given to nobody: stations keep what they have, or have none, which is an alarm.
+    `said_gone`: those of which that was logged; what it holds is kept up to date.
     """
     with database.read() as session:
         due = _behind(session, lost_after_s, now, is_withdrawn)
-    gone = {each for packages in due.values() for each in packages.values() if is_withdrawn(each)}
-    if gone:
+    gone = {each for each in _all_of(due) if is_withdrawn(each)}
+    if gone - said_gone:
         _LOG.warning("champions were withdrawn and are given to nobody packages=%s", sorted(gone))
+    said_gone &= gone
+    said_gone |= gone
+    if gone:
+        tell_waiting(database, _without(due, _all_of(due) - gone), IN_STEP, now)
         due = _without(due, gone)
     if not due:
         return
@@ -52,10 +63,14 @@ def catch_up(
         behind = _without(_behind(session, lost_after_s, now, is_withdrawn), gone)
         locked = stations.locked(session, behind)
         orders = [
-            Order(locked[address], {**locked[address].assigned, **packages}, "catching up", about=tuple(packages))
+            Order(locked[address], {**locked[address].assigned, **packages}, CATCHING_UP, about=tuple(packages))
             for address, packages in behind.items()
         ]
         assigner.assign_all(session, orders, now)
+
+
+def _all_of(behind: dict[str, dict[str, str]]) -> set[str]:
+    return {each for packages in behind.values() for each in packages.values()}
 
 
 def _without(behind: dict[str, dict[str, str]], gone: set[str]) -> dict[str, dict[str, str]]:
@@ -69,15 +84,12 @@ def _behind(
     session: Session, lost_after_s: float, now: datetime, is_withdrawn: Callable[[str], bool]
 ) -> dict[str, dict[str, str]]:
     under_way = {
-        (product, is_simulated)
-        for product, is_simulated in session.exec(
-            select(RolloutRow.product, RolloutRow.is_simulated).where(col(RolloutRow.state).in_(OPEN_ROLLOUTS))
-        ).all()
+        (row.product, row.is_simulated): _its_own(row)
+        for row in session.exec(select(RolloutRow).where(col(RolloutRow.state).in_(OPEN_ROLLOUTS))).all()
     }
     behind: dict[str, dict[str, str]] = {}
     for champion in session.exec(select(Champion)).all():
-        if (champion.product, champion.is_simulated) in under_way:
-            continue
+        own = under_way.get((champion.product, champion.is_simulated))
         outdated = {None, *_given_before(session, champion)} - {champion.package_id}
         on_purpose = _given_since(session, champion)
         wanted = {
@@ -85,7 +97,10 @@ def _behind(
             for address, assigned in stations.assigned_of(session, is_simulated=champion.is_simulated)
             if (runs := assigned.get(champion.product)) in outdated and (address, runs) not in on_purpose
         }
-        missed = _missed(session, champion, is_withdrawn)
+        missed = _missed(session, champion, is_withdrawn) if own is None else {}
+        if own is not None:
+            # The rollout may last for days, and gives nothing to who came after it began: every part would be held.
+            wanted = {address: runs for address, runs in wanted.items() if runs is None and address not in own}
         wanted |= dict.fromkeys(missed, champion.package_id)
         if not wanted:
             # As nearly always: whether all the others are heard need not be known.
@@ -102,6 +117,12 @@ def _behind(
         for address in wanted.keys() - untouchable.keys():
             behind.setdefault(address, {})[champion.product] = missed.get(address, champion.package_id)
     return behind
+
+
+def _its_own(row: RolloutRow) -> set[str]:
+    """Stations that a rollout gives its package to, in time, or has given it."""
+    planned = {item.station for wave in state_of(row).waves for item in wave.stations}
+    return planned | set(row.asked_stations) | row.before.keys()
 
 
 def _given_before(session: Session, champion: Champion) -> set[str | None]:

@@ -5,22 +5,22 @@ Writes one event a step, in the transaction of the step; reads inspections for e
 nothing. Called by `services/rollouts/moving.py` and the rollout routes.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import func, or_
+from sqlalchemy import BigInteger, column, func, values
 from sqlalchemy import select as sa_select
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from central.domain.rollout_conditions import Seen
 from central.domain.rollout_gates import WaveAnswer
 from central.domain.rollout_shapes import Progress, Rollout
 from central.domain.way_back import WayBack
-from central.store.learning_tables import RolloutRow
+from central.services.rollouts.assigning import CATCHING_UP
+from central.store.learning_tables import Assignment, RolloutRow
 from central.store.repositories import stations
 from central.store.rollout_tables import RolloutEvent
 from central.store.tables import Inspection, Station, columns_of
@@ -94,11 +94,11 @@ def note_step(
 
 
 def exposure_of(session: Session, row: RolloutRow) -> list[Exposure]:
-    """What the package judged since it was assigned, by station. Also while the rollout runs."""
+    """What the package judged since it was assigned, by the rollout or by catching up, by station; at any time."""
     c, s = columns_of(Inspection).c, columns_of(Station).c
     counted = (
         sa_select(s.address, c.verdict, func.count(), func.min(c.captured_at), func.max(c.captured_at))
-        .where(s.id == c.station_id, _judged_by(row, session))
+        .where(s.id == c.station_id, *_judged_by(row, session))
         .group_by(s.address, c.verdict)
         .order_by(s.address)
     )
@@ -115,7 +115,7 @@ def quarantine_of(session: Session, row: RolloutRow) -> Iterator[QuarantinePart]
     c, s = columns_of(Inspection).c, columns_of(Station).c
     wanted = (
         sa_select(s.address, c.captured_at, c.part_id, c.trigger_number, c.epoch, c.sequence, c.score)
-        .where(s.id == c.station_id, _judged_by(row, session), c.verdict == Verdict.OK)
+        .where(s.id == c.station_id, *_judged_by(row, session), c.verdict == Verdict.OK)
         .order_by(s.address, c.captured_at, c.id)
         .execution_options(yield_per=_ROWS_AT_ONCE)
     )
@@ -135,7 +135,7 @@ def riskiest_of(session: Session, row: RolloutRow, most: int, station: str | Non
     c, s = columns_of(Inspection).c, columns_of(Station).c
     wanted = (
         sa_select(s.address, c.captured_at, c.part_id, c.trigger_number, c.epoch, c.sequence, c.score)
-        .where(s.id == c.station_id, _judged_by(row, session), c.verdict == Verdict.OK)
+        .where(s.id == c.station_id, *_judged_by(row, session), c.verdict == Verdict.OK)
         .where(s.address == station if station is not None else s.id.is_not(None))
         .order_by(c.score.desc().nulls_last(), s.address, c.captured_at, c.id)
         .limit(most)
@@ -143,18 +143,48 @@ def riskiest_of(session: Session, row: RolloutRow, most: int, station: str | Non
     return [QuarantinePart(*each) for each in session.connection().execute(wanted)]
 
 
-def _judged_by(row: RolloutRow, session: Session) -> Any:
-    """Condition on inspections: of this package, at a station of this rollout, since it was assigned there."""
+def given_it(session: Session, row: RolloutRow) -> dict[str, int]:
+    """Stations that were given the package, each with the last inspection before its order.
+
+    By the rollout, and by catching up since it began. The champion that it made goes there without a bake of its own,
+    and its parts are to be found as well.
+    """
+    found = _caught_up(session, row)
+    # An order that was called back may have been followed by a station that nobody heard: the first one counts.
+    return found | {
+        address: int(noted.get("exposed_after", noted["after_inspection_id"])) for address, noted in row.before.items()
+    }
+
+
+def _caught_up(session: Session, row: RolloutRow) -> dict[str, int]:
+    a = columns_of(Assignment).c
+    s = columns_of(Station).c
+    package = col(Assignment.packages)[row.product].as_string()
+    given = (
+        sa_select(s.address, func.min(a.after_inspection_id))
+        .where(s.id == a.station_id, a.reason == CATCHING_UP, a.issued_at >= row.created_at)
+        .where(package == row.package_id, s.is_simulated == row.is_simulated)
+        .group_by(s.address)
+    )
+    return {address: int(after_id) for address, after_id in session.connection().execute(given)}
+
+
+def _judged_by(row: RolloutRow, session: Session) -> tuple[Any, ...]:
+    """Conditions on inspections: of this package, at a station that was given it, since its order there."""
     c = columns_of(Inspection).c
-    ids = {station.address: station.id or 0 for station in stations.of(session, row.before)}
-    # Stations that were assigned together share the number: a condition a station is more than SQLite takes of 1,000.
-    together: defaultdict[int, list[int]] = defaultdict(list)
-    for address, touched in row.before.items():
-        if address in ids:
-            # An order that was called back may have been followed by a station that nobody heard.
-            together[int(touched.get("exposed_after", touched["after_inspection_id"]))].append(ids[address])
-    since = [c.station_id.in_(station_ids) & (c.id > after_id) for after_id, station_ids in together.items()]
-    return (c.package_id == row.package_id) & (or_(*since) if since else c.id < 0)
+    after = given_it(session, row)
+    ids = {station.address: station.id or 0 for station in stations.of(session, after)}
+    if not ids:
+        return (c.id < 0,)
+    # A table to join: a condition a station, or an order, is more than SQLite takes of 1,000. Numbers alone, so they
+    # may stand in the text: as placeholders they are bounded too.
+    rows = [(station_id, after[address]) for address, station_id in ids.items()]
+    since = (
+        values(column("station_id", BigInteger), column("after_id", BigInteger), name="since", literal_binds=True)
+        .data(rows)
+        .cte("given_since")
+    )
+    return (c.package_id == row.package_id, c.station_id == since.c.station_id, c.id > since.c.after_id)
 
 
 def _plain(seen: Seen | None) -> dict[str, Any] | None:

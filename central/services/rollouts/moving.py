@@ -103,6 +103,7 @@ class RolloutService:
         self._limits = LimitsFeeding()
         # By rollout, what was counted of its parts so far: the worker's alone.
         self._books: dict[int, PartBook] = {}
+        self._gone = set[str]()
         self._must_publish_all = threading.Event()
         self._must_publish_all.set()
 
@@ -142,7 +143,8 @@ class RolloutService:
         if not self._must_publish_all.is_set():
             self._assigner.publish_waiting(now, everything=False)
         with parts.part("catching up"):
-            catch_up(self._database, self._assigner, self._lost_after_s, now, self._is_withdrawn)
+            gone = self._is_withdrawn
+            catch_up(self._database, self._assigner, self._lost_after_s, now, is_withdrawn=gone, said_gone=self._gone)
         with parts.part("renewing"):
             self._assigner.renew(now)
         is_everything = self._must_publish_all.is_set()

@@ -157,7 +157,8 @@ def test_nobody_is_late_while_central_cannot_hear(plant: TakenBack) -> None:
     assert plant.alarms() == []
 
 
-def test_station_that_is_late_with_a_sound_package_is_a_warning(bench: Bench, tmp_path: Path) -> None:
+def test_station_that_is_late_with_a_sound_package_is_a_warning(any_bench: Bench, tmp_path: Path) -> None:
+    bench = any_bench
     (first,), champion = line(bench, tmp_path, "st-1")
     watch = AssignmentWatch(bench.database, bench.rollout_settings, 120.0, lambda: True)
     first.installs = False

@@ -44,6 +44,11 @@ class PackageSlots:
         """Products that have an active package, sorted."""
         return sorted(self._table)
 
+    def deactivate(self, product: str) -> None:
+        """Stop judging this product."""
+        with self._writing:
+            self._table = MappingProxyType({each: loaded for each, loaded in self._table.items() if each != product})
+
     def deactivate_missing(self, products: set[str]) -> None:
         """Stop judging every product that is not in `products`."""
         with self._writing:

@@ -327,7 +327,7 @@ class PackageInstaller:
         self._progress.begin(assignment.number, {package.product for package in assignment.packages})
         self._faults.clear(FAULT)
         self._faults.clear(_IGNORED_FAULT)
-        self.switch.begin(assignment.number)
+        self.switch.begin(assignment)
         self._target = assignment
         self._has_new_target = True
 
@@ -346,6 +346,8 @@ class PackageInstaller:
                 continue
             try:
                 current = self.switch.to_begin_with(product, current)
+                if current is None:
+                    continue
                 stored = self._store.load(product, current, variants=self._runtime.variants())
                 if stored is not None:
                     # Not even a newer assignment calls this off: its download may take hours.
@@ -353,7 +355,8 @@ class PackageInstaller:
             except (PackageRefused, OSError) as error:
                 # Never the previous one instead: going back is a signed assignment.
                 _log.error("current package is not usable product=%s package=%s: %s", product, current, error)
-                self._faults.add(FAULT, f"{product}: package {current[:12]} on disk: {error}", "assign it again")
+                name = (current or "")[:12]
+                self._faults.add(FAULT, f"{product}: package {name} on disk: {error}", "assign it again")
 
     def _converge(self) -> None:
         """Bring every product to the package that the target names."""

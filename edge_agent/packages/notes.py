@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a station must remember of its packages over a restart: who judged well, who fell back, how far a shadow is.
 
-One small file beside the packages, rewritten whole. A disk that refuses costs a repetition after the next start, no
+And what it was ordered away from. One small file beside the packages, rewritten whole. A disk that refuses costs a repetition after the next start, no
 more. Decides nothing; `packages.switching` asks and writes, under its lock.
 """
 
@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from contracts.base import Shape
 from contracts.ids import PackageId
 from contracts.reports import ShadowCounts
+from edge_agent.packages.orders import Ordered
 from edge_agent.packages.store import write_whole
 
 _log = logging.getLogger(__name__)
@@ -22,11 +23,11 @@ _KEPT_IDS: Final = 20
 
 
 class FellBack(Shape):
-    """A package that was given up under an assignment, and the one that judges instead."""
+    """A package that was given up under an assignment, and the one that judges instead; None: none does."""
 
     number: int
     package_id: PackageId
-    judging: PackageId
+    judging: PackageId | None
     why: str
 
 
@@ -63,6 +64,7 @@ class _Content(Shape):
     shadow: dict[str, ShadowNote] = Field(default_factory=dict)
     promoted: dict[str, Promoted] = Field(default_factory=dict)
     starts: dict[str, Starts] = Field(default_factory=dict)
+    ordered: dict[str, Ordered] = Field(default_factory=dict)
 
 
 class PackageNotes:
@@ -112,6 +114,20 @@ class PackageNotes:
             judged_well={**self._content.judged_well, product: well},
         )
 
+    def ordered(self) -> dict[str, Ordered]:
+        """What central ordered so far, by product."""
+        return dict(self._content.ordered)
+
+    def note_ordered(self, ordered: dict[str, Ordered]) -> None:
+        """What it has ordered now."""
+        if self._content.ordered != ordered:
+            self._write(ordered=ordered)
+
+    def is_barred(self, product: str, package_id: str) -> bool:
+        """Whether central ordered the station away from this package, and did not name it again since."""
+        found = self._content.ordered.get(product)
+        return found is not None and package_id in found.barred
+
     def shadow(self, product: str, number: int, package_id: str) -> ShadowNote:
         """How far this challenger is under this assignment."""
         found = self._content.shadow.get(product)
@@ -133,6 +149,10 @@ class PackageNotes:
     def note_promoted(self, product: str, note: Promoted) -> None:
         """A challenger became active by itself."""
         self._write(promoted={**self._content.promoted, product: note})
+        found = self._content.ordered.get(product)
+        if found is not None and note.package_id in found.barred:
+            barred = [each for each in found.barred if each != note.package_id]
+            self.note_ordered({**self._content.ordered, product: found.model_copy(update={"barred": barred})})
 
     def _write(self, **changes: object) -> None:
         self._content = self._content.model_copy(update=changes)

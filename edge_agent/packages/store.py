@@ -188,7 +188,7 @@ class PackageStore:
         """The product is not to be judged any more; its last package stays as `previous`."""
         old = self.slots(product)
         if old.current is not None:
-            self._write_slots(product, Slots(current=None, previous=old.current))
+            self._write_slots(product, old.model_copy(update={"current": None, "previous": old.current}))
 
     def prune(self, product: str) -> None:
         """Remove every package of a product that is in no slot."""

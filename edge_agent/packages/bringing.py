@@ -56,10 +56,6 @@ class Outcome:
     opens_at: datetime | None
 
 
-class _NotOnDisk(Exception):  # noqa: N818 - held up, not refused
-    """The package is here and fit, but the disk would not note that it judges."""
-
-
 @dataclass(frozen=True)
 class _Step:
     """One package of one product, on its way to judge or into shadow."""
@@ -147,7 +143,7 @@ class Bringing:
         self._counters.activated += 1
 
     def _take(self, step: _Step) -> bool:
-        """Take one step; False: try again, the link was at fault."""
+        """Take one step; False: try again, the link was at fault. `_is_disk_full`: try again, the disk was."""
         if (step.item.product, step.package_id) in self._refused:
             return True
         try:
@@ -156,20 +152,18 @@ class Bringing:
             else:
                 self._bring(step)
         except PackageRefused as refusal:
-            self._refuse(step, refusal)
+            if refusal.reason is RefusalReason.DISK:
+                self._wait_for_disk(step, refusal.message)
+            else:
+                self._refuse(step, refusal)
         except WindowClosed as closed:
             self._opens_at = closed.opens_at if self._opens_at is None else min(self._opens_at, closed.opens_at)
         except TransportError as error:
             self._tell(step, PackageState.DOWNLOADING, RefusalReason.UNREACHABLE, str(error))
             self._faults.add(_LINK_FAULT, f"{step.item.product}: {error.message}", error.remedy)
             return False
-        except _NotOnDisk as error:
-            # Refused as far as central goes, and not for good: going back must not hang on one moment of a full disk.
-            self._is_disk_full = True
-            self._faults.add(DISK_FAULT, f"{step.item.product}: package {step.package_id[:12]}: {error}", DISK_REMEDY)
-            self._tell(step, PackageState.REFUSED, RefusalReason.DISK, f"{error}; tried again until it is done")
         except OSError as error:
-            self._refuse(step, PackageRefused(RefusalReason.DISK, f"the station's disk: {error}"))
+            self._wait_for_disk(step, f"the station's disk: {error}")
         return True
 
     def _bring(self, step: _Step) -> None:
@@ -180,17 +174,19 @@ class Bringing:
         if active is not None and active.package_id == step.package_id:
             self._switch.report_active(active)
             return
-        stored = self._stored(step)
-        try:
-            self.activate(stored, is_called_off=self._is_called_off)
-        except OSError as error:
-            raise _NotOnDisk(f"the station's disk: {error}") from error
+        self.activate(self._stored(step), is_called_off=self._is_called_off)
 
     def _bring_challenger(self, step: _Step) -> None:
         order, number = step.item.challenger, self._switch.number
         if order is None or self._challengers.is_followed(step.item.product, order, number):
             return
         self._challengers.begin(self._stored(step), order, number, is_called_off=self._is_called_off)
+
+    def _wait_for_disk(self, step: _Step, why: str) -> None:
+        # Refused as far as central goes, and not for good: going back must not hang on one moment of a full disk.
+        self._is_disk_full = True
+        self._faults.add(DISK_FAULT, f"{step.item.product}: package {step.package_id[:12]}: {why}", DISK_REMEDY)
+        self._tell(step, PackageState.REFUSED, RefusalReason.DISK, f"{why}; tried again until it is done")
 
     def _refuse(self, step: _Step, refusal: PackageRefused) -> None:
         self._counters.refused += 1

@@ -328,7 +328,7 @@ class TufPackageFetcher:
             kept = f" beside the {self._keep_free_bytes} that are kept for reports" if self._keep_free_bytes else ""
             msg = f"package: expected {need} bytes of room on the station's disk{kept}, got {max(0, room)}"
             refusal = PackageRefused(RefusalReason.DISK, msg)
-            refusal.remedy = "make room on the disk of data_dir, then assign the package again or restart the station"
+            refusal.remedy = "make room on the disk of data_dir"
             raise refusal
 
     def _wanted(self, manifest: PackageManifest, name: str, target: TargetFile, folder: Path) -> Wanted:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a station must remember of its packages over a restart: who judged well, who fell back, how far a shadow is.
 
-And what it was ordered away from. One small file beside the packages, rewritten whole. A disk that refuses costs a repetition after the next start, no
-more. Decides nothing; `packages.switching` asks and writes, under its lock.
+And what it was ordered away from. One small file beside the packages, rewritten whole. A disk that refuses costs a
+repetition after the next start, no more. Decides nothing; `packages.switching` asks and writes, under its lock.
 """
 
 import logging

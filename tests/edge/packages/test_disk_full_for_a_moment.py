@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.commands import ChallengerAssignment
 from contracts.vocabulary import PackageState, RefusalReason
 from edge_agent.packages import accepted, store
 from tests.edge.packages.conftest import Bench
@@ -108,3 +109,44 @@ def test_assignment_that_ran_out_while_it_waited_is_tried_no_more(bench: Bench, 
     disk.full_for = ""
     bench.wait(lambda: bench.installer._unnoted is None and _faults(bench) == {})
     bench.wait_state(second, PackageState.ACTIVE)
+
+
+@pytest.mark.parametrize("is_shadow", [False, True], ids=["way back", "challenger"])
+def test_package_that_finds_no_room_is_fetched_by_itself_once_there_is(bench: Bench, *, is_shadow: bool) -> None:
+    older, bad = bench.built("older"), bench.built("bad", scale=2.0)
+    room = [10**9]
+    bench.downloads = {"free_bytes": lambda _: room[0]}
+    bench.start()
+    bench.assign(1, {"ring": bad.package_id})
+    bench.wait_active(bad)
+    room[0] = 1000
+    if is_shadow:
+        challengers = {"ring": ChallengerAssignment(package_id=older.package_id)}
+        bench.assign(2, {"ring": bad.package_id}, challengers=challengers)
+    else:
+        bench.assign(2, {"ring": older.package_id}, urgent=["ring"])
+    row = bench.wait_state(older, PackageState.REFUSED)
+    assert (row.reason, row.detail.endswith("; tried again until it is done")) == (RefusalReason.DISK, True)
+    tried = bench.installer.counters.retries
+    bench.wait(lambda: bench.installer.counters.retries > tried + 2)
+    assert [loaded.package_id for loaded in bench.slots.snapshot()] == [bad.package_id]
+    assert "it is tried again by itself" in _faults(bench)["package-disk"]
+    assert list(_faults(bench)) == ["package-disk"]
+    room[0] = 10**9
+    bench.wait_state(older, PackageState.SHADOW if is_shadow else PackageState.ACTIVE)
+    bench.wait(lambda: _faults(bench) == {})
+
+
+def test_other_order_ends_the_wait_for_room(bench: Bench) -> None:
+    older, bad = bench.built("older"), bench.built("bad", scale=2.0)
+    room = [10**9]
+    bench.downloads = {"free_bytes": lambda _: room[0]}
+    bench.start()
+    bench.assign(1, {"ring": bad.package_id})
+    bench.wait_active(bad)
+    room[0] = 1000
+    bench.assign(2, {"ring": older.package_id})
+    bench.wait_refused(RefusalReason.DISK)
+    bench.assign(3, {"ring": bad.package_id})
+    bench.wait_active(bad)
+    bench.wait(lambda: _faults(bench) == {} and bench.installer._retry_at is None)

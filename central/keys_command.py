@@ -26,7 +26,7 @@ from central.errors import DISK_IS_FULL
 from central.key_plans import EXCHANGED, PRODUCT_PREFIX, Holder, KeyPlans
 from central.package_uses import uses_of
 from central.settings import load_settings
-from central.trust.changes import KeyChangeError, read_root, sign_root
+from central.trust.changes import KeyChangeError, LostKeyError, read_root, sign_root
 from central.trust.keys import KeyName, has_key, load_root_key, load_signer, write_whole
 from central.trust.roots import assigner_of, holder_of, root_keys, signers_of, to_carry
 from central.trust.state import metadata_bytes
@@ -242,7 +242,12 @@ def _write_copy(option: str, path: Path, content: bytes) -> None:
 
 
 def _undo(options: argparse.Namespace) -> int:
-    plans = _plans(options)
+    try:
+        plans = _plans(options)
+    except LostKeyError as error:
+        # The only command that may go on: it is one of the ways out.
+        _say(str(error))
+        plans = _plans(options, is_recovering=False)
     try:
         pending = plans.changes.pending()
     except KeyChangeError as error:
@@ -269,6 +274,8 @@ def _show(options: argparse.Namespace) -> int:
     expiries = state.expiries()
     for name, role in (("packaging", "targets"), ("snapshot", "snapshot"), ("timestamp", "timestamp")):
         where = "on this machine" if has_key(folder, name) else "NOT on this machine"
+        if has_key(folder, name) and load_signer(folder, name).public_key.keyid not in root.roles[role].keyids:
+            where = f"ANOTHER one on this machine: run `keys rotate {name}`"
         _say(f"{name:11} {root.roles[role].keyids[0][:16]}  {where}, signed until {_day(expiries[role])}")
     named = assigner_of(root) or ""
     known = "named by the root" if named else "NOT named by the root: run `sightline-central init`, or a ceremony"
@@ -310,14 +317,14 @@ def _finish(plans: KeyPlans) -> int:
     return 0
 
 
-def _plans(options: argparse.Namespace) -> KeyPlans:
+def _plans(options: argparse.Namespace, *, is_recovering: bool = True) -> KeyPlans:
     if options.settings is None and options.data is None:
         raise KeyChangeError("expected --data DIR or --settings FILE, got neither")
     if "why" in options:
         options.why = _reason(options.why)
     now = SystemClock().now()
     plans = KeyPlans(load_settings(options.settings or options.data / "central.toml").trust_dir, now)
-    if plans.changes.recover(now):
+    if is_recovering and plans.changes.recover(now):
         _say("a change of keys that was cut short has been finished")
     return plans
 

@@ -7,16 +7,16 @@ undone; from then on it is finished, by this command, the next one, or a start o
 marker is there carries the old key's signature and the new one's, and the root comes last: so no station meets, at any
 moment, metadata that the root it follows does not cover.
 
-Asks nobody and prints nothing. Called by `central/keys_command.py` and at the start of central.
+Asks nobody and prints nothing. What a plan is, and whether all of it is there: `trust/plan.py`. Called by
+`central/keys_command.py` and at the start of central.
 """
 
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -27,47 +27,30 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 from tuf.api.serialization import DeserializationError
 
-from central.errors import CentralError
 from central.trust.enrolment import open_repository, write_enrolment
 from central.trust.keys import KEY_MODE, KeyName, key_path, write_whole
+from central.trust.plan import (
+    COMING_KEYS,
+    COMING_ROOT,
+    KeyChangeError,
+    LostKeyError,
+    Plan,
+    again_for,
+    is_exchange,
+    lost_of,
+    plan_of,
+)
 from central.trust.repository import PENDING_FOLDER, PENDING_MARKER
 from central.trust.roots import is_told, merge_signatures, missing_signatures, signers_of
 from central.trust.state import metadata_bytes
 
+__all__ = ["KeyChangeError", "KeyChanges", "LostKeyError", "Plan", "read_root", "sign_root"]
+
 _LOG = logging.getLogger(__name__)
 _PLAN: Final = "plan.json"
-_ROOT: Final = "root.json"
-_KEYS: Final = "keys"
 # Beside `pending`: what is to become a change, and what was one.
 _NEW: Final = ".new"
 _GONE: Final = ".gone"
-_KEY_NAME: Final = re.compile(r"[^./\\\x00][^/\\\x00]{0,199}")
-_PACKAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class KeyChangeError(CentralError):
-    """A change of keys that cannot be begun, signed, finished or undone; the text says what to do."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a change will do.
-
-    Args:
-        what: in words, for people: "rotate packaging".
-        why: of the person who asked.
-        begun_at: ISO time.
-        installs: names of the keys that will lie in `trust/keys`.
-        removes: names of keys that will lie there no more: a root key after a ceremony.
-        withdraws: packages that no role will name any more.
-    """
-
-    what: str
-    why: str
-    begun_at: str
-    installs: list[str] = field(default_factory=list)
-    removes: list[str] = field(default_factory=list)
-    withdraws: list[str] = field(default_factory=list)
 
 
 class KeyChanges:
@@ -86,7 +69,7 @@ class KeyChanges:
         """
         path = self._folder / _PLAN
         try:
-            return _plan_of(path.read_bytes())
+            return plan_of(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
@@ -113,11 +96,11 @@ class KeyChanges:
             self._clear()
             scratch = self._folder.with_suffix(_NEW)
             try:
-                (scratch / _KEYS).mkdir(parents=True, mode=0o700)
+                (scratch / COMING_KEYS).mkdir(parents=True, mode=0o700)
                 for name, signer in keys.items():
-                    write_whole(key_path(scratch / _KEYS, name), signer.private_bytes, mode=KEY_MODE)
+                    write_whole(key_path(scratch / COMING_KEYS, name), signer.private_bytes, mode=KEY_MODE)
                 if root is not None:
-                    write_whole(scratch / _ROOT, metadata_bytes(root))
+                    write_whole(scratch / COMING_ROOT, metadata_bytes(root))
                 write_whole(scratch / _PLAN, json.dumps(asdict(plan), indent=2).encode())
                 scratch.rename(self._folder)
             except BaseException:
@@ -129,7 +112,7 @@ class KeyChanges:
 
     def root(self) -> Metadata[Root] | None:
         """The coming root with its signatures so far; None: the change needs none."""
-        path = self._folder / _ROOT
+        path = self._folder / COMING_ROOT
         return read_root(path) if path.exists() else None
 
     def sign(self, signer: CryptoSigner) -> None:
@@ -141,7 +124,7 @@ class KeyChanges:
         with self._repository.lock:
             coming = self._coming()
             sign_root(coming, self._repository.root().signed, signer)
-            write_whole(self._folder / _ROOT, metadata_bytes(coming))
+            write_whole(self._folder / COMING_ROOT, metadata_bytes(coming))
 
     def take_over(self, carried: Metadata[Root]) -> int:
         """Add the signatures of a copy that was signed elsewhere; how many were new.
@@ -153,7 +136,7 @@ class KeyChanges:
         with self._repository.lock:
             coming = self._coming()
             new = merge_signatures(coming, self._repository.root().signed, carried)
-            write_whole(self._folder / _ROOT, metadata_bytes(coming))
+            write_whole(self._folder / COMING_ROOT, metadata_bytes(coming))
             return new
 
     def missing(self) -> dict[str, int]:
@@ -164,10 +147,19 @@ class KeyChanges:
         return missing_signatures(present.signed, coming)
 
     def finish(self, now: datetime) -> bool:
-        """Let the change hold, if it has all signatures. Returns whether it does; may be done again after a crash."""
+        """Let the change hold, if it has all signatures. Returns whether it does; may be done again after a crash.
+
+        Raises:
+            LostKeyError: a file of it is gone; nothing more was done.
+            KeyChangeError: it was made for another root.
+        """
         with self._repository.lock:
             plan = self.pending()
-            if plan is None or self.missing():
+            if plan is None:
+                return False
+            # Before the marker: from then on stations may follow a root whose key nobody has.
+            self._check_whole(plan)
+            if self.missing():
                 return False
             coming, present = self.root(), self._repository.root()
             if coming is not None and not self._is_next(coming, present):
@@ -181,8 +173,9 @@ class KeyChanges:
             if coming is not None:
                 self._repository.write_root(coming)
             for name in plan.installs:
-                content = key_path(self._folder / _KEYS, name).read_bytes()
-                write_whole(key_path(self._repository.keys_dir, name), content, mode=KEY_MODE)
+                source = key_path(self._folder / COMING_KEYS, name)
+                if source.is_file():
+                    write_whole(key_path(self._repository.keys_dir, name), source.read_bytes(), mode=KEY_MODE)
             for name in plan.removes:
                 _shred(key_path(self._repository.keys_dir, name))
             write_enrolment(self._trust_dir)
@@ -200,10 +193,10 @@ class KeyChanges:
             return self.is_applying and self.finish(now)
 
     def undo(self) -> Plan | None:
-        """Forget a change that has no effect yet. None: its plan could not be read.
+        """Forget a change that has no effect yet, or whose new key is lost. None: its plan could not be read.
 
         Raises:
-            KeyChangeError: nothing is under way, or stations may know of it already.
+            KeyChangeError: nothing is under way, or stations may know of it already and it can be finished.
         """
         with self._repository.lock:
             try:
@@ -215,11 +208,26 @@ class KeyChanges:
                 return None
             if plan is None:
                 raise KeyChangeError("nothing is under way: there is nothing to undo")
-            if self.is_applying:
+            if self.is_applying and not (
+                is_exchange(plan) and lost_of(plan, self._folder, self._repository.keys_dir, self.root())
+            ):
                 msg = f"'{plan.what}' is being applied and stations may know of it: run `keys sign` to finish it"
                 raise KeyChangeError(msg)
             self._forget()
             return plan
+
+    def _check_whole(self, plan: Plan) -> None:
+        if not (lost := lost_of(plan, self._folder, self._repository.keys_dir, self.root())):
+            return
+        restore = f"restore it from a backup of the data folder that was made after {plan.begun_at}"
+        if not self.is_applying:
+            msg = f"'{plan.what}' cannot hold: {lost}; {restore}, or forget the change with `keys undo` (it has had no "
+            raise LostKeyError(f"{msg}effect yet) and begin it again")
+        if not is_exchange(plan):
+            raise LostKeyError(f"'{plan.what}' is half done: {lost}; {restore}")
+        again = " and ".join(f"`keys rotate {each}`" for each in again_for(plan))
+        msg = f"'{plan.what}' is half done: {lost}; {restore}, or run `keys undo` and then {again} at once: until "
+        raise LostKeyError(f"{msg}then stations take nothing new that this key signs")
 
     def _coming(self) -> Metadata[Root]:
         if self.pending() is None:
@@ -292,39 +300,10 @@ def _roles(installs: list[str]) -> set[str]:
     return {role for name, role in roles.items() if name in installs}
 
 
-def _plan_of(content: bytes) -> Plan:
-    """Read a plan strictly: its names become paths, and what it withdraws no station takes again.
-
-    Raises:
-        ValueError: not JSON, or a value that no plan has.
-        TypeError: a field that is missing, or one that no plan has.
-    """
-    found = json.loads(content)
-    if not isinstance(found, dict):
-        raise TypeError(f"expected an object, got {type(found).__name__}")
-    plan = Plan(**found)
-    for name, value in found.items():
-        is_text = name in {"what", "why", "begun_at"}
-        kind = "a text" if is_text else "a list of texts"
-        if not (_is_text(value) if is_text else isinstance(value, list) and all(map(_is_text, value))):
-            raise ValueError(f"{name}: expected {kind}, got {value!r:.60}")
-    for name in [*plan.installs, *plan.removes]:
-        if not _KEY_NAME.fullmatch(name):
-            raise ValueError(f"expected the name of a key, got {name!r:.60}")
-    for package_id in plan.withdraws:
-        if not _PACKAGE_ID.fullmatch(package_id):
-            raise ValueError(f"withdraws: expected package ids, got {package_id!r:.80}")
-    return plan
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
 def _destroy(folder: Path) -> None:
     """A folder of a change with the keys in it, if it is there."""
-    if (folder / _KEYS).is_dir():
-        for path in (folder / _KEYS).iterdir():
+    if (folder / COMING_KEYS).is_dir():
+        for path in (folder / COMING_KEYS).iterdir():
             _shred(path)
     shutil.rmtree(folder, ignore_errors=True)
 

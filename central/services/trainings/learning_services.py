@@ -4,6 +4,7 @@
 Looked up by name by `central.app` (see `central.foundation`). Holds no rule.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,10 +34,12 @@ from central.services.watches.novelty import NoveltyWatch
 from central.services.watches.services import ServiceWatch
 from central.services.watches.watching import WatchingService
 from central.services.worker import Service
-from central.trust.changes import KeyChanges
+from central.trust.changes import KeyChanges, LostKeyError
 from central.trust.enrolment import KEYS_FOLDER, open_repository
 from central.trust.keys import KeyName, LiveSigner
 from central.trust.repository import PackageRepository
+
+_LOG = logging.getLogger(__name__)
 
 # A station counts as gone from a rollout after this many times the silence that raises an alarm: a broker that is
 # away for a minute must not send a good package back.
@@ -69,11 +72,22 @@ class MetadataRefresh:
     def __init__(self, repository: PackageRepository, changes: KeyChanges) -> None:
         self._repository = repository
         self._changes = changes
+        self._said = ""
 
     def tick(self, now: datetime) -> None:
         """Finish an exchange of keys that was cut short; renew what is due."""
-        self._changes.recover(now)
+        self.recover(now)
         self._repository.refresh(now)
+
+    def recover(self, now: datetime) -> None:
+        """Finish an exchange of keys that was cut short; if its new key is lost, say so once."""
+        try:
+            self._changes.recover(now)
+        except LostKeyError as error:
+            # Parts are judged, stored and looked at all the same; only people can bring the key back.
+            if self._said != str(error):
+                self._said = str(error)
+                _LOG.error("%s", error)
 
 
 def build_services(base: Services) -> list[Service]:
@@ -86,7 +100,8 @@ def build_services(base: Services) -> list[Service]:
     settings = base.settings
     repository = open_repository(settings.trust_dir)
     changes = KeyChanges(settings.trust_dir)
-    changes.recover(base.started_at)
+    refresh = MetadataRefresh(repository, changes)
+    refresh.recover(base.started_at)
     repository.upgrade(base.started_at)
     signer = LiveSigner(settings.trust_dir / KEYS_FOLDER, KeyName.ASSIGNMENT)
     assigner = Assigner(base.database, base.gateway, signer, settings.rollout.assignment_valid_days)
@@ -147,7 +162,7 @@ def build_services(base: Services) -> list[Service]:
         RolloutWaits(base.database, settings.rollout),
         AssignmentWatch(base.database, settings.rollout, lost_after_s, lambda: base.gateway.is_connected),
         recipe_sending,
-        MetadataRefresh(repository, changes),
+        refresh,
         ExperimentRetention(base.database, settings.experiments),
         ServiceWatch(base.database, lambda: base.worker.counts if base.worker is not None else {}),
         AlarmDelivering(base.database, alarm_sender, base.clock),

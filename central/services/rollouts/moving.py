@@ -39,7 +39,7 @@ from central.services.rollouts.lost_ways import tell_lost_ways
 from central.services.rollouts.naming import never_reached
 from central.services.rollouts.orders import carry_out
 from central.services.rollouts.planning import held, left_out, plan_of, waves_for
-from central.services.rollouts.reach import left_with, missed_by
+from central.services.rollouts.reach import left_in_lines, left_with, missed_by
 from central.services.rollouts.refusals import (
     cannot,
     cannot_abort,
@@ -385,8 +385,7 @@ class RolloutService:
                 after = machine.with_note_once(after, f"moves no champion: leaves out {some_of(missed)}", now)
         ways = carry_out(session, self._assigner, row, actions, now, is_withdrawn=self._is_withdrawn)
         left = left_with(session, row, after)
-        said = [f"still judges, from a trial, where this rollout had not come: {some_of(left)}"] if left else []
-        after = machine.with_notes(after, [*in_lines(ways), *said], now)
+        after = machine.with_notes(after, [*in_lines(ways), *left_in_lines(left)], now)
         note_step(session, row.id or 0, (state_of(row), after), seen, now, gates=gates, limits=limits, ways=ways)
         tell_lost_ways(session, row, ways, now)
         row.machine, row.state, row.finished_at = text_of(after), after.state, after.finished_at

@@ -7,10 +7,11 @@ stations, all stations that were ever heard of count. Called by `services/rollou
 `catching_up.py`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlmodel import Session
 
+from central.domain.naming import some_of
 from central.domain.rollout_plan import RolloutPlan, TargetFilter, WaveScope
 from central.domain.rollout_shapes import Rollout
 from central.store.learning_tables import Champion, RolloutRow
@@ -59,6 +60,11 @@ def left_with(session: Session, row: RolloutRow, after: Rollout) -> list[str]:
         return []
     known = stations.assigned_of(session, is_simulated=row.is_simulated)
     return sorted(address for address, assigned in known if assigned.get(row.product) == row.package_id)
+
+
+def left_in_lines(left: Sequence[str]) -> list[str]:
+    """The same for a history."""
+    return [f"still judges, from a trial, where this rollout had not come: {some_of(left)}"] if left else []
 
 
 def not_taken(session: Session, product: str, addresses: Iterable[str]) -> set[str]:

@@ -172,9 +172,13 @@ def test_followers_meet_on_loopback_leave_signals_to_their_leader_and_are_not_ne
     (said,) = group.used_by_others
     assert said.cpu_s > 0
     assert led.gang.used().peak_memory_bytes >= said.peak_memory_bytes > 50_000_000
+    folder = led.starter._folder
+    assert folder is not None
     os.kill(led.follower, signal.SIGKILL)
     led.gang.finish()
     assert led.notes == []
+    # Nor does it need the follower to take its folder away.
+    assert not folder.exists()
     # What they held at their most is told when they are gone.
     assert led.gang.used().peak_memory_bytes > 50_000_000
 

@@ -4,6 +4,7 @@
 Asks nobody; passwords and holders come from the caller. Called by `central/keys_command.py`.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +74,7 @@ class KeyPlans:
         for holder in holders:
             if not holder.folder.is_dir():
                 raise KeyChangeError(f"--holder {holder.name}: expected a folder that is there, got {holder.folder}")
+            self._check_stick(holder)
             if holder.path.exists():
                 raise KeyChangeError(
                     f"--holder {holder.name}: {holder.path} exists already; if it is left of a ceremony that was cut "
@@ -80,6 +82,23 @@ class KeyPlans:
                 )
         if (other := self.changes.pending()) is not None:
             raise KeyChangeError(f"'{other.what}' of {other.begun_at} is under way; sign it to its end, or undo it")
+
+    def _check_stick(self, holder: Holder) -> None:
+        trust, folder = self._keys_dir.parent.resolve(), holder.folder.resolve()
+        if folder == trust or trust in folder.parents:
+            raise KeyChangeError(
+                f"--holder {holder.name}: expected a folder off this machine's keys, got {holder.folder} in {trust}: "
+                "whoever takes the machine would take the root key too; name a stick"
+            )
+        try:
+            # Written to, not asked of: rights say nothing of a medium that is read-only, or of /proc.
+            with tempfile.TemporaryFile(dir=holder.folder):
+                pass
+        except OSError as error:
+            raise KeyChangeError(
+                f"--holder {holder.name}: expected a folder that can be written, got {holder.folder}: "
+                f"{error.strerror}; is the medium in its place?"
+            ) from error
 
     def ceremony(self, holders: Sequence[Holder], threshold: int, why: str, ask: AskPassword) -> None:
         """Make the holders' root keys where they said and begin the root that they will sign from then on.

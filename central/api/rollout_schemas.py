@@ -2,7 +2,7 @@
 """Bodies of the HTTP API for rollouts: what people set for them, how they go, what each step rested on.
 
 Shapes only; the rules that hold for all bodies stand in `schemas`. What people write is read strictly: a field that
-nobody knows is a mistake here.
+nobody knows is a mistake here, and so is a number or a yes or no that is written as text.
 """
 
 from typing import Annotated, Any, Literal
@@ -49,10 +49,10 @@ class ShadowBody(Written):
     `cost_of_escape`, `cost_of_overkill`: what one error costs, in any unit; both, or neither (all errors alike).
     """
 
-    margin: float = Field(default=0.005, gt=0, lt=0.5)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    cost_of_escape: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    cost_of_overkill: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    margin: float = Field(default=0.005, gt=0, lt=0.5, strict=True)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, strict=True)
+    cost_of_escape: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
+    cost_of_overkill: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
 
     def read(self) -> ShadowPlan:
         """For the machine.
@@ -71,11 +71,11 @@ class ControlBody(Written):
     limits only if the risk class is above STANDARD.
     """
 
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, strict=True)
     chunk_parts: Whole | None = None
     least_chunks: Whole = 5
-    tolerated_factor: float | None = None
-    needs_limits: bool | None = None
+    tolerated_factor: float | None = Field(default=None, strict=True)
+    needs_limits: bool | None = Field(default=None, strict=True)
 
     def read(self) -> ControlPlan:
         """For the machine.
@@ -92,11 +92,11 @@ class WaveBody(Written):
     """One wave. COUNT: `amount` further stations; SHARE: until this share of all; LINE, SITE: what is left of these."""
 
     scope: WaveScope
-    amount: float = 1
-    needs_approval: bool = False
-    bake_parts: int | None = Field(default=None, ge=1, le=10**7)
-    bake_s: float = 0.0
-    max_away_share: float = 0.0
+    amount: float = Field(default=1, strict=True)
+    needs_approval: bool = Field(default=False, strict=True)
+    bake_parts: int | None = Field(default=None, ge=1, le=10**7, strict=True)
+    bake_s: float = Field(default=0.0, strict=True)
+    max_away_share: float = Field(default=0.0, strict=True)
     shadow: ShadowBody | None = None
     control: ControlBody | None = ControlBody()
 
@@ -188,7 +188,7 @@ class StartRollout(Written):
 
     package_id: PackageId
     stations: list[Station] = Field(default=[], max_length=10_000)
-    canary: int | None = Field(default=None, ge=1, le=1000)
+    canary: int | None = Field(default=None, ge=1, le=1000, strict=True)
     reason: Why = "asked for by hand"
     plan: PlanBody | None = None
 
@@ -348,9 +348,9 @@ class SetRolloutPolicy(Written):
     """
 
     risk: RiskClass = RiskClass.STANDARD
-    is_automatic: bool = True
+    is_automatic: bool = Field(default=True, strict=True)
     plan: PlanBody = PlanBody()
-    is_ahead: bool = False
+    is_ahead: bool = Field(default=False, strict=True)
     by: Name
     note: Why
 

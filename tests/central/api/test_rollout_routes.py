@@ -349,3 +349,13 @@ def test_station_named_twice_is_refused(api: Api, engineer: httpx.Client, tmp_pa
     assert answer.status_code == 422
     assert f"stations: expected each station once, got twice or more: {STATION}" in answer.text
     assert engineer.get(f"{P}/rollouts").json() == []
+
+
+@pytest.mark.parametrize(("field", "value"), [("bake_s", "3600"), ("amount", True), ("needs_approval", "yes")])
+def test_number_that_is_written_as_text_is_refused(engineer: httpx.Client, field: str, value: object) -> None:
+    wave = {"scope": "COUNT", field: value}
+    said = engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": {"waves": [wave]}})
+    assert said.status_code == 422
+    assert field in said.text
+    wave[field] = 3600 if field == "bake_s" else 1 if field == "amount" else True
+    assert engineer.put(f"{P}/rollout-policies/ring", json={**POLICY, "plan": {"waves": [wave]}}).status_code == 200

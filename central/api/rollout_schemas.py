@@ -72,8 +72,8 @@ class ControlBody(Written):
     """
 
     alpha: float = Field(default=0.05, gt=0, lt=0.5, strict=True)
-    chunk_parts: Whole | None = None
-    least_chunks: Whole = 5
+    chunk_parts: Whole | None = Field(default=None, strict=True)
+    least_chunks: Whole = Field(default=5, strict=True)
     tolerated_factor: float | None = Field(default=None, strict=True)
     needs_limits: bool | None = Field(default=None, strict=True)
 

@@ -10,14 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.head_state import pack, unpack
-from models.detectors.upper import Upper, upper_module, write_upper
 from models.graphs.features import open_session
 from models.graphs.writer import FLOAT, GraphWriter
 from models.pace import Pace
@@ -32,8 +31,6 @@ HEAD_STEPS: Final = 300
 _MOST_LOSSES: Final = 50
 # So often a state is kept that a stopped training goes on from.
 _KEPT_EVERY: Final = 25
-# Of the head's rate: the trunk's own layers know much already, and a few hundred pictures must not make them forget.
-_UPPER_RATE: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,11 @@ class HeadSettings:
     threads: int = 1
     # From this many labelled defects on, synthetic anomalies are hardly needed.
     enough_labels: int = 60
-    # The trunk's own layers, trained on with the head; None: the head learns on features as they are.
-    upper: Upper | None = None
 
 
 @dataclass(frozen=True)
 class HeadWeights:
-    """Standardisation of the features, then convolutions: 1 × 1, 3 × 3 channel by channel, 1 × 1, 1 × 1.
-
-    With `upper` what it gives stands behind the features' channels, and is standardised like them.
-    """
+    """Standardisation of the features, then convolutions: 1 × 1, 3 × 3 channel by channel, 1 × 1, 1 × 1."""
 
     centre: Floats
     spread: Floats
@@ -65,7 +57,6 @@ class HeadWeights:
     biases: list[Floats]
     # (step, mean loss of the steps since the one before), at most `_MOST_LOSSES`.
     losses: tuple[tuple[int, float], ...] = ()
-    upper: Upper | None = None
 
 
 class Peers(Protocol):
@@ -139,19 +130,23 @@ def train_head(
     rng = np.random.default_rng(seed)
     features, masks, sound, defective = _gathered(training, rows)
     part = features[sound[:: max(1, len(sound) // 100)]].astype(np.float32)
-    net, centre, spread = _net(part, settings)
-    _initialise(net.head, generator)
-    groups: list[dict[str, Any]] = [{"params": list(net.head.parameters()), "share": 1.0}]
-    if net.upper is not None:
-        groups.append({"params": list(net.upper.parameters()), "share": _UPPER_RATE})
-    optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.02)
+    centre = part.mean((0, 2, 3), keepdims=True)
+    spread = part.std((0, 2, 3), keepdims=True) + np.float32(1e-6)
+    channels = features.shape[1]
+    width = settings.width
+    net = nn.Sequential(
+        nn.Conv2d(channels, width, 1), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.ReLU(),
+        nn.Conv2d(width, 1, 1),
+    )  # fmt: skip
+    _initialise(net, generator)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.rate, weight_decay=0.02)
     labelled = len({int(row) for row in rows if training.is_defective[row]})
     synthetic = max(0.1, 1 - labelled / settings.enough_labels)
     half = settings.batch // 2
     # Half precision until a batch is drawn: all features at once in float32 would be twice the memory.
     stored = torch.from_numpy(features)
-    bare = features.shape[1]
-    middle, scale = torch.from_numpy(centre[:, :bare]), torch.from_numpy(1 / spread[:, :bare])
+    middle, scale = torch.from_numpy(centre), torch.from_numpy(1 / spread)
     pace = pace or Pace()
     state = None if keeper is None else keeper.kept()
     first = 0 if state is None else unpack(state, net, optimiser, rng)
@@ -159,8 +154,7 @@ def train_head(
     losses: list[float] = []
     for step in range(first, settings.steps):
         for group in optimiser.param_groups:
-            course = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-5
-            group["lr"] = group["share"] * course
+            group["lr"] = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-5
         with pace.waiting_for_data():
             good = rng.choice(sound, half)[mine]
             bad = rng.choice(defective, half)[mine]
@@ -184,63 +178,14 @@ def train_head(
             optimiser.step()
         if keeper is not None and ((step + 1) % _KEPT_EVERY == 0 or step + 1 == settings.steps):
             keeper.keep(pack(step + 1, net, optimiser, rng))
-    convs = [layer for layer in net.head if isinstance(layer, nn.Conv2d)]
+    convs = [layer for layer in net if isinstance(layer, nn.Conv2d)]
     return HeadWeights(
         centre.reshape(-1),
         spread.reshape(-1),
         [conv.weight.detach().numpy().copy() for conv in convs],
         [conv.bias.detach().numpy().copy() for conv in convs if conv.bias is not None],
         losses=_thinned(losses, first),
-        upper=_trained(net, settings),
     )
-
-
-def _net(part: Floats, settings: HeadSettings) -> "tuple[Any, Floats, Floats]":
-    """The layers to train, and mean and spread [1, d, 1, 1] of what the head sees of some sound features."""
-    import torch  # noqa: PLC0415 -- see above
-    from torch import nn  # noqa: PLC0415
-
-    upper, width = settings.upper, settings.width
-    deep = None if upper is None else upper_module(upper)
-    seen = part
-    if upper is not None and deep is not None:
-        with torch.no_grad():
-            chunks = [
-                deep(torch.from_numpy(part[at : at + 16, : upper.channels])).numpy() for at in range(0, len(part), 16)
-            ]
-        seen = np.concatenate([part, np.concatenate(chunks)], axis=1)
-    centre = seen.mean((0, 2, 3), keepdims=True)
-    spread = seen.std((0, 2, 3), keepdims=True) + np.float32(1e-6)
-    middle, scale, bare = torch.from_numpy(centre), torch.from_numpy(spread), part.shape[1]
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = nn.Sequential(
-                nn.Conv2d(seen.shape[1], width, 1), nn.ReLU(),
-                nn.Conv2d(width, width, 3, padding=1, groups=width), nn.Conv2d(width, width, 1), nn.ReLU(),
-                nn.Conv2d(width, 1, 1),
-            )  # fmt: skip
-            self.upper = deep
-
-        def forward(self, x: "Tensor") -> "Tensor":
-            if upper is not None and self.upper is not None:
-                first = x[:, : upper.channels] * scale[:, : upper.channels] + middle[:, : upper.channels]
-                x = torch.cat([x, (self.upper(first) - middle[:, bare:]) / scale[:, bare:]], dim=1)
-            logits: Tensor = self.head(x)
-            return logits
-
-    return Net(), centre, spread
-
-
-def _trained(net: "Any", settings: HeadSettings) -> Upper | None:
-    """The trunk's own layers as they are now."""
-    if settings.upper is None:
-        return None
-    kernels, biases = (
-        [each.detach().numpy().copy() for each in many] for many in (net.upper.kernels, net.upper.biases)
-    )
-    return settings.upper.trained(kernels, biases)
 
 
 def _thinned(losses: list[float], first: int) -> tuple[tuple[int, float], ...]:
@@ -290,7 +235,7 @@ def _initialise(net: "nn.Sequential", generator: "object") -> None:
         last.bias.fill_(-2.0)
 
 
-def _loss(net: "nn.Module", batch: "Tensor", masks: list[Floats | None], settings: HeadSettings) -> "Tensor":
+def _loss(net: "nn.Sequential", batch: "Tensor", masks: list[Floats | None], settings: HeadSettings) -> "Tensor":
     """Image label by the highest cells, class-balanced; every cell of a sound part; cells of masked defects."""
     import torch  # noqa: PLC0415 -- see above
     from torch.nn import functional  # noqa: PLC0415
@@ -344,7 +289,7 @@ def _turned(
     return batch, goals
 
 
-def _synthetic_loss(net: "nn.Module", sound: "Tensor", noise: Floats, blob: Floats) -> "Tensor":
+def _synthetic_loss(net: "nn.Sequential", sound: "Tensor", noise: Floats, blob: Floats) -> "Tensor":
     """Sound features with noise in a random blob: the head must find the blob."""
     import torch  # noqa: PLC0415 -- see above
     from torch.nn import functional  # noqa: PLC0415
@@ -370,8 +315,6 @@ def head_logits(head: HeadWeights, features: Features, threads: int = 1) -> Floa
 
 def write_head(writer: GraphWriter, head: HeadWeights, features: str) -> str:
     """The head behind the features' name, [n, 1, g, g]; the standardisation folds into the first convolution."""
-    if head.upper is not None:
-        features = writer.op("Concat", [features, write_upper(writer, head.upper, features)], axis=1)
     first = head.kernels[0] / head.spread[None, :, None, None]
     bias = head.biases[0] - (first[:, :, 0, 0] @ head.centre)
     width = len(bias)

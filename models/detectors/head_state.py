@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
 
 
-def pack(step: int, net: "nn.Module", optimiser: "optim.AdamW", rng: np.random.Generator) -> bytes:
+def pack(step: int, net: "nn.Sequential", optimiser: "optim.AdamW", rng: np.random.Generator) -> bytes:
     """All that the steps from `step` on rest on, besides what the training was given."""
     arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
     for place, parameter in enumerate(net.parameters()):
@@ -29,7 +29,7 @@ def pack(step: int, net: "nn.Module", optimiser: "optim.AdamW", rng: np.random.G
     return buffer.getvalue()
 
 
-def unpack(content: bytes, net: "nn.Module", optimiser: "optim.AdamW", rng: np.random.Generator) -> int:
+def unpack(content: bytes, net: "nn.Sequential", optimiser: "optim.AdamW", rng: np.random.Generator) -> int:
     """Put it into net, optimiser and generator; returns the step to go on with."""
     import torch  # noqa: PLC0415 -- seconds of import, only for training
 

@@ -158,7 +158,7 @@ def _timed_fit_s(work: Work, features: Features, rows: int, clock: Clock) -> flo
 def _step_s(work: Work, features: Features, clock: Clock, spread: int) -> float:
     """With what is done once, which is little: a difference of two short times would be mostly noise."""
     workers = work.job.workers
-    own = HeadSettings(threads=threads_of_each(workers, work.job.threads), upper=work.upper)
+    own = HeadSettings(threads=threads_of_each(workers, work.job.threads))
     # The largest share that a worker has of the pairs of a batch.
     own = replace(own, batch=2 * -(-own.batch // (2 * workers)))
     training = _made_up(_part_of_field(features, _HEAD_CELLS), _FEW_ROWS)

@@ -18,7 +18,6 @@ from models.data.looks import Look, draw_look, mask_on_grid
 from models.data.parts import Gallery, Part, Picture, read_mask
 from models.detectors.base import Features, Floats, TrainingSet
 from models.detectors.head import HEAD_STEPS
-from models.detectors.upper import Upper
 from models.distributed.following import Shown
 from models.distributed.leading import Gang
 from models.errors import InputError
@@ -56,8 +55,6 @@ class Work:
     steps: Checkpoints
     has_looks: bool = True
     head_steps: int = HEAD_STEPS
-    # The trunk's own layers that a mixed detector trains on with its head; None: this trunk has none.
-    upper: Upper | None = None
     # Of a stage that is done once more, for people: what for.
     again: str = ""
     # The other workers; None: there are none.

@@ -22,7 +22,7 @@ from models import __version__
 from models.clock import Clock
 from models.data.parts import Part, dataset_digest, read_gallery
 from models.detectors.embedding import Embedding
-from models.detectors.kinds import LEARN_FROM_LABELS, make_detector, upper_for
+from models.detectors.kinds import LEARN_FROM_LABELS, make_detector
 from models.detectors.mixed import MIN_DEFECTIVE_PARTS
 from models.distributed.leading import Starter
 from models.errors import InputError
@@ -150,9 +150,7 @@ def _run(
     steps = Checkpoints(
         Path(job.output_dir) if is_resumable else None, _digest_of_training(job, trunk, dataset_digest(parts)), notes
     )
-    work = Work(
-        job, gallery, parts, kind, progress, stage_channels(trunk), steps, upper=upper_for(kind, trunk.fragment)
-    )
+    work = Work(job, gallery, parts, kind, progress, stage_channels(trunk), steps)
     work = within_memory(work, _looks(work), settings.max_fit_bytes, notes)
     front = build_front(trunk, size_px=job.size_px, grid=grid_of(job.size_px), tiles=job.tiles)
     check_numbers(work, front)
@@ -360,9 +358,7 @@ def _learn(work: Work, front: onnx.ModelProto) -> Learned:
     job = work.job
     work.progress.enter(f"extracting features{work.again}", 0.4)
     trainer = head_trainer(work)
-    detector = make_detector(
-        work.kind, threads=job.threads, head_steps=work.head_steps, trainer=trainer, upper=work.upper
-    )
+    detector = make_detector(work.kind, threads=job.threads, head_steps=work.head_steps, trainer=trainer)
     training = training_set(work, front, has_looks=work.kind in LEARN_FROM_LABELS and work.has_looks)
     work.progress.enter(f"fitting{work.again}", 0.7)
     fitted = detector.fit(training, seed=job.seed, check=work.progress.within)

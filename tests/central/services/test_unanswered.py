@@ -8,6 +8,7 @@ import pytest
 from central.domain.alarm_severity import severity_of
 from central.domain.rollout_plan import RolloutPlan, WavePlan, WaveScope
 from central.services.rollouts.assignment_watch import AssignmentWatch
+from central.services.rollouts.taken_back import judging_taken_back
 from central.settings import RolloutSettings
 from central.store.learning_tables import Alarm
 from central.store.repositories import stations
@@ -194,3 +195,22 @@ def test_warning_becomes_a_grave_alarm_when_what_judges_there_is_taken_back(plan
     bench.say(plant.first, PackageState.ACTIVE)
     plant.watch.tick(bench.clock.now())
     assert plant.open() == []
+
+
+def test_champion_is_not_taken_back_by_a_rollout_that_only_repeated_it(bench: Bench, tmp_path: Path) -> None:
+    (first, _), champion = line(bench, tmp_path, "st-1", "st-2")
+    bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
+    now = bench.clock.now
+    bench.rollouts.start(champion, [], None, "again", now())
+    bench.tick(2)
+    bench.rollouts.abort(bench.rollout().id or 0, "anna", now())
+    bench.tick(2)
+    first.installs = False
+    candidate = bench.register(2, tmp_path, champion=champion)
+    bench.rollouts.start(candidate, [str(first.address)], None, "a trial", now())
+    bench.tick(1)
+    bench.report(first, [OK] * 5)
+    with bench.database.read() as session:
+        (station,) = stations.of(session, [str(first.address)])
+        assert station.assigned == {PRODUCT: candidate}
+        assert judging_taken_back(session, station, None) == []

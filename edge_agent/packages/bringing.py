@@ -123,6 +123,8 @@ class Bringing:
                 steps.append(_Step(step.item, order.package_id, is_challenger=True))
             elif step.item.product in self._challengers.products():
                 self._challengers.end(step.item.product)
+        # A way back waits for no download of another product. Challengers stay last.
+        steps.sort(key=lambda step: (step.is_challenger, not step.item.is_urgent))
         self._store.drop_partials([step.package_id for step in steps])
         self._opens_at, self._is_disk_full = None, False
         results = [self._take(step) for step in steps]

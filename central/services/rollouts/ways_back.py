@@ -52,8 +52,9 @@ class WaysBack:
         if noted is None:
             return WayBack(station.assigned.get(self._row.product))
         previous, refused = noted["package_id"], noted.get("refused", [])
-        if previous == self._row.package_id and self._champion not in (None, previous):
-            # It had a trial of the package that is taken back now: the champion is what it had before that.
+        others = [each for each in (self._champion, *self._shown) if each not in (None, previous)]
+        if previous == self._row.package_id and self._champion != previous and others:
+            # It had a trial of the package that is taken back now, and there is another that was shown to be fit.
             is_kept = False
         else:
             is_kept = not refused and previous in self._gone

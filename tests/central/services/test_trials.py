@@ -207,3 +207,22 @@ def test_station_that_has_it_already_is_assigned_beside_those_in_shadow(trial: T
         trial.bench.rollouts.set_aside(
             trial.bench.rollout().id or 0, str(trial.second.address), "anna", trial.bench.clock.now()
         )
+
+
+def test_product_of_trials_alone_goes_back_to_the_one_that_finished_a_rollout(bench: Bench, tmp_path: Path) -> None:
+    bench.build(rollout=RolloutSettings(is_automatic=False, bake_parts=20))
+    first, second = bench.add_station("st-1"), bench.add_station("st-2")
+    bad, good = bench.register(1, tmp_path, champion=None), bench.register(2, tmp_path, champion=None)
+    for package, station in ((good, second), (bad, first)):
+        bench.rollouts.start(package, [str(station.address)], None, "trial", bench.clock.now())
+        bench.tick(3)
+        bench.report(station, [OK] * 20)
+        bench.tick(4)
+        assert bench.rollout().state is RolloutState.FINISHED
+    assert bench.champion() is None
+    plan = RolloutPlan(waves=(WavePlan(WaveScope.ALL, control=None),))
+    bench.rollouts.start(bad, [], None, "to all", bench.clock.now(), plan=plan)
+    bench.tick(3)
+    bench.rollouts.abort(bench.rollout().id or 0, "anna", bench.clock.now())
+    bench.tick(3)
+    assert {PRODUCT: good} == first.running == second.running

@@ -75,10 +75,9 @@ def begin(bench: Bench, three: list[FakeStation], package_id: str, *, shadow: Sh
     bench.rollouts.start(package_id, named, None, "a trial", bench.clock.now(), plan=RolloutPlan(waves=waves))
 
 
-def test_station_that_was_in_shadow_as_its_wave_finished_is_given_the_package_when_it_is_back(
-    bench: Bench, three: tuple[list[FakeStation], str, str]
-) -> None:
-    (first, second, third), champion, package = three
+def finish_the_first_wave_without_the_second(bench: Bench, three: tuple[list[FakeStation], str, str]) -> None:
+    """It was in shadow as it left; the third station is under way by then."""
+    (first, second, _), champion, package = three
     begin(bench, three[0], package, shadow=ShadowPlan(margin=0.05))
     bench.tick(2)
     plant = object.__new__(Line)
@@ -88,6 +87,13 @@ def test_station_that_was_in_shadow_as_its_wave_finished_is_given_the_package_wh
     bench.tick(3)
     bench.report(first, [OK] * 20)
     bench.tick(4)
+
+
+def test_station_that_was_in_shadow_as_its_wave_finished_is_given_the_package_when_it_is_back(
+    bench: Bench, three: tuple[list[FakeStation], str, str]
+) -> None:
+    (_, second, third), _, package = three
+    finish_the_first_wave_without_the_second(bench, three)
     assert progress(bench)[str(second.address)] is Progress.AWAY
     come_back(bench, second)
     bench.tick(2)
@@ -126,16 +132,8 @@ def test_station_that_was_called_back_as_its_wave_finished_is_given_the_package_
 def test_station_that_the_end_left_in_shadow_is_given_the_package_after_it(
     bench: Bench, three: tuple[list[FakeStation], str, str]
 ) -> None:
-    (first, second, third), champion, package = three
-    begin(bench, three[0], package, shadow=ShadowPlan(margin=0.05))
-    bench.tick(2)
-    plant = object.__new__(Line)
-    plant.bench, plant.first, plant.champion, plant.challenger = bench, first, champion, package
-    leave(bench, second)
-    plant.judge([(OK, OK)] * 900)
-    bench.tick(3)
-    bench.report(first, [OK] * 20)
-    bench.tick(4)
+    (_, second, third), champion, package = three
+    finish_the_first_wave_without_the_second(bench, three)
     assert progress(bench)[str(third.address)] is Progress.BAKING
     freeze(bench, 1)
     come_back(bench, second)

@@ -85,19 +85,19 @@ def test_abort_beside_the_worker_is_what_the_broker_keeps(
         assert numbers == sorted(numbers)
 
 
+def another_central(bench: Bench) -> RolloutService:
+    """On the same database and broker."""
+    assigner = Assigner(bench.database, bench.publisher, bench.assignment_key, 30.0)
+    return RolloutService(bench.database, assigner, bench.rollout_settings, 120.0, lambda: True)
+
+
 def test_what_another_process_put_in_force_meanwhile_is_published_again(
     any_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = any_bench
     plant(bench, tmp_path)
     now = bench.clock.now()
-    other = RolloutService(
-        bench.database,
-        Assigner(bench.database, bench.publisher, bench.assignment_key, 30.0),
-        bench.rollout_settings,
-        120.0,
-        lambda: True,
-    )
+    other = another_central(bench)
     before_first(bench, monkeypatch, lambda: other.abort(bench.rollout().id or 0, "anna", now))
     bench.rollouts.tick(now)
     assert retained(bench) == in_force(bench)
@@ -112,13 +112,7 @@ def test_what_overtook_ours_waits_while_the_broker_takes_nothing_more(
 ) -> None:
     plant(bench, tmp_path)
     now = bench.clock.now()
-    other = RolloutService(
-        bench.database,
-        Assigner(bench.database, bench.publisher, bench.assignment_key, 30.0),
-        bench.rollout_settings,
-        120.0,
-        lambda: True,
-    )
+    other = another_central(bench)
     before_first(bench, monkeypatch, lambda: other.abort(bench.rollout().id or 0, "anna", now))
     real = bench.publisher.publish
     taken = list[str]()
